@@ -1,0 +1,327 @@
+// Package client is the Go client of the broker's admin API, and the types that travel over it beside package object's.
+// The operator and the command line use it; it knows HTTP and JSON, and nothing of how a broker works inside.
+package client
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/turnstone-mq/turnstone/broker/object"
+)
+
+// Deletion says what must hold before a queue is deleted.
+type Deletion string
+
+// The deletions of a Change. The zero value deletes nothing: the object is wanted.
+const (
+	DeleteAlways   Deletion = "Always"
+	DeleteIfEmpty  Deletion = "IfEmpty"
+	DeleteIfUnused Deletion = "IfUnused"
+)
+
+// Change is one wish: that an object is as written, or, with Delete set, that it is gone.
+type Change struct {
+	object.Object
+	Delete Deletion `json:"delete,omitempty"`
+}
+
+// ApplyRequest is the body of POST /v1/apply. Changes may come in any order; the broker sorts them by dependency and
+// commits what can be done as one change of its metadata. One change that is refused does not hold up the others.
+type ApplyRequest struct {
+	Owner   string   `json:"owner"`
+	Changes []Change `json:"changes"`
+}
+
+// Outcome is what became of one change.
+type Outcome string
+
+// The outcomes. Conflict: another owner has it. Refused: it breaks a rule or would lose data; Result.Message says which.
+const (
+	Created   Outcome = "created"
+	Updated   Outcome = "updated"
+	Unchanged Outcome = "unchanged"
+	Deleted   Outcome = "deleted"
+	Conflict  Outcome = "conflict"
+	Refused   Outcome = "refused"
+)
+
+// Reason is the machine's word for why a change was refused.
+type Reason string
+
+// The reasons of refused changes.
+const (
+	ReasonInvalid      Reason = "Invalid"      // the spec breaks a rule
+	ReasonMissing      Reason = "Missing"      // something that it refers to is not there (yet)
+	ReasonInequivalent Reason = "Inequivalent" // it exists with properties that cannot be changed in place
+	ReasonNotEmpty     Reason = "NotEmpty"     // the queue holds messages
+	ReasonInUse        Reason = "InUse"        // the queue has consumers, the exchange bindings
+	ReasonProtected    Reason = "Protected"    // built in: the default exchange, amq.*, the last administrator
+	ReasonOwned        Reason = "Owned"        // goes with Conflict
+)
+
+// Result is what became of one change, in the order of the request.
+type Result struct {
+	object.Key
+	Outcome  Outcome `json:"outcome"`
+	Reason   Reason  `json:"reason,omitempty"`
+	Message  string  `json:"message,omitempty"`
+	Owner    string  `json:"owner,omitempty"` // who has it, on a conflict
+	Revision uint64  `json:"revision,omitempty"`
+	// Messages is how many messages stand in the way of a deletion.
+	Messages int `json:"messages,omitempty"`
+}
+
+// ApplyResponse is the answer to POST /v1/apply.
+type ApplyResponse struct {
+	Incarnation string   `json:"incarnation"`
+	Revision    uint64   `json:"revision"`
+	Results     []Result `json:"results"`
+}
+
+// Digests is the answer to GET /v1/digest: one digest per kind over the objects of one owner (see object.Digest).
+// Incarnation changes when the broker starts with a new data directory.
+type Digests struct {
+	Incarnation string                 `json:"incarnation"`
+	Revision    uint64                 `json:"revision"`
+	Kinds       map[object.Kind]Digest `json:"kinds"`
+}
+
+// Digest covers the objects of one owner and kind.
+type Digest struct {
+	Count  int    `json:"count"`
+	Digest string `json:"digest"`
+}
+
+// ObjectList is the answer to GET /v1/objects.
+type ObjectList struct {
+	Incarnation string          `json:"incarnation"`
+	Revision    uint64          `json:"revision"`
+	Objects     []object.Object `json:"objects"`
+}
+
+// Event is one line of GET /v1/watch. A line without an object only says how far the stream is.
+type Event struct {
+	Revision uint64         `json:"revision"`
+	Object   *object.Object `json:"object,omitempty"`
+	Deleted  bool           `json:"deleted,omitempty"` // Object is what it was
+}
+
+// QueueState is a live queue in GET /v1/queues.
+type QueueState struct {
+	VirtualHost string           `json:"vhost"`
+	Name        string           `json:"name"`
+	Spec        object.QueueSpec `json:"spec"`
+	Exclusive   bool             `json:"exclusive,omitempty"`
+	Owner       string           `json:"owner,omitempty"`
+	Ready       int              `json:"ready"`
+	Unacked     int              `json:"unacked"`
+	Bytes       int64            `json:"bytes"`
+	Consumers   int              `json:"consumers"`
+	Published   uint64           `json:"published"` // messages enqueued since the queue was opened
+	Delivered   uint64           `json:"delivered"`
+	Settled     uint64           `json:"settled"`
+}
+
+// ConnectionState is a live connection in GET /v1/connections.
+type ConnectionState struct {
+	ID          uint64    `json:"id"`
+	Protocol    string    `json:"protocol"`
+	VirtualHost string    `json:"vhost"`
+	User        string    `json:"user"`
+	ClientID    string    `json:"clientID,omitempty"`
+	Peer        string    `json:"peer"`
+	TLS         bool      `json:"tls"`
+	Since       time.Time `json:"since"`
+	Channels    int       `json:"channels,omitempty"`
+}
+
+// Health is the answer to GET /healthz and /readyz.
+type Health struct {
+	OK       bool     `json:"ok"`
+	Version  string   `json:"version"`
+	Problems []string `json:"problems,omitempty"`
+}
+
+// Error is what the API answers instead of a result.
+type Error struct {
+	Status  int    `json:"-"`
+	Message string `json:"error"`
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("admin API: %s (HTTP %d)", e.Message, e.Status) }
+
+// ErrGone: the broker no longer has the revisions since the asked one; list again and watch from there.
+var ErrGone = errors.New("revision is too old")
+
+// Client talks to one broker. It is safe for concurrent use.
+type Client struct {
+	base     *url.URL
+	user     string
+	password string
+	http     *http.Client
+}
+
+// Options of New. URL is http://HOST:PORT or https://HOST:PORT.
+type Options struct {
+	URL      string
+	User     string
+	Password string
+	TLS      *tls.Config
+}
+
+// New makes a client; it does not connect yet.
+func New(o Options) (*Client, error) {
+	base, err := url.Parse(o.URL)
+	if err != nil || base.Host == "" {
+		return nil, fmt.Errorf("admin URL %q: want http://HOST:PORT or https://HOST:PORT", o.URL)
+	}
+	t := &http.Transport{TLSClientConfig: o.TLS, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 4, IdleConnTimeout: 90 * time.Second}
+	return &Client{base: base, user: o.User, password: o.Password, http: &http.Client{Transport: t}}, nil
+}
+
+// Close ends idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Apply sends a batch of changes.
+func (c *Client) Apply(ctx context.Context, r ApplyRequest) (ApplyResponse, error) {
+	var out ApplyResponse
+	return out, c.call(ctx, http.MethodPost, "/v1/apply", nil, r, &out)
+}
+
+// Plan is Apply that changes nothing.
+func (c *Client) Plan(ctx context.Context, r ApplyRequest) (ApplyResponse, error) {
+	var out ApplyResponse
+	return out, c.call(ctx, http.MethodPost, "/v1/apply", url.Values{"dryRun": {"true"}}, r, &out)
+}
+
+// Digest asks for the digests of an owner's objects.
+func (c *Client) Digest(ctx context.Context, owner string) (Digests, error) {
+	var out Digests
+	return out, c.call(ctx, http.MethodGet, "/v1/digest", url.Values{"owner": {owner}}, nil, &out)
+}
+
+// Objects lists objects; an empty owner or kind means all.
+func (c *Client) Objects(ctx context.Context, owner string, kind object.Kind) (ObjectList, error) {
+	q := url.Values{}
+	if owner != "" {
+		q.Set("owner", owner)
+	}
+	if kind != "" {
+		q.Set("kind", string(kind))
+	}
+	var out ObjectList
+	return out, c.call(ctx, http.MethodGet, "/v1/objects", q, nil, &out)
+}
+
+// Queues lists live queues; an empty virtual host means all.
+func (c *Client) Queues(ctx context.Context, vhost string) ([]QueueState, error) {
+	q := url.Values{}
+	if vhost != "" {
+		q.Set("vhost", vhost)
+	}
+	var out []QueueState
+	return out, c.call(ctx, http.MethodGet, "/v1/queues", q, nil, &out)
+}
+
+// Connections lists live connections.
+func (c *Client) Connections(ctx context.Context) ([]ConnectionState, error) {
+	var out []ConnectionState
+	return out, c.call(ctx, http.MethodGet, "/v1/connections", nil, nil, &out)
+}
+
+// Ready asks whether the broker serves.
+func (c *Client) Ready(ctx context.Context) (Health, error) {
+	var out Health
+	return out, c.call(ctx, http.MethodGet, "/readyz", nil, nil, &out)
+}
+
+// Watch calls fn for every change of metadata after revision since, until ctx ends, the connection breaks or fn returns
+// an error. It returns ErrGone when the broker cannot go back that far.
+func (c *Client) Watch(ctx context.Context, since uint64, fn func(Event) error) error {
+	resp, err := c.send(ctx, http.MethodGet, "/v1/watch", url.Values{"since": {strconv.FormatUint(since, 10)}}, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	d := json.NewDecoder(resp.Body)
+	for {
+		var e Event
+		if err := d.Decode(&e); err != nil {
+			return fmt.Errorf("watch %s: %w", c.base.Host, err)
+		}
+		if err := fn(e); err != nil {
+			return err
+		}
+	}
+}
+
+func (c *Client) call(ctx context.Context, method, path string, q url.Values, in, out any) error {
+	resp, err := c.send(ctx, method, path, q, in)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
+		return fmt.Errorf("%s %s: decode answer: %w", method, path, err)
+	}
+	return nil
+}
+
+// send answers a response with status 200, or the error of any other.
+func (c *Client) send(ctx context.Context, method, path string, q url.Values, in any) (*http.Response, error) {
+	var body io.Reader
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return nil, fmt.Errorf("%s %s: encode request: %w", method, path, err)
+		}
+		body = bytes.NewReader(b)
+	}
+	u := *c.base
+	u.Path, u.RawQuery = strings.TrimSuffix(u.Path, "/")+path, q.Encode()
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), body)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	if in != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if c.user != "" {
+		req.SetBasicAuth(c.user, c.password)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	return nil, failure(resp)
+}
+
+func failure(resp *http.Response) error {
+	if resp.StatusCode == http.StatusGone {
+		return ErrGone
+	}
+	const longest = 64 << 10
+	b, err := io.ReadAll(io.LimitReader(resp.Body, longest))
+	if err != nil {
+		return fmt.Errorf("admin API: HTTP %d: %w", resp.StatusCode, err)
+	}
+	e := &Error{Status: resp.StatusCode}
+	if json.Unmarshal(b, e) != nil || e.Message == "" {
+		e.Message = strings.TrimSpace(string(b))
+	}
+	return e
+}

@@ -1,0 +1,170 @@
+// Package config holds the one configuration of the broker: its fields, defaults, file format, validation, and which keys
+// change while the broker runs. The operator renders the same struct into the broker's ConfigMap.
+package config
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"sigs.k8s.io/yaml"
+)
+
+// Config is the whole configuration. The zero value of each field means its default (see Default); keys tagged
+// `live:"true"` take effect on reload, the others at the next start.
+type Config struct {
+	// DataDir holds the journal and the identity of this broker. One broker at a time.
+	DataDir string `json:"dataDir,omitempty"`
+	// Listeners are URLs: mqtt://HOST:PORT, mqtts, ws, wss, amqp, amqps, http, https (admin API and metrics). Port 0 picks one.
+	Listeners []string `json:"listeners,omitempty"`
+	TLS       TLS      `json:"tls,omitzero"`
+	Log       Log      `json:"log,omitzero"`
+	Auth      Auth     `json:"auth,omitzero"`
+	MQTT      MQTT     `json:"mqtt,omitzero"`
+	AMQP      AMQP     `json:"amqp,omitzero"`
+	Limits    Limits   `json:"limits,omitzero" live:"true"`
+	Storage   Storage  `json:"storage,omitzero"`
+	// DrainSeconds bounds a graceful stop.
+	DrainSeconds int `json:"drainSeconds,omitempty" live:"true"`
+}
+
+// TLS names the files that serve every mqtts, wss, amqps and https listener. They are read again when they change.
+type TLS struct {
+	CertFile string `json:"certFile,omitempty"`
+	KeyFile  string `json:"keyFile,omitempty"`
+	// ClientCAFile holds the authorities of client certificates. A client that shows one must show a valid one;
+	// RequireClientCert refuses those that show none.
+	ClientCAFile      string `json:"clientCAFile,omitempty"`
+	RequireClientCert bool   `json:"requireClientCert,omitempty"`
+	// MinVersion is 1.2 or 1.3.
+	MinVersion string `json:"minVersion,omitempty"`
+}
+
+// Log says how the broker logs to standard error.
+type Log struct {
+	Format string `json:"format,omitempty"`            // text or json
+	Level  string `json:"level,omitempty" live:"true"` // debug, info, warn, error
+}
+
+// Auth says who may connect before any user exists, and what exists from the start.
+type Auth struct {
+	// Anonymous admits clients without a name: "loopback" (only from this machine and only while no user was created),
+	// "always" or "never".
+	Anonymous string `json:"anonymous,omitempty" live:"true"`
+	// BootstrapUsers are made when the data directory is new, with the password in a file; they end guest and anonymous access.
+	BootstrapUsers []BootstrapUser `json:"bootstrapUsers,omitempty"`
+}
+
+// BootstrapUser is a user of the first hour. Password comes from the flag --user and is never written to a file.
+type BootstrapUser struct {
+	Name         string   `json:"name"`
+	PasswordFile string   `json:"passwordFile,omitempty"`
+	Password     string   `json:"-"`
+	Tags         []string `json:"tags,omitempty"`
+	// VirtualHosts are those in which the user may do everything; the default is "/".
+	VirtualHosts []string `json:"virtualHosts,omitempty"`
+}
+
+// MQTT configures the MQTT endpoint.
+type MQTT struct {
+	// Exchange is the topic exchange through which MQTT publishes and subscribes.
+	Exchange string `json:"exchange,omitempty"`
+}
+
+// AMQP configures the AMQP endpoints.
+type AMQP struct {
+	HeartbeatSeconds int `json:"heartbeatSeconds,omitempty" live:"true"` // proposed in tune
+	FrameMaxBytes    int `json:"frameMaxBytes,omitempty" live:"true"`
+	ChannelMax       int `json:"channelMax,omitempty" live:"true"`
+}
+
+// Limits bound what peers can make the broker hold. Each has a metric when it is hit and the protocol's own error.
+type Limits struct {
+	Connections          int   `json:"connections,omitempty"`
+	ConnectTimeoutMillis int   `json:"connectTimeoutMillis,omitempty"`  // until a peer is authenticated
+	PreAuthPacketBytes   int   `json:"preAuthPacketBytes,omitempty"`    // one packet or frame before that
+	PacketBytes          int   `json:"packetBytes,omitempty"`           // one MQTT packet after it
+	MessageBytes         int64 `json:"messageBytes,omitempty"`          // one message body
+	Subscriptions        int   `json:"subscriptions,omitempty"`         // per MQTT session
+	TopicLevels          int   `json:"topicLevels,omitempty"`           // levels of a topic, words of a key
+	InFlight             int   `json:"inFlight,omitempty"`              // unacknowledged deliveries per MQTT session
+	SessionQueueMessages int   `json:"sessionQueueMessages,omitempty"`  // waiting messages per MQTT session; the oldest goes first
+	SessionQueueBytes    int64 `json:"sessionQueueBytes,omitempty"`     //
+	Channels             int   `json:"channels,omitempty"`              // per AMQP connection
+	ConsumersPerChannel  int   `json:"consumersPerChannel,omitempty"`   //
+	UnackedPerChannel    int   `json:"unackedPerChannel,omitempty"`     //
+	OutboxBytes          int   `json:"outboxBytes,omitempty"`           // waiting to be written to one connection
+	TableDepth           int   `json:"tableDepth,omitempty"`            // nested AMQP tables and arrays
+	TableEntries         int   `json:"tableEntries,omitempty"`          //
+	RetainedMessages     int   `json:"retainedMessages,omitempty"`      // per virtual host
+	BodyCacheBytes       int64 `json:"bodyCacheBytes,omitempty"`        // bodies of durable messages kept in memory
+	ShardInboxBytes      int64 `json:"shardInboxBytes,omitempty"`       // publishes waiting for one shard
+	AuthFailuresPerMin   int   `json:"authFailuresPerMinute,omitempty"` // per peer address; more are refused unheard
+}
+
+// Storage configures the journal.
+type Storage struct {
+	SegmentBytes int64 `json:"segmentBytes,omitempty"`
+	Shards       int   `json:"shards,omitempty"` // fixed when the data directory is made
+}
+
+// ConnectTimeout is how long a peer may stay unauthenticated.
+func (l Limits) ConnectTimeout() time.Duration {
+	return time.Duration(l.ConnectTimeoutMillis) * time.Millisecond
+}
+
+// Default is the configuration that serves without any file: loopback only, data in ./data.
+func Default() Config {
+	return Config{
+		DataDir:      "data",
+		Listeners:    []string{"mqtt://127.0.0.1:1883", "amqp://127.0.0.1:5672", "http://127.0.0.1:15672"},
+		TLS:          TLS{MinVersion: "1.2"},
+		Log:          Log{Format: "text", Level: "info"},
+		Auth:         Auth{Anonymous: "loopback"},
+		MQTT:         MQTT{Exchange: "amq.topic"},
+		AMQP:         AMQP{HeartbeatSeconds: 60, FrameMaxBytes: 128 << 10, ChannelMax: 2047},
+		DrainSeconds: 8,
+		Storage:      Storage{SegmentBytes: 64 << 20, Shards: 16},
+		Limits: Limits{
+			Connections:          1_000_000,
+			ConnectTimeoutMillis: 10_000,
+			PreAuthPacketBytes:   16 << 10,
+			PacketBytes:          16 << 20,
+			MessageBytes:         128 << 20,
+			Subscriptions:        10_000,
+			TopicLevels:          128,
+			InFlight:             1_000,
+			SessionQueueMessages: 100_000,
+			SessionQueueBytes:    64 << 20,
+			Channels:             2047,
+			ConsumersPerChannel:  10_000,
+			UnackedPerChannel:    1_000_000,
+			OutboxBytes:          4 << 20,
+			TableDepth:           16,
+			TableEntries:         4096,
+			RetainedMessages:     1_000_000,
+			BodyCacheBytes:       64 << 20,
+			ShardInboxBytes:      16 << 20,
+			AuthFailuresPerMin:   60,
+		},
+	}
+}
+
+// Load reads a YAML file over the defaults and validates the result. Unknown keys are errors.
+func Load(file string) (Config, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	c := Default()
+	if err := yaml.UnmarshalStrict(b, &c); err != nil {
+		return Config{}, fmt.Errorf("configuration %s: %w", file, err)
+	}
+	if err := c.Validate(); err != nil {
+		return Config{}, fmt.Errorf("configuration %s: %w", file, err)
+	}
+	return c, nil
+}
+
+// Render writes the configuration as YAML; Load of it gives the same configuration.
+func (c Config) Render() ([]byte, error) { return yaml.Marshal(c) }

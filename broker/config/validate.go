@@ -1,0 +1,106 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"reflect"
+	"slices"
+	"strconv"
+)
+
+// Schemes are the listeners that exist.
+var Schemes = []string{"mqtt", "mqtts", "ws", "wss", "amqp", "amqps", "http", "https"}
+
+// Secure says whether a scheme needs the TLS files.
+func Secure(scheme string) bool {
+	return scheme == "mqtts" || scheme == "wss" || scheme == "amqps" || scheme == "https"
+}
+
+// Validate says everything that is wrong, each with its key and what to write instead.
+func (c Config) Validate() error {
+	var errs []error
+	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if c.DataDir == "" {
+		wrong("dataDir: must name a directory")
+	}
+	if len(c.Listeners) == 0 {
+		wrong("listeners: at least one is needed")
+	}
+	for _, l := range c.Listeners {
+		u, err := ParseListener(l)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("listeners: %w", err))
+		} else if Secure(u.Scheme) && (c.TLS.CertFile == "" || c.TLS.KeyFile == "") {
+			wrong("listeners: %s needs tls.certFile and tls.keyFile (--tls-cert and --tls-key)", l)
+		}
+	}
+	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
+		wrong("tls: certFile and keyFile belong together")
+	}
+	if c.TLS.RequireClientCert && c.TLS.ClientCAFile == "" {
+		wrong("tls.requireClientCert: needs tls.clientCAFile")
+	}
+	oneOf := func(key, value string, allowed ...string) {
+		if !slices.Contains(allowed, value) {
+			wrong("%s: %q is not one of %v", key, value, allowed)
+		}
+	}
+	oneOf("tls.minVersion", c.TLS.MinVersion, "1.2", "1.3")
+	oneOf("log.format", c.Log.Format, "text", "json")
+	oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
+	oneOf("auth.anonymous", c.Auth.Anonymous, "loopback", "always", "never")
+	for i, u := range c.Auth.BootstrapUsers {
+		if u.Name == "" {
+			wrong("auth.bootstrapUsers[%d].name: must not be empty", i)
+		}
+		if u.PasswordFile == "" && u.Password == "" {
+			wrong("auth.bootstrapUsers[%d].passwordFile: must name the file that holds the password", i)
+		}
+	}
+	if c.MQTT.Exchange == "" {
+		wrong("mqtt.exchange: must name a topic exchange")
+	}
+	within := func(key string, n, low, high int) {
+		if n < low || n > high {
+			wrong("%s: %d is not within %d and %d", key, n, low, high)
+		}
+	}
+	within("amqp.heartbeatSeconds", c.AMQP.HeartbeatSeconds, 0, 65535)
+	within("amqp.frameMaxBytes", c.AMQP.FrameMaxBytes, 4096, 16<<20)
+	within("amqp.channelMax", c.AMQP.ChannelMax, 1, 65535)
+	within("limits.inFlight", c.Limits.InFlight, 1, 32767)
+	within("limits.packetBytes", c.Limits.PacketBytes, 1024, 268_435_460)
+	within("drainSeconds", c.DrainSeconds, 0, 600)
+	within("storage.shards", c.Storage.Shards, 1, 256)
+	if c.Storage.SegmentBytes < 1<<20 || c.Storage.SegmentBytes > 1<<30 {
+		wrong("storage.segmentBytes: %d is not within %d and %d", c.Storage.SegmentBytes, 1<<20, 1<<30)
+	}
+	v := reflect.ValueOf(c.Limits)
+	for i := range v.NumField() {
+		if v.Field(i).Int() <= 0 {
+			wrong("limits.%s: must be greater than 0", jsonName(v.Type().Field(i)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// ParseListener reads a listener URL.
+func ParseListener(raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("listener %q: want SCHEME://HOST:PORT", raw)
+	}
+	if !slices.Contains(Schemes, u.Scheme) {
+		return nil, fmt.Errorf("listener %q: scheme must be one of %v", raw, Schemes)
+	}
+	_, port, err := net.SplitHostPort(u.Host)
+	if err != nil {
+		return nil, fmt.Errorf("listener %q: want SCHEME://HOST:PORT", raw)
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		return nil, fmt.Errorf("listener %q: port %q is not a number from 0 to 65535", raw, port)
+	}
+	return u, nil
+}
