@@ -1,0 +1,199 @@
+// Package outbox holds the bytes on their way to one socket.
+//
+// Anybody may append frames; one goroutine writes, and exists only while there is something to write. Appending never
+// blocks: a producer that must not overfill a peer asks Full before it appends and is told by the drained callback when
+// there is room again. Who may drop, and what, is the producer's decision.
+package outbox
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// ErrClosed is the error of a box that was closed by its owner.
+var ErrClosed = errors.New("connection is closed")
+
+// Outbox collects frames for one connection. Its methods are safe for concurrent use.
+type Outbox struct {
+	conn     net.Conn
+	limit    int           // bytes waiting from which the box counts as full
+	patience time.Duration // one write may take this long
+	drained  func()        // called by the writer when a box that was full is half empty
+	failed   func(error)   // called once, by the writer, when a write failed
+
+	waiting atomic.Int64 // bytes appended and not yet written
+	wasFull atomic.Bool
+	written atomic.Uint64
+
+	mu      sync.Mutex
+	buf     []byte // frames appended since the writer last took them
+	spare   []byte // the writer's last buffer, for reuse
+	writing bool
+	err     error
+	idle    *sync.Cond // signalled when the writer ends
+}
+
+// Options of New. Drained and Failed may be nil; they are called without any lock of the box and must not block.
+type Options struct {
+	Limit    int           // bytes
+	Patience time.Duration // how long a peer may take for one write before the connection fails; zero is for ever
+	Drained  func()
+	Failed   func(error)
+}
+
+// New makes a box for conn. It starts no goroutine.
+func New(conn net.Conn, o Options) *Outbox {
+	b := &Outbox{conn: conn, limit: o.Limit, patience: o.Patience, drained: o.Drained, failed: o.Failed}
+	b.idle = sync.NewCond(&b.mu)
+	return b
+}
+
+// Append calls fill with the bytes that wait, to which fill appends whole frames; they will be written in order. Fill
+// runs under the box's lock: it encodes and returns. It answers false when the connection is gone.
+func (b *Outbox) Append(fill func(dst []byte) []byte) bool {
+	b.mu.Lock()
+	if b.err != nil {
+		b.mu.Unlock()
+		return false
+	}
+	before := len(b.buf)
+	b.buf = fill(b.buf)
+	b.added(len(b.buf) - before)
+	b.mu.Unlock()
+	return true
+}
+
+// Write appends one whole frame that is encoded already. It answers false when the connection is gone.
+func (b *Outbox) Write(frame []byte) bool {
+	b.mu.Lock()
+	if b.err != nil {
+		b.mu.Unlock()
+		return false
+	}
+	b.buf = append(b.buf, frame...)
+	b.added(len(frame))
+	b.mu.Unlock()
+	return true
+}
+
+func (b *Outbox) added(n int) {
+	if n == 0 {
+		return
+	}
+	if b.waiting.Add(int64(n)) >= int64(b.limit) {
+		b.wasFull.Store(true)
+	}
+	if !b.writing {
+		b.writing = true
+		go b.write() // ends when nothing waits or a write failed
+	}
+}
+
+// Full says that limit bytes or more wait to be written. Whoever sees it and holds back is woken through Drained.
+func (b *Outbox) Full() bool {
+	if b.waiting.Load() < int64(b.limit) {
+		return false
+	}
+	b.wasFull.Store(true)
+	return b.waiting.Load() >= int64(b.limit) // else the writer may have passed the mark before it was set
+}
+
+// Written is the count of bytes that reached the socket.
+func (b *Outbox) Written() uint64 { return b.written.Load() }
+
+// biggestKept is the largest buffer that a box keeps for reuse while it writes.
+const biggestKept = 256 << 10
+
+func (b *Outbox) write() {
+	for {
+		b.mu.Lock()
+		if len(b.buf) == 0 || b.err != nil {
+			b.writing = false
+			b.buf, b.spare = nil, nil // an idle connection holds no buffer
+			b.idle.Broadcast()
+			b.mu.Unlock()
+			return
+		}
+		out := b.buf
+		b.buf, b.spare = b.spare[:0], nil
+		b.mu.Unlock()
+
+		err := b.flush(out)
+
+		b.mu.Lock()
+		if cap(out) <= biggestKept {
+			b.spare = out[:0]
+		}
+		if err != nil && b.err == nil {
+			b.err = err
+		} else {
+			err = nil // closed by its owner meanwhile: nobody to tell
+		}
+		b.mu.Unlock()
+		if err != nil && b.failed != nil {
+			b.failed(err)
+		}
+	}
+}
+
+func (b *Outbox) flush(out []byte) error {
+	const most = 256 << 10 // one write, so that Drained comes while a big box empties
+	for len(out) > 0 {
+		chunk := out[:min(len(out), most)]
+		if b.patience > 0 {
+			if err := b.conn.SetWriteDeadline(time.Now().Add(b.patience)); err != nil {
+				return err
+			}
+		}
+		n, err := b.conn.Write(chunk)
+		if err == nil && n < len(chunk) {
+			err = io.ErrShortWrite
+		}
+		b.written.Add(uint64(n))
+		left := b.waiting.Add(-int64(n))
+		if left <= int64(b.limit)/2 && b.wasFull.CompareAndSwap(true, false) && b.drained != nil {
+			b.drained()
+		}
+		if err != nil {
+			return err
+		}
+		out = out[n:]
+	}
+	return nil
+}
+
+// Close refuses further frames, waits up to linger for those appended to be written, and closes the connection. It is
+// idempotent, and returns when the writer has ended.
+func (b *Outbox) Close(linger time.Duration) {
+	b.mu.Lock()
+	if b.err == nil && linger > 0 && b.writing {
+		cut := time.AfterFunc(linger, func() { b.fail(ErrClosed) })
+		for b.writing && b.err == nil {
+			b.idle.Wait()
+		}
+		cut.Stop()
+	}
+	if b.err == nil {
+		b.err = ErrClosed
+	}
+	b.mu.Unlock()
+	b.conn.Close() //nolint:errcheck // the peer is gone or told; nothing depends on it
+	b.mu.Lock()
+	for b.writing {
+		b.idle.Wait()
+	}
+	b.mu.Unlock()
+}
+
+func (b *Outbox) fail(err error) {
+	b.mu.Lock()
+	if b.err == nil {
+		b.err = err
+	}
+	b.mu.Unlock()
+	b.conn.Close() //nolint:errcheck // wakes the writer
+}
