@@ -19,73 +19,18 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/object"
 )
 
-// Deletion says what must hold before a queue is deleted.
-type Deletion string
-
-// The deletions of a Change. The zero value deletes nothing: the object is wanted.
-const (
-	DeleteAlways   Deletion = "Always"
-	DeleteIfEmpty  Deletion = "IfEmpty"
-	DeleteIfUnused Deletion = "IfUnused"
-)
-
-// Change is one wish: that an object is as written, or, with Delete set, that it is gone.
-type Change struct {
-	object.Object
-	Delete Deletion `json:"delete,omitempty"`
-}
-
 // ApplyRequest is the body of POST /v1/apply. Changes may come in any order; the broker sorts them by dependency and
 // commits what can be done as one change of its metadata. One change that is refused does not hold up the others.
 type ApplyRequest struct {
 	Owner   string   `json:"owner"`
-	Changes []Change `json:"changes"`
-}
-
-// Outcome is what became of one change.
-type Outcome string
-
-// The outcomes. Conflict: another owner has it. Refused: it breaks a rule or would lose data; Result.Message says which.
-const (
-	Created   Outcome = "created"
-	Updated   Outcome = "updated"
-	Unchanged Outcome = "unchanged"
-	Deleted   Outcome = "deleted"
-	Conflict  Outcome = "conflict"
-	Refused   Outcome = "refused"
-)
-
-// Reason is the machine's word for why a change was refused.
-type Reason string
-
-// The reasons of refused changes.
-const (
-	ReasonInvalid      Reason = "Invalid"      // the spec breaks a rule
-	ReasonMissing      Reason = "Missing"      // something that it refers to is not there (yet)
-	ReasonInequivalent Reason = "Inequivalent" // it exists with properties that cannot be changed in place
-	ReasonNotEmpty     Reason = "NotEmpty"     // the queue holds messages
-	ReasonInUse        Reason = "InUse"        // the queue has consumers, the exchange bindings
-	ReasonProtected    Reason = "Protected"    // built in: the default exchange, amq.*, the last administrator
-	ReasonOwned        Reason = "Owned"        // goes with Conflict
-)
-
-// Result is what became of one change, in the order of the request.
-type Result struct {
-	object.Key
-	Outcome  Outcome `json:"outcome"`
-	Reason   Reason  `json:"reason,omitempty"`
-	Message  string  `json:"message,omitempty"`
-	Owner    string  `json:"owner,omitempty"` // who has it, on a conflict
-	Revision uint64  `json:"revision,omitempty"`
-	// Messages is how many messages stand in the way of a deletion.
-	Messages int `json:"messages,omitempty"`
+	Changes []object.Change `json:"changes"`
 }
 
 // ApplyResponse is the answer to POST /v1/apply.
 type ApplyResponse struct {
 	Incarnation string   `json:"incarnation"`
 	Revision    uint64   `json:"revision"`
-	Results     []Result `json:"results"`
+	Results     []object.Result `json:"results"`
 }
 
 // Digests is the answer to GET /v1/digest: one digest per kind over the objects of one owner (see object.Digest).
