@@ -22,14 +22,14 @@ import (
 // ApplyRequest is the body of POST /v1/apply. Changes may come in any order; the broker sorts them by dependency and
 // commits what can be done as one change of its metadata. One change that is refused does not hold up the others.
 type ApplyRequest struct {
-	Owner   string   `json:"owner"`
+	Owner   string          `json:"owner"`
 	Changes []object.Change `json:"changes"`
 }
 
 // ApplyResponse is the answer to POST /v1/apply.
 type ApplyResponse struct {
-	Incarnation string   `json:"incarnation"`
-	Revision    uint64   `json:"revision"`
+	Incarnation string          `json:"incarnation"`
+	Revision    uint64          `json:"revision"`
 	Results     []object.Result `json:"results"`
 }
 

@@ -1,0 +1,145 @@
+package hub
+
+import (
+	"slices"
+
+	"github.com/turnstone-mq/turnstone/broker/auth"
+	"github.com/turnstone-mq/turnstone/broker/queue"
+)
+
+// Sink is a connection's side of a consumer.
+type Sink interface {
+	// Deliver encodes deliveries into the connection's outbox; it must not block and must not call the hub. The slice and
+	// messages that are not Owned are valid during the call. It answers false when the outbox is full now (the deliveries
+	// are taken all the same): the queue then holds back until Consumer.Resume.
+	Deliver(c *Consumer, ds []queue.Delivery) bool
+	// Cancelled says that the queue is gone, and the consumer with it. It must not call the hub.
+	Cancelled(c *Consumer)
+}
+
+// Consumer takes messages from one queue for one connection.
+type Consumer struct {
+	// Tag is the endpoint's own name for it.
+	Tag string
+
+	queue *Queue
+	sink  Sink
+	state *queue.Consumer // belongs to the queue's owner
+}
+
+// ConsumerOptions of VirtualHost.Consume.
+type ConsumerOptions struct {
+	Tag       string
+	Sink      Sink
+	NoAck     bool
+	Exclusive bool
+	Limit     int // deliveries that may be unsettled; zero is no limit
+	Priority  int
+	// Passive consumers take messages by Get alone.
+	Passive bool
+	// Origin is the connection, which must own an exclusive queue.
+	Origin uint64
+}
+
+// Range is a range of delivery tags, both ends included.
+type Range struct{ From, To uint64 }
+
+// Consume adds a consumer to a queue; deliveries begin at once, possibly before Consume returns unless Paused was asked
+// for.
+func (v *VirtualHost) Consume(access *auth.Access, name string, o ConsumerOptions) (*Consumer, error) {
+	q, err := v.queueFor(name, o.Origin)
+	if err != nil {
+		return nil, err
+	}
+	if err := access.Read(name); err != nil {
+		return nil, err
+	}
+	c := &Consumer{Tag: o.Tag, queue: q, sink: o.Sink}
+	var refused error
+	ran := q.do(func(q *Queue, now int64) {
+		if refused = q.admits(o); refused != nil {
+			return
+		}
+		q.hadUser = q.hadUser || !o.Passive
+		q.soleUser = o.Exclusive
+		c.state = q.state.Join(queue.ConsumerOptions{NoAck: o.NoAck, Passive: o.Passive, Limit: o.Limit, Priority: o.Priority, Of: c})
+		// The consumer starts paused: the endpoint answers consume-ok first and then calls Resume.
+		c.state.Pause(true)
+	})
+	if !ran {
+		return nil, errorf(NotFound, "no queue '%s' in vhost '%s'", name, v.name)
+	}
+	return c, refused
+}
+
+// admits says whether a new consumer may join.
+func (q *Queue) admits(o ConsumerOptions) error {
+	if o.Passive {
+		return nil
+	}
+	if q.soleUser && q.state.Active() > 0 || o.Exclusive && q.state.Active() > 0 {
+		return errorf(Refused, "queue '%s' in vhost '%s' in exclusive use", q.name, q.host.name)
+	}
+	return nil
+}
+
+// Resume begins deliveries after Consume, and again when the connection's outbox has room after Deliver answered false.
+func (c *Consumer) Resume() {
+	c.queue.later(func(q *Queue, now int64) {
+		c.state.Pause(false)
+		q.state.Pump(now)
+	})
+}
+
+// SetLimit changes how many deliveries may be unsettled; zero is no limit.
+func (c *Consumer) SetLimit(n int) {
+	c.queue.later(func(q *Queue, now int64) {
+		c.state.SetLimit(n)
+		q.state.Pump(now)
+	})
+}
+
+// Settle ends deliveries; tags that the consumer does not hold are passed over. The ranges are copied if need be.
+func (c *Consumer) Settle(o queue.Outcome, ranges ...Range) {
+	if c.queue.shard != nil {
+		ranges = slices.Clone(ranges)
+	}
+	c.queue.later(func(q *Queue, now int64) {
+		for _, r := range ranges {
+			q.state.Settle(c.state, r.From, r.To, o)
+		}
+		q.state.Pump(now)
+	})
+}
+
+// Get takes the next message, for basic.get. The body is owned by the delivery.
+func (c *Consumer) Get() (d queue.Delivery, remaining int, ok bool) {
+	c.queue.do(func(q *Queue, now int64) {
+		if d, remaining, ok = q.state.Get(now, c.state); ok && q.shard != nil {
+			one := []queue.Delivery{d}
+			q.shard.load(q, one)
+			d = one[0]
+		}
+	})
+	return d, remaining, ok
+}
+
+// Stop ends new deliveries (basic.cancel); those that it holds stay with the consumer until they are settled or Close is
+// called. No delivery arrives after Stop has returned.
+func (c *Consumer) Stop() {
+	c.queue.do(func(q *Queue, now int64) {
+		q.state.Stop(c.state)
+		q.state.Pump(now)
+	})
+}
+
+// Close ends the consumer; what it holds goes back to the queue in its old place.
+func (c *Consumer) Close() {
+	c.queue.do(func(q *Queue, now int64) {
+		q.state.Leave(c.state)
+		q.state.Pump(now)
+	})
+}
+
+// Queue is the queue that the consumer takes from.
+func (c *Consumer) Queue() *Queue { return c.queue }

@@ -1,0 +1,484 @@
+package hub
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/turnstone-mq/turnstone/broker/auth"
+	"github.com/turnstone-mq/turnstone/broker/message"
+	"github.com/turnstone-mq/turnstone/broker/object"
+	"github.com/turnstone-mq/turnstone/broker/queue"
+	"github.com/turnstone-mq/turnstone/broker/retain"
+	"github.com/turnstone-mq/turnstone/broker/router"
+)
+
+// VirtualHost is one name space: exchanges, queues, sessions, retained messages.
+//
+// What is durable is an object of the catalogue and changes through Hub.Apply; what is not (exclusive and transient
+// queues, transient exchanges and their bindings) lives here alone and ends with the process.
+type VirtualHost struct {
+	hub        *Hub
+	name       string
+	router     *router.Table[*Queue]
+	retained   *retain.Store
+	deliveries deliveryPool
+	opening    keyedLock // by MQTT client id
+
+	mu       sync.RWMutex
+	queues   map[string]*Queue
+	sessions map[string]*session
+}
+
+func (h *Hub) newHost(name string) *VirtualHost {
+	return &VirtualHost{
+		hub:      h,
+		name:     name,
+		router:   router.New[*Queue](),
+		retained: retain.New(),
+		queues:   make(map[string]*Queue),
+		sessions: make(map[string]*session),
+	}
+}
+
+// Name is the virtual host's name.
+func (v *VirtualHost) Name() string { return v.name }
+
+// ExchangeDeclaration is a wish for an exchange. With Passive, only whether it exists is asked.
+type ExchangeDeclaration struct {
+	Name    string
+	Spec    object.ExchangeSpec
+	Passive bool
+}
+
+// DeclareExchange makes sure that an exchange exists as declared. The error says which property differs if it does not.
+func (v *VirtualHost) DeclareExchange(ctx context.Context, access *auth.Access, d ExchangeDeclaration) error {
+	spec, ok := v.router.Exchange(d.Name)
+	if d.Passive {
+		if !ok {
+			return errorf(NotFound, "no exchange '%s' in vhost '%s'", d.Name, v.name)
+		}
+		return nil
+	}
+	if err := access.Configure(d.Name); err != nil {
+		return err
+	}
+	if ok {
+		return equivalentExchange(d, spec, v.name)
+	}
+	if strings.HasPrefix(d.Name, "amq.") {
+		return errorf(Refused, "exchange name '%s' contains reserved prefix 'amq.*'", d.Name)
+	}
+	if d.Spec.Durable {
+		return v.hub.want(ctx, object.KindExchange, v.name, d.Name, d.Spec)
+	}
+	return routerError(v.router.Declare(d.Name, d.Spec))
+}
+
+func equivalentExchange(d ExchangeDeclaration, spec object.ExchangeSpec, vhost string) error {
+	differ := func(field string, want, have any) error {
+		return errorf(Precondition, "inequivalent arg '%s' for exchange '%s' in vhost '%s': received '%v' but current is '%v'", field, d.Name, vhost, want, have)
+	}
+	switch {
+	case d.Spec.Type != spec.Type:
+		return differ("type", d.Spec.Type, spec.Type)
+	case d.Spec.Durable != spec.Durable:
+		return differ("durable", d.Spec.Durable, spec.Durable)
+	case d.Spec.AutoDelete != spec.AutoDelete:
+		return differ("auto_delete", d.Spec.AutoDelete, spec.AutoDelete)
+	case d.Spec.Internal != spec.Internal:
+		return differ("internal", d.Spec.Internal, spec.Internal)
+	}
+	if name, ok := d.Spec.Arguments.Differ(spec.Arguments); ok {
+		return differ(name, d.Spec.Arguments[name], spec.Arguments[name])
+	}
+	return nil
+}
+
+// DeleteExchange removes an exchange and its bindings. One that does not exist is no error.
+func (v *VirtualHost) DeleteExchange(ctx context.Context, access *auth.Access, name string, ifUnused bool) error {
+	if err := access.Configure(name); err != nil {
+		return err
+	}
+	spec, ok := v.router.Exchange(name)
+	if !ok {
+		return nil
+	}
+	if name == "" || strings.HasPrefix(name, "amq.") {
+		return errorf(Refused, "exchange name '%s' contains reserved prefix 'amq.*'", name)
+	}
+	if ifUnused && v.router.InUse(name) {
+		return errorf(Precondition, "exchange '%s' in vhost '%s' in use", name, v.name)
+	}
+	if spec.Durable {
+		return v.hub.unwant(ctx, object.KindExchange, v.name, name, deletionOf(ifUnused, false))
+	}
+	return routerError(v.router.Delete(name, ifUnused))
+}
+
+func deletionOf(ifUnused, ifEmpty bool) object.Deletion {
+	switch {
+	case ifEmpty:
+		return object.DeleteIfEmpty
+	case ifUnused:
+		return object.DeleteIfUnused
+	}
+	return object.DeleteAlways
+}
+
+// QueueDeclaration is a wish for a queue. An empty name asks for one to be made.
+type QueueDeclaration struct {
+	Name      string
+	Spec      object.QueueSpec
+	Exclusive bool
+	Passive   bool
+	Origin    uint64 // the connection that declares
+}
+
+// DeclareQueue makes sure that a queue exists as declared and answers it.
+func (v *VirtualHost) DeclareQueue(ctx context.Context, access *auth.Access, d QueueDeclaration) (*Queue, error) {
+	if d.Name != "" {
+		q, err := v.queueFor(d.Name, d.Origin)
+		if err == nil && (d.Passive || q.equivalent(d) == nil) {
+			return q, v.mayDeclare(access, d)
+		}
+		if err == nil {
+			return nil, q.equivalent(d)
+		}
+		if d.Passive || CodeOf(err) != NotFound {
+			return nil, err
+		}
+		if strings.HasPrefix(d.Name, "amq.") {
+			return nil, errorf(Refused, "queue name '%s' contains reserved prefix 'amq.*'", d.Name)
+		}
+	} else {
+		d.Name = "amq.gen-" + randomName()
+	}
+	if err := v.mayDeclare(access, d); err != nil {
+		return nil, err
+	}
+	if d.Spec.Durable && !d.Exclusive {
+		if err := v.hub.want(ctx, object.KindQueue, v.name, d.Name, d.Spec); err != nil {
+			return nil, err
+		}
+		return v.queueFor(d.Name, d.Origin)
+	}
+	return v.addTransient(d)
+}
+
+func (v *VirtualHost) mayDeclare(access *auth.Access, d QueueDeclaration) error {
+	if d.Passive {
+		return nil
+	}
+	return access.Configure(d.Name)
+}
+
+func (v *VirtualHost) addTransient(d QueueDeclaration) (*Queue, error) {
+	if err := v.hub.checkQueue(d.Spec); err != nil {
+		return nil, err
+	}
+	q := v.newQueue(d.Name, d.Spec)
+	if d.Exclusive {
+		q.exclusive = d.Origin
+	}
+	v.mu.Lock()
+	if old := v.queues[d.Name]; old != nil {
+		v.mu.Unlock()
+		return nil, errorf(Precondition, "queue '%s' in vhost '%s' is being declared by another connection", d.Name, v.name)
+	}
+	v.queues[d.Name] = q
+	v.mu.Unlock()
+	v.router.AddQueue(d.Name, q)
+	return q, nil
+}
+
+func randomName() string {
+	var b [16]byte
+	rand.Read(b[:]) //nolint:errcheck // never fails
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+func (v *VirtualHost) newQueue(name string, spec object.QueueSpec) *Queue {
+	q := &Queue{host: v, name: name, spec: spec, auto: spec.AutoDelete, state: queue.New(queueOptions(spec.Arguments))}
+	if x, ok, _ := spec.Arguments.Text("x-dead-letter-exchange"); ok {
+		q.deadLetter = newDeadLetter(v, x, spec.Arguments)
+	}
+	if ms, ok, _ := spec.Arguments.Int("x-expires"); ok {
+		q.expireUnused(time.Duration(ms) * time.Millisecond)
+	}
+	return q
+}
+
+// equivalent compares a declaration with the queue. RabbitMQ's rules and texts.
+func (q *Queue) equivalent(d QueueDeclaration) error {
+	differ := func(field string, want, have any) error {
+		return errorf(Precondition, "inequivalent arg '%s' for queue '%s' in vhost '%s': received '%v' but current is '%v'", field, q.name, q.host.name, want, have)
+	}
+	switch {
+	case d.Spec.Durable != q.spec.Durable:
+		return differ("durable", d.Spec.Durable, q.spec.Durable)
+	case d.Spec.AutoDelete != q.spec.AutoDelete:
+		return differ("auto_delete", d.Spec.AutoDelete, q.spec.AutoDelete)
+	case d.Exclusive != (q.exclusive != 0):
+		return differ("exclusive", d.Exclusive, q.exclusive != 0)
+	}
+	if name, ok := d.Spec.Arguments.Differ(q.spec.Arguments); ok {
+		return differ(name, d.Spec.Arguments[name], q.spec.Arguments[name])
+	}
+	return nil
+}
+
+// Queue finds a queue that the connection may use.
+func (v *VirtualHost) Queue(name string, origin uint64) (*Queue, error) {
+	return v.queueFor(name, origin)
+}
+
+func (v *VirtualHost) queueFor(name string, origin uint64) (*Queue, error) {
+	v.mu.RLock()
+	q := v.queues[name]
+	v.mu.RUnlock()
+	if q == nil {
+		return nil, errorf(NotFound, "no queue '%s' in vhost '%s'", name, v.name)
+	}
+	if q.exclusive != 0 && q.exclusive != origin {
+		return nil, errorf(Locked, "cannot obtain exclusive access to locked queue '%s' in vhost '%s'", name, v.name)
+	}
+	return q, nil
+}
+
+// DeleteQueue removes a queue and answers how many messages it held. One that does not exist is no error.
+func (v *VirtualHost) DeleteQueue(ctx context.Context, access *auth.Access, name string, origin uint64, ifUnused, ifEmpty bool) (messages int, err error) {
+	if err := access.Configure(name); err != nil {
+		return 0, err
+	}
+	q, err := v.queueFor(name, origin)
+	if CodeOf(err) == NotFound {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return v.deleteQueue(ctx, q, ifUnused, ifEmpty)
+}
+
+func (v *VirtualHost) deleteQueue(ctx context.Context, q *Queue, ifUnused, ifEmpty bool) (messages int, err error) {
+	if err := q.freeze(ifUnused, ifEmpty, &messages); err != nil {
+		return messages, err
+	}
+	if q.durable {
+		if err := v.hub.unwant(ctx, object.KindQueue, v.name, q.name, object.DeleteAlways); err != nil {
+			q.thaw()
+			return messages, err
+		}
+	}
+	v.remove(q)
+	return messages, nil
+}
+
+// freeze makes the queue take no more, if it is unused and empty as asked; a frozen queue can be removed without losing
+// what was accepted after the question.
+func (q *Queue) freeze(ifUnused, ifEmpty bool, messages *int) error {
+	var err error
+	q.do(func(q *Queue, _ int64) {
+		*messages = q.state.Ready()
+		switch {
+		case ifUnused && q.state.Active() > 0:
+			err = errorf(Precondition, "queue '%s' in vhost '%s' in use", q.name, q.host.name)
+		case ifEmpty && q.state.Ready()+q.state.Unacked()+q.inFlight > 0:
+			*messages = q.state.Ready() + q.state.Unacked() + q.inFlight
+			err = errorf(Precondition, "queue '%s' in vhost '%s' not empty", q.name, q.host.name)
+		default:
+			q.frozen = true
+		}
+	})
+	return err
+}
+
+func (q *Queue) thaw() { q.do(func(q *Queue, _ int64) { q.frozen = false }) }
+
+// remove takes a queue out of the virtual host: bindings first, then consumers, who are told.
+func (v *VirtualHost) remove(q *Queue) {
+	v.mu.Lock()
+	if v.queues[q.name] == q {
+		delete(v.queues, q.name)
+	}
+	v.mu.Unlock()
+	for _, x := range v.router.RemoveTarget(q) {
+		v.hub.logger.Debug("auto-delete exchange removed with its last binding", "vhost", v.name, "exchange", x)
+	}
+	q.do(func(q *Queue, _ int64) { q.shut() })
+}
+
+// shut ends the queue; its owner calls it. Nothing runs on it afterwards.
+func (q *Queue) shut() {
+	q.closed = true
+	if q.timer != nil {
+		q.timer.Stop()
+	}
+	if q.unused != nil {
+		q.unused.Stop()
+	}
+	q.state.EachConsumer(func(c *queue.Consumer) {
+		if consumer := c.Of.(*Consumer); c.Active() && q.session == nil {
+			consumer.sink.Cancelled(consumer)
+		}
+	})
+	if q.shard != nil {
+		q.shard.forget(q)
+	}
+}
+
+// removeUnused deletes an auto-delete queue without consumers, or one whose x-expires has run out.
+func (v *VirtualHost) removeUnused(q *Queue) {
+	_, err := v.deleteQueue(context.Background(), q, true, false)
+	if err != nil && CodeOf(err) != Precondition && !errors.Is(err, ErrClosed) {
+		v.hub.logger.Warn("unused queue was not removed", "vhost", v.name, "queue", q.name, "error", err)
+	}
+}
+
+// expireUnused arms x-expires: the queue goes when it had no consumer for that long.
+func (q *Queue) expireUnused(after time.Duration) {
+	q.unused = time.AfterFunc(after, func() {
+		if q.live.consumers.Load() > 0 {
+			q.unused.Reset(after)
+			return
+		}
+		q.host.removeUnused(q)
+	})
+}
+
+// EndOrigin ends what belongs to a connection: its exclusive queues. The connection's endpoint calls it last.
+func (v *VirtualHost) EndOrigin(origin uint64) {
+	v.mu.RLock()
+	var mine []*Queue
+	for _, q := range v.queues {
+		if q.exclusive == origin {
+			mine = append(mine, q)
+		}
+	}
+	v.mu.RUnlock()
+	for _, q := range mine {
+		v.remove(q)
+	}
+}
+
+// Binding is a wish to bind a queue or an exchange to an exchange.
+type Binding struct {
+	Source      string
+	Destination string
+	ToExchange  bool // the destination is an exchange
+	Key         string
+	Arguments   object.Arguments
+	Origin      uint64
+}
+
+// Bind makes sure that a binding exists. It is an object of the catalogue when both its ends are durable.
+func (v *VirtualHost) Bind(ctx context.Context, access *auth.Access, b Binding) error {
+	q, durable, err := v.ends(access, b)
+	if err != nil {
+		return err
+	}
+	if durable {
+		return v.hub.want(ctx, object.KindBinding, v.name, b.spec().Name(), b.spec())
+	}
+	if b.ToExchange {
+		_, err = v.router.BindExchange(b.Source, b.Destination, b.Key, b.Arguments)
+	} else {
+		_, err = v.router.Bind(b.Source, q, b.Key, b.Arguments)
+	}
+	return routerError(err)
+}
+
+// Unbind ends a binding; one that does not exist is no error.
+func (v *VirtualHost) Unbind(ctx context.Context, access *auth.Access, b Binding) error {
+	q, durable, err := v.ends(access, b)
+	if err != nil {
+		return err
+	}
+	if durable {
+		return v.hub.unwant(ctx, object.KindBinding, v.name, b.spec().Name(), object.DeleteAlways)
+	}
+	if b.ToExchange {
+		v.router.UnbindExchange(b.Source, b.Destination, b.Key, b.Arguments)
+	} else {
+		v.router.Unbind(b.Source, q, b.Key, b.Arguments)
+	}
+	return nil
+}
+
+func (b Binding) spec() object.BindingSpec {
+	s := object.BindingSpec{Source: b.Source, DestinationType: object.DestinationQueue, Destination: b.Destination, RoutingKey: b.Key, Arguments: b.Arguments}
+	if b.ToExchange {
+		s.DestinationType = object.DestinationExchange
+	}
+	return s
+}
+
+// ends checks both ends of a binding and the permissions on them (write on the destination, read on the source), and
+// says whether both are durable.
+func (v *VirtualHost) ends(access *auth.Access, b Binding) (q *Queue, durable bool, err error) {
+	source, ok := v.router.Exchange(b.Source)
+	if !ok {
+		return nil, false, errorf(NotFound, "no exchange '%s' in vhost '%s'", b.Source, v.name)
+	}
+	if b.Source == "" || b.ToExchange && b.Destination == "" {
+		return nil, false, errorf(Refused, "operation not permitted on the default exchange")
+	}
+	if b.ToExchange {
+		to, ok := v.router.Exchange(b.Destination)
+		if !ok {
+			return nil, false, errorf(NotFound, "no exchange '%s' in vhost '%s'", b.Destination, v.name)
+		}
+		durable = to.Durable
+	} else {
+		if q, err = v.queueFor(b.Destination, b.Origin); err != nil {
+			return nil, false, err
+		}
+		durable = q.durable
+	}
+	if err := access.Write(b.Destination); err != nil {
+		return nil, false, err
+	}
+	if err := access.Read(b.Source); err != nil {
+		return nil, false, err
+	}
+	if source.Type == "topic" && !b.ToExchange {
+		if err := access.Subscribe(message.SwapSeparators(b.Key)); err != nil {
+			return nil, false, err
+		}
+	}
+	return q, durable && source.Durable, nil
+}
+
+// Queues lists the queues, sorted by name; those of MQTT sessions are among them.
+func (v *VirtualHost) Queues() []*Queue {
+	v.mu.RLock()
+	out := make([]*Queue, 0, len(v.queues)+len(v.sessions))
+	for _, q := range v.queues {
+		out = append(out, q)
+	}
+	for _, s := range v.sessions {
+		out = append(out, s.queue)
+	}
+	v.mu.RUnlock()
+	slices.SortFunc(out, func(a, b *Queue) int { return strings.Compare(a.name, b.name) })
+	return out
+}
+
+// routerError turns an error of the router into one of the hub.
+func routerError(err error) error {
+	var e *router.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &e):
+		codes := map[router.Code]Code{router.NotFound: NotFound, router.Reserved: Refused, router.Inequivalent: Precondition, router.InUse: Precondition, router.UnknownType: Invalid}
+		return &Error{Code: codes[e.Code], Text: e.Error()}
+	}
+	return err
+}

@@ -1,0 +1,264 @@
+// Package hub is the broker without a protocol: virtual hosts with exchanges, queues, sessions and retained messages;
+// publish, consume, settle, declare. Endpoints translate their protocol into its calls and its effects into frames.
+//
+// # How a message travels
+//
+// A connection's reader parses everything that one read of the socket brought. For each message it asks its Publisher
+// for the Route of (exchange, key), which is cached, and calls Publish; at the end it calls Flush once. Flush hands
+// every touched queue its messages as one batch. A transient queue is guarded by a lock: the publisher's own goroutine
+// enqueues and delivers, and nothing is copied when a consumer takes the message at once. A durable queue belongs to one
+// shard: a goroutine with an ordered log (Log). The shard proposes the batch as one entry, and when the entry is
+// durable, applies it: enqueue, deliver, and only then confirm.
+//
+// # What an acknowledgement means
+//
+// Publisher.Options.Confirmed is called when every queue that a message was routed to has it: for durable messages in
+// durable queues and sessions after the fsync that covers them, otherwise when it is in memory. It is the same for MQTT
+// PUBACK and AMQP confirms.
+//
+// # Who calls whom, with which locks
+//
+// A Sink is called by the goroutine that owns the queue, with the queue's lock held: it appends to its connection's
+// outbox and returns. An endpoint therefore never calls the hub while it holds a lock that its Sink or its Confirmed
+// callback takes.
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/turnstone-mq/turnstone/broker/auth"
+	"github.com/turnstone-mq/turnstone/broker/catalog"
+	"github.com/turnstone-mq/turnstone/broker/config"
+	"github.com/turnstone-mq/turnstone/broker/journal"
+	"github.com/turnstone-mq/turnstone/broker/journal/vfs"
+	"github.com/turnstone-mq/turnstone/broker/message"
+	"github.com/turnstone-mq/turnstone/broker/object"
+	"github.com/turnstone-mq/turnstone/broker/queue"
+)
+
+// Options of Open.
+type Options struct {
+	Config config.Config
+	// FS and Dir are where the journal lives.
+	FS  vfs.FS
+	Dir string
+	// Incarnation identifies the data directory; the admin API tells it, so that a lost directory is noticed.
+	Incarnation string
+	Logger      *slog.Logger
+	// Fatal is called once when the journal cannot go on (an fsync failed): the process must end, without a clean stop.
+	Fatal func(error)
+	// DeadLetter makes the message that goes to a dead-letter exchange from the one that died. Nil passes it on unchanged.
+	DeadLetter func(m *message.Message, d Death) *message.Message
+	// Now is the clock in milliseconds since 1970; nil is the real one.
+	Now func() int64
+}
+
+// Death says how a message died, for the dead-letter header of the protocol.
+type Death struct {
+	Queue, Exchange, RoutingKey string // where it died, and as what it had been published
+	Reason                      string // rejected, expired, maxlen, delivery_limit
+	At                          int64  // milliseconds since 1970
+}
+
+// Hub is one running broker. Its methods are safe for concurrent use.
+type Hub struct {
+	config      atomic.Pointer[config.Config]
+	incarnation string
+	logger      *slog.Logger
+	now         func() int64
+	deadLetter  func(*message.Message, Death) *message.Message
+	journal     *journal.Journal
+	shards      []*shard
+	authority   *auth.Authority
+	stats       Stats
+	origins     atomic.Uint64
+
+	bodies atomic.Int64 // bytes of durable bodies that queues hold in memory
+
+	meta    meta
+	watches watches
+
+	mu     sync.RWMutex
+	hosts  map[string]*VirtualHost
+	closed bool
+
+	stop    chan struct{} // closed by Close
+	running sync.WaitGroup
+}
+
+// ErrClosed is the error of calls to a hub that was closed.
+var ErrClosed = errors.New("broker is stopping")
+
+// Open recovers what the journal in o.Dir holds and starts to serve it.
+func Open(o Options) (*Hub, error) {
+	h := &Hub{
+		incarnation: o.Incarnation,
+		logger:      o.Logger,
+		now:         o.Now,
+		deadLetter:  o.DeadLetter,
+		hosts:       make(map[string]*VirtualHost),
+		stop:        make(chan struct{}),
+	}
+	if h.logger == nil {
+		h.logger = slog.New(slog.DiscardHandler)
+	}
+	if h.now == nil {
+		h.now = func() int64 { return time.Now().UnixMilli() }
+	}
+	h.config.Store(&o.Config)
+	h.authority = auth.New(func() config.Config { return *h.config.Load() })
+	h.meta.state = catalog.New()
+	j, err := journal.Open(journal.Options{FS: o.FS, Dir: o.Dir, SegmentBytes: o.Config.Storage.SegmentBytes, Logger: h.logger, OnFatal: o.Fatal})
+	if err != nil {
+		return nil, err
+	}
+	h.journal = j
+	if err := h.recover(); err != nil {
+		return nil, errors.Join(err, j.Close())
+	}
+	for _, s := range h.shards {
+		h.running.Go(s.run) // ends when Close closes its inbox
+	}
+	h.running.Go(h.clean) // ends when stop is closed
+	if err := h.ensureDefaults(); err != nil {
+		return nil, errors.Join(err, h.Close(context.Background()))
+	}
+	return h, nil
+}
+
+// ensureDefaults makes the virtual host "/" in a new data directory.
+func (h *Hub) ensureDefaults() error {
+	if h.meta.revision() > 0 {
+		return nil
+	}
+	root, err := object.New(object.KindVirtualHost, "", "/", object.VirtualHostSpec{})
+	if err != nil {
+		return err
+	}
+	results, err := h.Apply(context.Background(), "", []object.Change{{Object: root}}, ApplyOptions{})
+	if err == nil && results[0].Outcome == object.Refused {
+		err = fmt.Errorf("create virtual host /: %s", results[0].Message)
+	}
+	return err
+}
+
+// Close stops: nothing is accepted any more, what was accepted becomes durable, then the journal is closed. Connections
+// should have been ended before. It is idempotent.
+func (h *Hub) Close(context.Context) error {
+	h.mu.Lock()
+	if h.closed {
+		h.mu.Unlock()
+		return nil
+	}
+	h.closed = true
+	h.mu.Unlock()
+	close(h.stop)
+	h.watches.close()
+	for _, s := range h.shards {
+		s.inbox.close()
+	}
+	h.running.Wait()
+	return h.journal.Close()
+}
+
+// Config is the configuration in force.
+func (h *Hub) Config() config.Config { return *h.config.Load() }
+
+// Reconfigure puts the live keys of a configuration into force.
+func (h *Hub) Reconfigure(c config.Config) {
+	merged := config.Merge(h.Config(), c)
+	h.config.Store(&merged)
+}
+
+// Authority decides who may connect and do what.
+func (h *Hub) Authority() *auth.Authority { return h.authority }
+
+// Incarnation identifies the data directory.
+func (h *Hub) Incarnation() string { return h.incarnation }
+
+// NewOrigin is a number for a connection, for no-local and exclusive queues. Numbers are never reused in a process.
+func (h *Hub) NewOrigin() uint64 { return h.origins.Add(1) }
+
+// VirtualHost finds a virtual host by name.
+func (h *Hub) VirtualHost(name string) (*VirtualHost, error) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	if h.closed {
+		return nil, ErrClosed
+	}
+	v := h.hosts[name]
+	if v == nil {
+		return nil, errorf(NotFound, "vhost %q not found", name)
+	}
+	return v, nil
+}
+
+// Code says what kind of failure an Error is; endpoints map it to their protocol's code.
+type Code uint8
+
+// The codes.
+const (
+	NotFound     Code = iota + 1 // no such virtual host, exchange, queue, consumer
+	Refused                      // access denied
+	Precondition                 // exists with other properties, not empty, in use
+	Locked                       // exclusive to another connection
+	Invalid                      // the request itself is wrong
+	Unavailable                  // cannot be stored now: full disk, stopping
+	TooMany                      // a limit is reached
+)
+
+// Error is a failure of one call; what the hub holds is as before.
+type Error struct {
+	Code Code
+	Text string // a clause without a final stop, fit for a client
+}
+
+func (e *Error) Error() string { return e.Text }
+
+func errorf(c Code, format string, args ...any) *Error {
+	return &Error{Code: c, Text: fmt.Sprintf(format, args...)}
+}
+
+// CodeOf is the code of an error of this package or of an access decision; zero for others.
+func CodeOf(err error) Code {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	var d *auth.Denied
+	if errors.As(err, &d) {
+		return Refused
+	}
+	return 0
+}
+
+// queueOptions reads the arguments that the queue's state machine obeys; the catalogue has validated them.
+func queueOptions(a object.Arguments) queue.Options {
+	o := queue.Options{DeadLetterless: true}
+	o.MaxLength, _, _ = a.Int("x-max-length")
+	o.MaxBytes, _, _ = a.Int("x-max-length-bytes")
+	o.TTL, o.HasTTL, _ = a.Int("x-message-ttl")
+	if n, ok, _ := a.Int("x-delivery-limit"); ok && n >= 0 {
+		o.DeliveryLimit, o.HasDeliveryLimit = uint32(n), true
+	}
+	if n, _, _ := a.Int("x-max-priority"); n > 0 {
+		o.MaxPriority = uint8(min(n, 255))
+	}
+	o.SingleActive, _, _ = a.Bool("x-single-active-consumer")
+	switch s, _, _ := a.Text("x-overflow"); s {
+	case "reject-publish":
+		o.Overflow = queue.RejectPublish
+	case "reject-publish-dlx":
+		o.Overflow = queue.RejectPublishDeadLetter
+	}
+	if _, ok := a["x-dead-letter-exchange"]; ok {
+		o.DeadLetterless = false
+	}
+	return o
+}

@@ -1,0 +1,428 @@
+package hub
+
+import (
+	"sync"
+
+	"github.com/turnstone-mq/turnstone/broker/auth"
+	"github.com/turnstone-mq/turnstone/broker/message"
+	"github.com/turnstone-mq/turnstone/broker/queue"
+	"github.com/turnstone-mq/turnstone/broker/router"
+	"github.com/turnstone-mq/turnstone/broker/topic"
+)
+
+// Publisher publishes for one connection or channel. It belongs to one goroutine, the connection's reader.
+type Publisher struct {
+	host      *VirtualHost
+	access    *auth.Access
+	origin    uint64
+	encoding  message.Encoding
+	confirmed func(Confirmation)
+
+	routes map[string]map[string]*Route // exchange, key as published
+	cached int
+	locals map[*Queue]*localPart
+	parts  []*shardPart // by shard number, made when first needed
+
+	batch  []message.Message // published since the last Flush; they alias the reader's buffer
+	clones []*message.Message
+	local  []*localPart // touched since the last Flush
+	shard  []*shardPart
+	retain []int32
+	upTo   uint64 // the newest token of the batch; zero when none was asked for
+	refuse []Refusal
+	order  confirmOrder
+	match  []router.Match[*Queue] // scratch
+	pace   pace
+}
+
+// PublisherOptions of VirtualHost.NewPublisher.
+type PublisherOptions struct {
+	Access   *auth.Access
+	Origin   uint64 // of Hub.NewOrigin
+	Encoding message.Encoding
+	// Confirmed is called with rising tokens, by the goroutine that flushes or by a shard's. It must not block and must not
+	// call the hub.
+	Confirmed func(Confirmation)
+}
+
+// Confirmation says that every message with a token up to UpTo (and after the confirmation before) is where it was
+// routed to, except those refused, which are in the order of their tokens. Refused is valid during the call.
+type Confirmation struct {
+	UpTo    uint64
+	Refused []Refusal
+}
+
+// Refusal is a message that a queue did not take.
+type Refusal struct {
+	Token uint64
+	Err   error
+}
+
+// Route is where messages of one exchange and key go. It belongs to its Publisher and is valid until the next call of
+// Route.
+type Route struct {
+	// Exchange and Key are interned copies of what was asked for, to put into the message.
+	Exchange, Key string
+	// Limits are what topic policies say of the key.
+	Limits auth.PublishLimits
+
+	generation uint64 // of the router
+	authority  uint64 // generation of the authority
+	err        error
+	perMessage bool // headers decide: matched again for each message
+	to         []destination
+}
+
+// destination is one match of a route with the part of the batch that it goes to.
+type destination struct {
+	queue   *Queue
+	options router.Options
+	local   *localPart // the queue is transient, or the session takes QoS 0 directly
+	shard   *shardPart // the queue is durable
+}
+
+// localPart is what the batch has for one transient queue, or for the direct sink of a session.
+type localPart struct {
+	queue *Queue
+	items []part
+}
+
+// shardPart is what the batch has for the durable queues of one shard, in order.
+type shardPart struct {
+	shard *shard
+	items []part
+}
+
+type part struct {
+	message int32 // index in the batch
+	queue   *Queue
+	qos     uint8
+	token   uint64
+}
+
+// NewPublisher makes a publisher in the virtual host.
+func (v *VirtualHost) NewPublisher(o PublisherOptions) *Publisher {
+	return &Publisher{
+		host: v, access: o.Access, origin: o.Origin, encoding: o.Encoding, confirmed: o.Confirmed,
+		routes: make(map[string]map[string]*Route),
+		locals: make(map[*Queue]*localPart),
+		parts:  make([]*shardPart, len(v.hub.shards)),
+	}
+}
+
+// maxCachedRoutes bounds a publisher's cache: a peer that publishes to ever new keys costs a lookup each, not memory.
+const maxCachedRoutes = 4096
+
+// Route finds where messages to an exchange with a key go, or why they may not: the exchange does not exist, or the
+// user may not write. Exchange and key may alias a read buffer. The key is in the form of the publisher's encoding.
+func (p *Publisher) Route(exchange, key []byte) (*Route, error) {
+	r := p.routes[string(exchange)][string(key)]
+	if r == nil {
+		r = p.newRoute(string(exchange), string(key))
+	}
+	if r.generation != p.host.router.Generation() || r.authority != p.host.hub.authority.Generation() {
+		p.resolve(r)
+	}
+	return r, r.err
+}
+
+func (p *Publisher) newRoute(exchange, key string) *Route {
+	if p.cached >= maxCachedRoutes && len(p.batch) == 0 {
+		clear(p.routes)
+		clear(p.locals)
+		p.cached = 0
+	}
+	r := &Route{Exchange: exchange, Key: key, generation: ^uint64(0)}
+	if p.cached < maxCachedRoutes {
+		byKey := p.routes[exchange]
+		if byKey == nil {
+			byKey = make(map[string]*Route)
+			p.routes[exchange] = byKey
+		}
+		byKey[key] = r
+		p.cached++
+	}
+	return r
+}
+
+func (p *Publisher) form() topic.Form {
+	if p.encoding == message.MQTT {
+		return topic.MQTT
+	}
+	return topic.AMQP
+}
+
+func (p *Publisher) resolve(r *Route) {
+	// The generations are read before what they guard: a change in between leads to one resolve too many.
+	r.generation, r.authority = p.host.router.Generation(), p.host.hub.authority.Generation()
+	r.to = r.to[:0]
+	if r.err = p.allowed(r); r.err != nil {
+		return
+	}
+	if r.perMessage = !p.host.router.Cacheable(r.Exchange); r.perMessage {
+		return
+	}
+	r.err = p.find(r, nil)
+}
+
+func (p *Publisher) allowed(r *Route) error {
+	if spec, ok := p.host.router.Exchange(r.Exchange); !ok {
+		return errorf(NotFound, "no exchange '%s' in vhost '%s'", r.Exchange, p.host.name)
+	} else if spec.Internal {
+		return errorf(Refused, "cannot publish to internal exchange '%s' in vhost '%s'", r.Exchange, p.host.name)
+	}
+	if err := p.access.Write(r.Exchange); err != nil {
+		return err
+	}
+	name := r.Key
+	if p.encoding != message.MQTT {
+		name = message.SwapSeparators(name)
+	}
+	r.Limits = p.access.PublishLimits(name)
+	if spec, _ := p.host.router.Exchange(r.Exchange); spec.Type == "topic" {
+		return p.access.Publish(name)
+	}
+	return nil
+}
+
+func (p *Publisher) find(r *Route, h router.Headers) error {
+	var err error
+	p.match, err = p.host.router.Route(r.Exchange, r.Key, p.form(), h, p.match[:0])
+	if err != nil {
+		return err
+	}
+	r.to = r.to[:0]
+	for _, m := range p.match {
+		d := destination{queue: m.Target, options: m.Options}
+		if d.queue.shard != nil {
+			d.shard = p.shardPart(d.queue.shard)
+		}
+		if d.queue.shard == nil || d.queue.session != nil {
+			d.local = p.localPart(d.queue)
+		}
+		r.to = append(r.to, d)
+	}
+	return nil
+}
+
+func (p *Publisher) localPart(q *Queue) *localPart {
+	l := p.locals[q]
+	if l == nil {
+		l = &localPart{queue: q}
+		p.locals[q] = l
+	}
+	return l
+}
+
+func (p *Publisher) shardPart(s *shard) *shardPart {
+	if p.parts[s.number] == nil {
+		p.parts[s.number] = &shardPart{shard: s}
+	}
+	return p.parts[s.number]
+}
+
+// Publish adds a message to the batch and answers how many queues it goes to. The message and what it points to must
+// stay valid until the next Flush returns. Headers may be nil. With a token other than zero, which must rise from call
+// to call, the message takes part in confirmations.
+func (p *Publisher) Publish(r *Route, m *message.Message, h router.Headers, token uint64) (routed int, err error) {
+	if err := p.limit(r, m); err != nil {
+		return 0, err
+	}
+	if r.perMessage {
+		if err := p.find(r, h); err != nil {
+			return 0, err
+		}
+	}
+	i := int32(len(p.batch))
+	p.batch = append(p.batch, *m)
+	p.batch[i].Origin = p.origin
+	if token != 0 {
+		p.upTo = token
+	}
+	for _, d := range r.to {
+		routed += p.add(i, d, token)
+	}
+	if m.Retain {
+		p.retain = append(p.retain, i)
+	}
+	p.host.hub.stats.Published.add(1)
+	return routed, nil
+}
+
+func (p *Publisher) limit(r *Route, m *message.Message) error {
+	l := &r.Limits
+	if l.MaxPayloadBytes > 0 && int64(len(m.Payload)) > l.MaxPayloadBytes {
+		return errorf(Invalid, "payload of %d bytes is more than the topic policy's %d", len(m.Payload), l.MaxPayloadBytes)
+	}
+	if l.RetainForbidden {
+		m.Retain = false
+	}
+	if l.MessageExpiryMillis > 0 {
+		if at := p.host.hub.now() + l.MessageExpiryMillis; m.Expiry == 0 || at < m.Expiry {
+			m.Expiry = at
+		}
+	}
+	p.pace.count(l, len(m.Payload))
+	return nil
+}
+
+// add puts message i of the batch into the part of one destination; it answers 1 if that will take it.
+func (p *Publisher) add(i int32, d destination, token uint64) int {
+	if d.options.NoLocal && p.origin != 0 && d.queue.origin.Load() == p.origin {
+		return 0
+	}
+	qos := min(p.batch[i].QoS, d.options.QoS)
+	it := part{message: i, queue: d.queue, qos: qos, token: token}
+	if d.local != nil && (d.shard == nil || qos == 0) {
+		if len(d.local.items) == 0 {
+			p.local = append(p.local, d.local)
+		}
+		d.local.items = append(d.local.items, it)
+		return 1
+	}
+	if len(d.shard.items) == 0 {
+		p.shard = append(p.shard, d.shard)
+	}
+	d.shard.items = append(d.shard.items, it)
+	return 1
+}
+
+// Refuse says that the message of a token, which was not published, is refused: it takes its place in the order of
+// confirmations.
+func (p *Publisher) Refuse(token uint64, err error) {
+	p.upTo = token
+	p.refuse = append(p.refuse, Refusal{Token: token, Err: err})
+}
+
+// Flush hands the batch over. It blocks while a shard has more waiting than it may hold, or while the publisher is over
+// its rate: a reader that waits here does not read its socket.
+func (p *Publisher) Flush() {
+	if len(p.batch) == 0 && p.upTo == 0 {
+		return
+	}
+	var f *flush
+	if p.upTo != 0 || len(p.shard) > 0 {
+		f = &flush{publisher: p, upTo: p.upTo, refused: p.refuse}
+		f.waiting.Store(int32(1 + len(p.shard) + len(p.retain)))
+		p.order.push(f)
+		p.refuse = nil
+	}
+	now := p.host.hub.now()
+	for _, l := range p.local {
+		l.queue.enqueue(now, p.batch, l.items)
+		l.items = l.items[:0]
+	}
+	for _, s := range p.shard {
+		s.shard.post(&enqueueOp{flush: f, items: p.keep(s.items)})
+		s.items = s.items[:0]
+	}
+	for _, i := range p.retain {
+		m := p.clone(i)
+		p.host.shardOf(m.Topic()).post(&retainOp{flush: f, host: p.host, message: m})
+	}
+	if f != nil {
+		f.done(nil)
+	}
+	clear(p.batch)
+	clear(p.clones)
+	p.batch, p.clones, p.local, p.shard, p.retain, p.upTo = p.batch[:0], p.clones[:0], p.local[:0], p.shard[:0], p.retain[:0], 0
+	p.pace.wait(p.host.hub.stop)
+}
+
+// enqueued is a part that outlives the batch.
+type enqueued struct {
+	message *message.Message
+	queue   *Queue
+	qos     uint8
+	token   uint64
+}
+
+func (p *Publisher) keep(parts []part) []enqueued {
+	out := make([]enqueued, len(parts))
+	for i, it := range parts {
+		out[i] = enqueued{message: p.clone(it.message), queue: it.queue, qos: it.qos, token: it.token}
+	}
+	return out
+}
+
+// clone is message i of the batch as one that stays, copied once whatever the count of queues.
+func (p *Publisher) clone(i int32) *message.Message {
+	for len(p.clones) < len(p.batch) {
+		p.clones = append(p.clones, nil)
+	}
+	if p.clones[i] == nil {
+		p.clones[i] = p.batch[i].Clone()
+	}
+	return p.clones[i]
+}
+
+// flush is one batch on its way: it is done when each shard that it touched has it.
+type flush struct {
+	publisher *Publisher
+	upTo      uint64
+	waiting   counter
+
+	mu      sync.Mutex
+	refused []Refusal // guarded by mu
+}
+
+// refuse records messages that a queue did not take.
+func (f *flush) refuse(token uint64, err error) {
+	if token == 0 {
+		return
+	}
+	f.mu.Lock()
+	f.refused = append(f.refused, Refusal{Token: token, Err: err})
+	f.mu.Unlock()
+}
+
+// done says that one of those who work on the batch has finished; the last one confirms.
+func (f *flush) done(items []enqueued) {
+	if f.waiting.Add(-1) == 0 {
+		f.publisher.order.release(f.publisher.confirmed)
+	}
+}
+
+// confirmOrder keeps the batches of one publisher in order: a batch is confirmed when it and all before it are done.
+type confirmOrder struct {
+	mu    sync.Mutex
+	batch []*flush // guarded by mu, oldest first
+}
+
+func (o *confirmOrder) push(f *flush) {
+	o.mu.Lock()
+	o.batch = append(o.batch, f)
+	o.mu.Unlock()
+}
+
+func (o *confirmOrder) release(confirmed func(Confirmation)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n := 0
+	for _, f := range o.batch {
+		if f.waiting.Load() > 0 {
+			break
+		}
+		n++
+		if f.upTo != 0 && confirmed != nil {
+			f.confirm(confirmed)
+		}
+	}
+	clear(o.batch[:n])
+	o.batch = o.batch[n:]
+	if len(o.batch) == 0 {
+		o.batch = nil
+	}
+}
+
+// Drained says that nothing that was published waits for its confirmation.
+func (p *Publisher) Drained() bool {
+	p.order.mu.Lock()
+	defer p.order.mu.Unlock()
+	return len(p.order.batch) == 0
+}
+
+// unroutedQoS is the cap of bindings that do not say one.
+const unroutedQoS = 2
+
+var _ = queue.Accept

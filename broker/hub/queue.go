@@ -1,0 +1,215 @@
+package hub
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/turnstone-mq/turnstone/broker/message"
+	"github.com/turnstone-mq/turnstone/broker/object"
+	"github.com/turnstone-mq/turnstone/broker/queue"
+)
+
+// Queue is one queue, or the queue of one MQTT session.
+type Queue struct {
+	host      *VirtualHost
+	name      string
+	id        uint64 // in the journal; zero for transient queues
+	durable   bool
+	auto      bool   // deleted when its last consumer leaves
+	exclusive uint64 // origin of the only connection that may use it; zero is everybody
+	shard     *shard // owns state when the queue is durable; nil otherwise
+	session   *session
+	spec      object.QueueSpec
+
+	// origin is the connection to which the queue's subscription belongs, for no-local.
+	origin atomic.Uint64
+
+	// state belongs to the shard's goroutine when there is a shard, and is guarded by mu when there is none.
+	mu     sync.Mutex
+	state  *queue.Queue
+	closed bool
+	// deadLetter is where dead messages go; nil when they are gone.
+	deadLetter *deadLetter
+	hadUser    bool        // a consumer joined once: an auto-delete queue may go
+	soleUser   bool        // the consumer is exclusive
+	frozen     bool        // about to be removed: takes no more
+	timer      *time.Timer // expires heads; nil when nothing expires
+	unused     *time.Timer // x-expires; nil when the queue stays
+	inFlight   int         // proposed and not yet enqueued
+	flightSize int64
+
+	live liveState
+}
+
+// liveState is what others may read of a queue at any time; its owner stores it after each step.
+type liveState struct {
+	ready, unacked, consumers     atomic.Int64
+	bytes                         atomic.Int64
+	published, delivered, settled atomic.Uint64
+}
+
+// step is one thing to do with a queue, by its owner.
+type step func(q *Queue, now int64)
+
+// do runs a step as the queue's owner and returns when it ran; false says that the queue is gone, or that the broker
+// stops, and the step did not run.
+func (q *Queue) do(f step) bool {
+	if q.shard == nil {
+		return q.locked(f)
+	}
+	done := make(chan bool, 1)
+	if !q.shard.post(&stepOp{queue: q, step: f, done: done}) {
+		return false
+	}
+	return <-done
+}
+
+// later runs a step as the queue's owner, at once or soon. It is for what nobody waits for.
+func (q *Queue) later(f step) {
+	if q.shard == nil {
+		q.locked(f)
+		return
+	}
+	q.shard.post(&stepOp{queue: q, step: f})
+}
+
+func (q *Queue) locked(f step) bool {
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return false
+	}
+	f(q, q.host.hub.now())
+	after := q.effects()
+	q.mu.Unlock()
+	after.run(q)
+	return true
+}
+
+// enqueue adds the parts of a batch to a transient queue, or gives those with QoS 0 to a session.
+func (q *Queue) enqueue(now int64, batch []message.Message, items []part) {
+	if q.session != nil {
+		items = q.session.direct(batch, items)
+	}
+	if len(items) == 0 || q.shard != nil {
+		return
+	}
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return
+	}
+	for i := range items {
+		m := &batch[items[i].message]
+		q.state.Enqueue(now, newItem(m, items[i].qos))
+	}
+	after := q.effects()
+	q.mu.Unlock()
+	after.run(q)
+}
+
+func newItem(m *message.Message, qos uint8) queue.Item {
+	return queue.Item{Message: m, Size: uint32(m.Size()), Expiry: m.Expiry, Priority: m.Priority, QoS: qos}
+}
+
+// effects delivers what the last steps gave to consumers, and answers what remains to be done without the lock. The
+// owner calls it after each step.
+func (q *Queue) effects() aftermath {
+	var after aftermath
+	gone, dead := q.state.Take(q.deliver)
+	if q.shard != nil && len(gone) > 0 {
+		q.shard.settled(q, gone)
+	}
+	if len(dead) > 0 && q.deadLetter != nil {
+		after.dead = append(after.dead, dead...)
+	}
+	q.arm()
+	q.publishState()
+	if q.auto && q.hadUser && q.state.Consumers() == 0 {
+		after.remove = true
+	}
+	return after
+}
+
+func (q *Queue) deliver(c *queue.Consumer, ds []queue.Delivery) {
+	if q.shard != nil {
+		q.shard.load(q, ds)
+	}
+	consumer := c.Of.(*Consumer)
+	if !consumer.sink.Deliver(consumer, ds) {
+		c.Pause(true)
+	}
+}
+
+func (q *Queue) publishState() {
+	q.live.ready.Store(int64(q.state.Ready()))
+	q.live.unacked.Store(int64(q.state.Unacked()))
+	q.live.bytes.Store(q.state.Bytes())
+	q.live.consumers.Store(int64(q.state.Consumers()))
+	p, d, s := q.state.Counters()
+	q.live.published.Store(p)
+	q.live.delivered.Store(d)
+	q.live.settled.Store(s)
+}
+
+// arm sets the timer for the next item that expires.
+func (q *Queue) arm() {
+	at := q.state.Deadline()
+	if at == 0 {
+		return
+	}
+	wait := time.Duration(max(at-q.host.hub.now(), 0)+1) * time.Millisecond
+	if q.timer == nil {
+		q.timer = time.AfterFunc(wait, func() { q.later(func(q *Queue, now int64) { q.state.Pump(now) }) })
+		return
+	}
+	q.timer.Reset(wait)
+}
+
+// aftermath is what a step leaves to do once the queue's lock is free.
+type aftermath struct {
+	dead   []queue.Dead
+	remove bool
+}
+
+func (a aftermath) run(q *Queue) {
+	if len(a.dead) > 0 {
+		q.deadLetter.publish(q, a.dead)
+	}
+	if a.remove {
+		// A durable queue is removed through its shard and the catalogue, which must not be waited for by the shard itself.
+		go q.host.removeUnused(q) // ends when the queue is gone or was taken up again
+	}
+}
+
+// Stats is what a queue holds now.
+type QueueStats struct{ Ready, Unacked, Consumers int }
+
+// Stats reads the queue's counts without waiting for its owner.
+func (q *Queue) Stats() QueueStats {
+	return QueueStats{int(q.live.ready.Load()), int(q.live.unacked.Load()), int(q.live.consumers.Load())}
+}
+
+// Name is the queue's name, Spec what it was declared with, Exclusive whether one connection owns it.
+func (q *Queue) Name() string           { return q.name }
+func (q *Queue) Spec() object.QueueSpec { return q.spec }
+func (q *Queue) Exclusive() bool        { return q.exclusive != 0 }
+
+// Purge removes the messages that wait and answers how many those were.
+func (q *Queue) Purge() (n int) {
+	q.do(func(q *Queue, _ int64) { n = q.state.Purge() })
+	return n
+}
+
+// hash spreads names over shards; it is part of the format of a data directory, so it is FNV-1a and not maphash.
+func hash(parts ...string) uint64 {
+	h := uint64(14695981039346656037)
+	for _, p := range parts {
+		for i := range len(p) {
+			h = (h ^ uint64(p[i])) * 1099511628211
+		}
+		h = (h ^ 0xff) * 1099511628211
+	}
+	return h
+}

@@ -1,0 +1,169 @@
+package queue
+
+import "slices"
+
+// Consumer takes messages of one queue. Its fields belong to the queue's owner.
+type Consumer struct {
+	// Of is the owner's own: where the deliveries go.
+	Of any
+
+	queue    *Queue
+	noAck    bool
+	passive  bool // takes only by Get
+	priority int
+	limit    int  // unacknowledged deliveries; zero is no limit
+	paused   bool // its connection has no room
+	gone     bool
+
+	pending []Delivery // to be taken by Take
+	held    holding
+}
+
+// ConsumerOptions of Join.
+type ConsumerOptions struct {
+	NoAck    bool
+	Passive  bool // gets messages by Get alone
+	Limit    int  // deliveries that may be unacknowledged; zero is no limit
+	Priority int  // higher ones are served first
+	Of       any
+}
+
+// Join adds a consumer. It gets nothing before the next Pump.
+func (q *Queue) Join(o ConsumerOptions) *Consumer {
+	c := &Consumer{Of: o.Of, queue: q, noAck: o.NoAck, passive: o.Passive, priority: o.Priority, limit: o.Limit}
+	at := len(q.consumers)
+	for at > 0 && q.consumers[at-1].priority < c.priority {
+		at--
+	}
+	q.consumers = slices.Insert(q.consumers, at, c)
+	return c
+}
+
+// Leave ends a consumer; what it holds goes back to the queue.
+func (q *Queue) Leave(c *Consumer) {
+	if c.gone {
+		return
+	}
+	if i := slices.Index(q.consumers, c); i >= 0 {
+		q.consumers = slices.Delete(q.consumers, i, i+1)
+	}
+	q.Stop(c)
+	c.gone = true
+	c.held.drain(func(it Item) { q.back(it, Release) })
+}
+
+// Stop ends new deliveries to a consumer; those that it holds stay with it until they are settled or it leaves.
+func (q *Queue) Stop(c *Consumer) { c.passive = true }
+
+// Active says whether a consumer gets messages by itself.
+func (c *Consumer) Active() bool { return !c.passive && !c.gone }
+
+// SetLimit changes how many deliveries may be unacknowledged.
+func (c *Consumer) SetLimit(n int) { c.limit = n }
+
+// Pause says whether the consumer's connection has room.
+func (c *Consumer) Pause(paused bool) { c.paused = paused }
+
+// Unsettled is how many deliveries the consumer holds.
+func (c *Consumer) Unsettled() int { return c.held.live }
+
+func (c *Consumer) wants() bool {
+	return !c.passive && !c.paused && !c.gone && (c.noAck || c.limit == 0 || c.held.live < c.limit)
+}
+
+// pick is who gets the next item: of those of the highest priority that want one, each in turn.
+func (q *Queue) pick() *Consumer {
+	n := len(q.consumers)
+	if n == 0 {
+		return nil
+	}
+	if q.options.SingleActive {
+		if i := slices.IndexFunc(q.consumers, (*Consumer).Active); i >= 0 && q.consumers[i].wants() {
+			return q.consumers[i]
+		}
+		return nil
+	}
+	var best *Consumer
+	at := 0
+	for i := range n {
+		j := q.turn + i
+		if j >= n {
+			j -= n
+			if j >= n {
+				j %= n
+			}
+		}
+		c := q.consumers[j]
+		if c.wants() && (best == nil || c.priority > best.priority) {
+			best, at = c, j
+			if c.priority >= q.consumers[0].priority {
+				break
+			}
+		}
+	}
+	if best != nil {
+		q.turn = at + 1
+		if q.turn >= n {
+			q.turn = 0
+		}
+	}
+	return best
+}
+
+func (c *Consumer) offer(d Delivery) {
+	if len(c.pending) == 0 {
+		c.queue.touched = append(c.queue.touched, c)
+	}
+	c.pending = append(c.pending, d)
+}
+
+// Get gives the consumer the next item, whatever its credit. Remaining is how many wait behind it.
+func (q *Queue) Get(now int64, c *Consumer) (d Delivery, remaining int, ok bool) {
+	q.expire(now)
+	if q.ready == 0 {
+		return Delivery{}, 0, false
+	}
+	it := q.take(q.highest())
+	q.delivered++
+	if c.noAck {
+		q.leave(it)
+		return Delivery{Item: it}, q.ready, true
+	}
+	q.unacked++
+	return Delivery{Item: it, Tag: c.hold(it)}, q.ready, true
+}
+
+// Settle ends the deliveries of tags from to to, those of them that the consumer still holds, and answers how many.
+func (q *Queue) Settle(c *Consumer, from, to uint64, o Outcome) int {
+	n := 0
+	c.held.each(from, to, func(it Item) {
+		n++
+		q.back(it, o)
+	})
+	return n
+}
+
+// back takes an item back from a consumer.
+func (q *Queue) back(it Item, o Outcome) {
+	q.unacked--
+	switch o {
+	case Accept:
+		q.leave(it)
+	case Reject:
+		q.die(it, Rejected)
+	default:
+		it.Returned = true
+		if o == Requeue {
+			it.Count++
+			if q.options.HasDeliveryLimit && it.Count > q.options.DeliveryLimit {
+				q.die(it, DeliveryLimit)
+				return
+			}
+		}
+		q.put(it)
+	}
+}
+
+func (c *Consumer) hold(it Item) uint64 { return c.held.add(it) }
+
+func (c *Consumer) each(fn func(*Item)) { c.held.items(fn) }

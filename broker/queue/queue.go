@@ -1,0 +1,396 @@
+// Package queue is one queue as a state machine: what waits, who holds what, who gets the next message.
+//
+// A Queue is a value with methods: no goroutine, no lock, no clock, no I/O. Its owner (a shard, or a lock in package hub)
+// calls one method at a time and afterwards takes the effects: deliveries by consumer, items that are gone for good,
+// items to dead-letter. Time arrives as an argument, in milliseconds since 1970.
+package queue
+
+import (
+	"math"
+
+	"github.com/turnstone-mq/turnstone/broker/message"
+)
+
+// Ref says where the journal holds a message: a record and an offset inside its data. The zero Ref is nowhere.
+type Ref struct {
+	Segment uint64
+	Offset  uint32 // of the record in its segment
+	Inside  uint32 // of the command in the record's data
+}
+
+// Item is one message in one queue.
+type Item struct {
+	// ID grows by one with each message of the queue and is never reused; order in the queue is the order of IDs.
+	ID uint64
+	// Message is nil when only the journal holds the body; Ref says where.
+	Message *message.Message
+	Ref     Ref
+	// Expiry is when the item may no longer be delivered; zero is never.
+	Expiry   int64
+	Size     uint32
+	Count    uint32 // deliveries that came back
+	Priority uint8
+	QoS      uint8 // of the delivery: what the publish has, lowered to what the binding allows
+	Durable  bool  // the journal knows it
+	Returned bool  // was delivered before
+}
+
+// Overflow says what happens to a message for which there is no room.
+type Overflow uint8
+
+// The overflow rules, as RabbitMQ names them: drop-head, reject-publish, reject-publish-dlx.
+const (
+	DropHead Overflow = iota
+	RejectPublish
+	RejectPublishDeadLetter
+)
+
+// Options are what a queue's arguments say. Zero fields mean no limit.
+type Options struct {
+	MaxLength        int64
+	MaxBytes         int64
+	Overflow         Overflow
+	HasTTL           bool
+	TTL              int64  // with HasTTL: milliseconds a message may wait; zero expires what cannot be delivered at once
+	DeliveryLimit    uint32 // with HasDeliveryLimit: how often an item may come back
+	HasDeliveryLimit bool
+	MaxPriority      uint8
+	SingleActive     bool // one consumer at a time, the others stand by
+	DeadLetterless   bool // there is no dead-letter exchange: dead items are gone for good
+}
+
+// Outcome is what a consumer says of a delivery.
+type Outcome uint8
+
+// The outcomes. Requeue counts against the delivery limit, Release does not: the consumer did not look at it.
+const (
+	Accept Outcome = iota
+	Reject
+	Requeue
+	Release
+)
+
+// Death is why an item left without being accepted.
+type Death uint8
+
+// The deaths, as x-death names them.
+const (
+	Rejected Death = iota
+	Expired
+	MaxLen
+	DeliveryLimit
+)
+
+func (d Death) String() string {
+	return [...]string{"rejected", "expired", "maxlen", "delivery_limit"}[d]
+}
+
+// Delivery is one item on its way to one consumer. Item.Message is nil when its body must be read from the journal.
+// With an acknowledging consumer, Tag is the number of the delivery at that consumer, from 1, without gaps.
+type Delivery struct {
+	Item
+	Tag uint64
+}
+
+// Dead is an item that left without being accepted.
+type Dead struct {
+	Item
+	Why Death
+}
+
+// Queue is the state machine. Make it with New.
+type Queue struct {
+	options Options
+	levels  []deque // by priority; one without priorities
+	ready   int
+	bytes   int64 // of ready items
+	unacked int
+	next    uint64 // ID of the next item
+
+	consumers []*Consumer // in the order in which they joined, highest priority first
+	turn      int         // who is next in the round
+	touched   []*Consumer // consumers with deliveries to take
+	gone      []Item      // durable items that left for good
+	dead      []Dead
+
+	published, delivered, settled uint64
+}
+
+// New makes an empty queue.
+func New(o Options) *Queue {
+	q := &Queue{next: 1}
+	q.Configure(o)
+	return q
+}
+
+// Configure changes the options of a live queue. Priorities cannot change once there are items.
+func (q *Queue) Configure(o Options) {
+	if q.levels == nil {
+		q.levels = make([]deque, int(o.MaxPriority)+1)
+	}
+	o.MaxPriority = uint8(len(q.levels) - 1)
+	q.options = o
+}
+
+// Ready is how many items wait, Unacked how many are with consumers, Bytes the size of those that wait.
+func (q *Queue) Ready() int   { return q.ready }
+func (q *Queue) Unacked() int { return q.unacked }
+func (q *Queue) Bytes() int64 { return q.bytes }
+
+// Consumers is how many consumers there are.
+func (q *Queue) Consumers() int { return len(q.consumers) }
+
+// Active is how many consumers get messages by themselves.
+func (q *Queue) Active() (n int) {
+	for _, c := range q.consumers {
+		if c.Active() {
+			n++
+		}
+	}
+	return n
+}
+
+// EachConsumer calls fn for every consumer.
+func (q *Queue) EachConsumer(fn func(*Consumer)) {
+	for _, c := range q.consumers {
+		fn(c)
+	}
+}
+
+// Counters are totals since the queue was made.
+func (q *Queue) Counters() (published, delivered, settled uint64) {
+	return q.published, q.delivered, q.settled
+}
+
+// NextID is the ID that the next item gets.
+func (q *Queue) NextID() uint64 { return q.next }
+
+// Full says that the overflow rule refuses more; pending items are those on their way, not enqueued yet.
+func (q *Queue) Full(pending int, pendingBytes int64) bool {
+	if q.options.Overflow == DropHead {
+		return false
+	}
+	return q.options.MaxLength > 0 && int64(q.ready+pending) >= q.options.MaxLength ||
+		q.options.MaxBytes > 0 && q.bytes+pendingBytes >= q.options.MaxBytes
+}
+
+// DeadLetterOnReject says that a refused publish goes to the dead-letter exchange.
+func (q *Queue) DeadLetterOnReject() bool { return q.options.Overflow == RejectPublishDeadLetter }
+
+// Enqueue adds an item. An ID of zero gets the next one; others are those of the journal, and an ID that is not new is
+// put in its place. An item that a consumer takes at once, without having to acknowledge it, is never copied; otherwise
+// the queue keeps a clone of its message.
+func (q *Queue) Enqueue(now int64, it Item) {
+	if it.ID == 0 {
+		it.ID = q.next
+	}
+	q.next = max(q.next, it.ID+1)
+	q.published++
+	if q.options.HasTTL {
+		if at := now + q.options.TTL; it.Expiry == 0 || at < it.Expiry {
+			it.Expiry = at
+		}
+	}
+	if q.ready == 0 {
+		if c := q.pick(); c != nil {
+			q.give(c, it)
+			return
+		}
+	}
+	if it.Expiry != 0 && it.Expiry <= now {
+		q.die(it, Expired)
+		return
+	}
+	q.put(it)
+	q.Pump(now)
+	q.trim()
+}
+
+// put adds an item to those that wait, in the place of its ID.
+func (q *Queue) put(it Item) {
+	it.own()
+	q.levels[min(int(it.Priority), len(q.levels)-1)].insert(it)
+	q.ready++
+	q.bytes += int64(it.Size)
+}
+
+func (it *Item) own() {
+	if it.Message != nil && !it.Message.Owned {
+		it.Message = it.Message.Clone()
+	}
+}
+
+// trim drops from the head what is over the limits. Refusing publishes is up to the caller (Full), and a limit that
+// was lowered does not take back what was accepted under a refusing rule.
+func (q *Queue) trim() {
+	if q.options.Overflow != DropHead {
+		return
+	}
+	for q.ready > 0 && (q.options.MaxLength > 0 && int64(q.ready) > q.options.MaxLength || q.options.MaxBytes > 0 && q.bytes > q.options.MaxBytes) {
+		q.die(q.take(q.lowest()), MaxLen)
+	}
+}
+
+// lowest and highest are the levels of least and most priority that hold items.
+func (q *Queue) lowest() *deque {
+	for i := range q.levels {
+		if q.levels[i].len() > 0 {
+			return &q.levels[i]
+		}
+	}
+	return nil
+}
+
+func (q *Queue) highest() *deque {
+	for i := len(q.levels) - 1; i >= 0; i-- {
+		if q.levels[i].len() > 0 {
+			return &q.levels[i]
+		}
+	}
+	return nil
+}
+
+func (q *Queue) take(d *deque) Item {
+	it := d.popFront()
+	q.ready--
+	q.bytes -= int64(it.Size)
+	return it
+}
+
+// Pump expires what is due at the heads and gives what waits to consumers with credit.
+func (q *Queue) Pump(now int64) {
+	q.expire(now)
+	for q.ready > 0 {
+		c := q.pick()
+		if c == nil {
+			return
+		}
+		it := q.take(q.highest())
+		if it.Expiry != 0 && it.Expiry <= now {
+			q.die(it, Expired)
+			continue
+		}
+		q.give(c, it)
+	}
+}
+
+func (q *Queue) expire(now int64) {
+	for i := range q.levels {
+		for d := &q.levels[i]; d.len() > 0 && d.front().Expiry != 0 && d.front().Expiry <= now; {
+			q.die(q.take(d), Expired)
+		}
+	}
+}
+
+// Deadline is when Pump should be called next because an item at a head expires; zero is never.
+func (q *Queue) Deadline() int64 {
+	at := int64(math.MaxInt64)
+	for i := range q.levels {
+		if d := &q.levels[i]; d.len() > 0 && d.front().Expiry != 0 {
+			at = min(at, d.front().Expiry)
+		}
+	}
+	if at == math.MaxInt64 {
+		return 0
+	}
+	return at
+}
+
+func (q *Queue) give(c *Consumer, it Item) {
+	q.delivered++
+	if c.noAck {
+		c.offer(Delivery{Item: it})
+		q.leave(it)
+		return
+	}
+	it.own()
+	q.unacked++
+	c.offer(Delivery{Item: it, Tag: c.hold(it)})
+}
+
+// leave records that an item is done with.
+func (q *Queue) leave(it Item) {
+	q.settled++
+	if it.Durable {
+		q.gone = append(q.gone, it)
+	}
+}
+
+func (q *Queue) die(it Item, why Death) {
+	if q.options.DeadLetterless {
+		q.leave(it)
+		return
+	}
+	it.own()
+	q.dead = append(q.dead, Dead{Item: it, Why: why})
+	q.leave(it)
+}
+
+// Purge removes everything that waits and answers how many items that were.
+func (q *Queue) Purge() int {
+	n := q.ready
+	for d := q.highest(); d != nil; d = q.highest() {
+		q.leave(q.take(d))
+	}
+	return n
+}
+
+// Remove takes away the durable item with this ID, as the journal says that it was settled.
+func (q *Queue) Remove(id uint64) (Item, bool) {
+	for i := range q.levels {
+		if it, ok := q.levels[i].remove(id); ok {
+			q.ready--
+			q.bytes -= int64(it.Size)
+			return it, true
+		}
+	}
+	return Item{}, false
+}
+
+// Each calls fn for every item that waits or is with a consumer; fn may change Ref and drop Message.
+func (q *Queue) Each(fn func(*Item)) {
+	for i := range q.levels {
+		q.levels[i].each(fn)
+	}
+	for _, c := range q.consumers {
+		c.each(fn)
+	}
+}
+
+// Moved says that the journal now holds an item elsewhere, and answers where it was; false when the item is gone.
+func (q *Queue) Moved(id uint64, to Ref) (from Ref, ok bool) {
+	for i := range q.levels {
+		if it := q.levels[i].find(id); it != nil {
+			from, it.Ref = it.Ref, to
+			return from, true
+		}
+	}
+	for _, c := range q.consumers {
+		c.each(func(it *Item) {
+			if it.ID == id {
+				from, it.Ref, ok = it.Ref, to, true
+			}
+		})
+	}
+	return from, ok
+}
+
+// Take calls deliver for each consumer with new deliveries, and answers the durable items that left for good and the
+// dead ones (which are among those that left, if durable). All of it is valid until the next call of a method.
+func (q *Queue) Take(deliver func(*Consumer, []Delivery)) (gone []Item, dead []Dead) {
+	for _, c := range q.touched {
+		if c.gone {
+			continue
+		}
+		deliver(c, c.pending)
+	}
+	for i, c := range q.touched {
+		clear(c.pending)
+		c.pending = c.pending[:0]
+		q.touched[i] = nil
+	}
+	q.touched = q.touched[:0]
+	gone, dead = q.gone, q.dead
+	q.gone, q.dead = q.gone[:0], q.dead[:0]
+	return gone, dead
+}
