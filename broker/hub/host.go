@@ -32,7 +32,7 @@ type VirtualHost struct {
 
 	mu       sync.RWMutex
 	queues   map[string]*Queue
-	sessions map[string]*session
+	sessions map[string]*mqttSession
 }
 
 func (h *Hub) newHost(name string) *VirtualHost {
@@ -42,7 +42,7 @@ func (h *Hub) newHost(name string) *VirtualHost {
 		router:   router.New[*Queue](),
 		retained: retain.New(),
 		queues:   make(map[string]*Queue),
-		sessions: make(map[string]*session),
+		sessions: make(map[string]*mqttSession),
 	}
 }
 

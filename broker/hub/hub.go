@@ -123,6 +123,7 @@ func Open(o Options) (*Hub, error) {
 		return nil, errors.Join(err, j.Close())
 	}
 	for _, s := range h.shards {
+		s.started.Store(true)
 		h.running.Go(s.run) // ends when Close closes its inbox
 	}
 	h.running.Go(h.clean) // ends when stop is closed

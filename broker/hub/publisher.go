@@ -1,11 +1,13 @@
 package hub
 
 import (
+	"cmp"
+	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/turnstone-mq/turnstone/broker/auth"
 	"github.com/turnstone-mq/turnstone/broker/message"
-	"github.com/turnstone-mq/turnstone/broker/queue"
 	"github.com/turnstone-mq/turnstone/broker/router"
 	"github.com/turnstone-mq/turnstone/broker/topic"
 )
@@ -318,10 +320,10 @@ func (p *Publisher) Flush() {
 	}
 	for _, i := range p.retain {
 		m := p.clone(i)
-		p.host.shardOf(m.Topic()).post(&retainOp{flush: f, host: p.host, message: m})
+		p.host.hub.shardFor(p.host.name, m.Topic()).post(&retainOp{flush: f, host: p.host, message: m})
 	}
 	if f != nil {
-		f.done(nil)
+		f.done()
 	}
 	clear(p.batch)
 	clear(p.clones)
@@ -360,7 +362,7 @@ func (p *Publisher) clone(i int32) *message.Message {
 type flush struct {
 	publisher *Publisher
 	upTo      uint64
-	waiting   counter
+	waiting   atomic.Int32
 
 	mu      sync.Mutex
 	refused []Refusal // guarded by mu
@@ -377,7 +379,10 @@ func (f *flush) refuse(token uint64, err error) {
 }
 
 // done says that one of those who work on the batch has finished; the last one confirms.
-func (f *flush) done(items []enqueued) {
+func (f *flush) done() {
+	if f == nil {
+		return
+	}
 	if f.waiting.Add(-1) == 0 {
 		f.publisher.order.release(f.publisher.confirmed)
 	}
@@ -405,7 +410,8 @@ func (o *confirmOrder) release(confirmed func(Confirmation)) {
 		}
 		n++
 		if f.upTo != 0 && confirmed != nil {
-			f.confirm(confirmed)
+			slices.SortFunc(f.refused, func(a, b Refusal) int { return cmp.Compare(a.Token, b.Token) })
+			confirmed(Confirmation{UpTo: f.upTo, Refused: f.refused})
 		}
 	}
 	clear(o.batch[:n])
@@ -421,8 +427,3 @@ func (p *Publisher) Drained() bool {
 	defer p.order.mu.Unlock()
 	return len(p.order.batch) == 0
 }
-
-// unroutedQoS is the cap of bindings that do not say one.
-const unroutedQoS = 2
-
-var _ = queue.Accept

@@ -19,7 +19,7 @@ type Queue struct {
 	auto      bool   // deleted when its last consumer leaves
 	exclusive uint64 // origin of the only connection that may use it; zero is everybody
 	shard     *shard // owns state when the queue is durable; nil otherwise
-	session   *session
+	session   *mqttSession
 	spec      object.QueueSpec
 
 	// origin is the connection to which the queue's subscription belongs, for no-local.
@@ -33,6 +33,9 @@ type Queue struct {
 	deadLetter *deadLetter
 	hadUser    bool        // a consumer joined once: an auto-delete queue may go
 	soleUser   bool        // the consumer is exclusive
+	marked     bool        // the shard will take its effects
+	lastID     uint64      // of the newest item that was proposed
+	declared   bool        // an object of the catalogue
 	frozen     bool        // about to be removed: takes no more
 	timer      *time.Timer // expires heads; nil when nothing expires
 	unused     *time.Timer // x-expires; nil when the queue stays
@@ -126,7 +129,7 @@ func (q *Queue) effects() aftermath {
 	}
 	q.arm()
 	q.publishState()
-	if q.auto && q.hadUser && q.state.Consumers() == 0 {
+	if q.auto && q.hadUser && q.state.Active() == 0 {
 		after.remove = true
 	}
 	return after
@@ -137,6 +140,7 @@ func (q *Queue) deliver(c *queue.Consumer, ds []queue.Delivery) {
 		q.shard.load(q, ds)
 	}
 	consumer := c.Of.(*Consumer)
+	q.host.hub.stats.Delivered.add(uint64(len(ds)))
 	if !consumer.sink.Deliver(consumer, ds) {
 		c.Pause(true)
 	}
@@ -146,7 +150,7 @@ func (q *Queue) publishState() {
 	q.live.ready.Store(int64(q.state.Ready()))
 	q.live.unacked.Store(int64(q.state.Unacked()))
 	q.live.bytes.Store(q.state.Bytes())
-	q.live.consumers.Store(int64(q.state.Consumers()))
+	q.live.consumers.Store(int64(q.state.Active()))
 	p, d, s := q.state.Counters()
 	q.live.published.Store(p)
 	q.live.delivered.Store(d)

@@ -8,15 +8,16 @@ import (
 
 	"github.com/turnstone-mq/turnstone/broker/auth"
 	"github.com/turnstone-mq/turnstone/broker/message"
+	"github.com/turnstone-mq/turnstone/broker/object"
 	"github.com/turnstone-mq/turnstone/broker/queue"
 	"github.com/turnstone-mq/turnstone/broker/retain"
 	"github.com/turnstone-mq/turnstone/broker/router"
-	sessions "github.com/turnstone-mq/turnstone/broker/session"
+	"github.com/turnstone-mq/turnstone/broker/session"
 )
 
-// session is the state of one MQTT client that outlives its connections: its subscriptions and its queue.
+// mqttSession is the state of one MQTT client that outlives its connections: its subscriptions and its queue.
 // A persistent session's queue and record belong to a shard and its log; that of a clean session to its connection.
-type session struct {
+type mqttSession struct {
 	host     *VirtualHost
 	clientID string
 	queue    *Queue
@@ -27,11 +28,15 @@ type session struct {
 	current       *Session // nil while no connection is attached
 	subscriptions map[string]router.Options
 	closed        bool
+
+	// Owned by the shard of a durable session: what its log has of the session, or will have.
+	written session.State
+	ending  bool
 }
 
 // Session is one connection's hold on a session. It is void once another connection took the session over.
 type Session struct {
-	*session
+	state    *mqttSession
 	sink     SessionSink
 	access   *auth.Access
 	consumer *Consumer
@@ -88,7 +93,7 @@ func (v *VirtualHost) OpenSession(ctx context.Context, o SessionOptions) (s *Ses
 	return st.attach(o), old != nil, nil
 }
 
-func (s *session) attach(o SessionOptions) *Session {
+func (s *mqttSession) attach(o SessionOptions) *Session {
 	c := &Consumer{Tag: o.ClientID, queue: s.queue, sink: o.Sink}
 	s.queue.do(func(q *Queue, _ int64) {
 		c.state = q.state.Join(queue.ConsumerOptions{Limit: o.Limit, Of: c})
@@ -98,12 +103,12 @@ func (s *session) attach(o SessionOptions) *Session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.epoch++
-	s.current = &Session{session: s, sink: o.Sink, access: o.Access, consumer: c, epoch: s.epoch, exchange: s.host.hub.Config().MQTT.Exchange}
+	s.current = &Session{state: s, sink: o.Sink, access: o.Access, consumer: c, epoch: s.epoch, exchange: s.host.hub.Config().MQTT.Exchange}
 	return s.current
 }
 
 // displace ends the hold of the present connection, if there is one.
-func (s *session) displace() {
+func (s *mqttSession) displace() {
 	s.mu.Lock()
 	old := s.current
 	s.current = nil
@@ -116,27 +121,28 @@ func (s *session) displace() {
 
 // direct gives messages of QoS 0 to the attached connection and answers the others. Without a connection they are
 // dropped, as MQTT allows for QoS 0. [MQTT-3.1.2-5 leaves storing them to the server]
-func (s *session) direct(batch []message.Message, items []part) (rest []part) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var ds []queue.Delivery
+func (s *mqttSession) direct(batch []message.Message, items []part) (rest []part) {
+	ds := s.host.deliveries.get()
+	defer s.host.deliveries.put(ds)
 	rest = items[:0]
 	for _, it := range items {
 		if it.qos > 0 {
 			rest = append(rest, it)
 			continue
 		}
-		if s.current != nil {
-			if ds == nil {
-				ds = s.host.deliveries.get()
-			}
-			ds = append(ds, queue.Delivery{Item: newItem(&batch[it.message], 0)})
-		}
+		*ds = append(*ds, queue.Delivery{Item: newItem(&batch[it.message], 0)})
 	}
-	if ds != nil {
-		s.current.sink.Deliver(s.current.consumer, ds)
-		s.host.deliveries.put(ds)
+	if len(*ds) == 0 {
+		return rest
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current == nil {
+		s.host.hub.stats.Dropped.add(uint64(len(*ds)))
+		return rest
+	}
+	s.current.sink.Deliver(s.current.consumer, *ds)
+	s.host.hub.stats.Delivered.add(uint64(len(*ds)))
 	return rest
 }
 
@@ -147,15 +153,16 @@ func (s *Session) Resume() { s.consumer.Resume() }
 func (s *Session) Settle(o queue.Outcome, ranges ...Range) { s.consumer.Settle(o, ranges...) }
 
 // Persistent says that the session outlives the connection.
-func (s *Session) Persistent() bool { return s.durable }
+func (s *Session) Persistent() bool { return s.state.durable }
 
 // Subscriptions are those in force, in the order of their filters.
 func (s *Session) Subscriptions() []Subscription {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out := make([]Subscription, 0, len(s.subscriptions))
-	for _, f := range slices.Sorted(maps.Keys(s.subscriptions)) {
-		out = append(out, Subscription{Filter: f, Options: s.subscriptions[f]})
+	st := s.state
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	out := make([]Subscription, 0, len(st.subscriptions))
+	for _, f := range slices.Sorted(maps.Keys(st.subscriptions)) {
+		out = append(out, Subscription{Filter: f, Options: st.subscriptions[f]})
 	}
 	return out
 }
@@ -163,7 +170,7 @@ func (s *Session) Subscriptions() []Subscription {
 // Subscribe adds or replaces subscriptions. When it returns, they are in force, and durable if the session is
 // persistent. The caller has asked its Access; filters are valid.
 func (s *Session) Subscribe(ctx context.Context, subs []Subscription) error {
-	limit := s.host.hub.Config().Limits.Subscriptions
+	limit := s.state.host.hub.Config().Limits.Subscriptions
 	return s.change(ctx, func(next map[string]router.Options) error {
 		for _, sub := range subs {
 			next[sub.Filter] = sub.Options
@@ -186,13 +193,14 @@ func (s *Session) Unsubscribe(ctx context.Context, filters []string) error {
 }
 
 func (s *Session) change(ctx context.Context, edit func(map[string]router.Options) error) error {
-	s.mu.Lock()
-	if s.current != s {
-		s.mu.Unlock()
+	st := s.state
+	st.mu.Lock()
+	if st.current != s {
+		st.mu.Unlock()
 		return errorf(Unavailable, "session was taken over")
 	}
-	old := s.subscriptions
-	s.mu.Unlock()
+	old := st.subscriptions
+	st.mu.Unlock()
 	next := maps.Clone(old)
 	if next == nil {
 		next = make(map[string]router.Options)
@@ -200,17 +208,22 @@ func (s *Session) change(ctx context.Context, edit func(map[string]router.Option
 	if err := edit(next); err != nil {
 		return err
 	}
-	if s.durable {
-		record := sessions.State{ClientID: s.clientID, QueueID: s.queue.id, Subscriptions: next}
-		if err := s.queue.shard.propose(ctx, &sessionOp{host: s.host, state: record}); err != nil {
+	if st.durable {
+		if err := st.record(ctx, next); err != nil {
 			return err
 		}
 	}
-	return s.install(old, next)
+	return st.install(old, next)
+}
+
+// record makes the session's subscriptions durable.
+func (s *mqttSession) record(ctx context.Context, subscriptions map[string]router.Options) error {
+	state := session.State{ClientID: s.clientID, QueueID: s.queue.id, Subscriptions: subscriptions}
+	return s.queue.shard.propose(ctx, &sessionOp{session: s, state: state})
 }
 
 // install brings the router from the old subscriptions to the next ones.
-func (s *session) install(old, next map[string]router.Options) error {
+func (s *mqttSession) install(old, next map[string]router.Options) error {
 	exchange := s.host.hub.Config().MQTT.Exchange
 	for f, o := range next {
 		if was, ok := old[f]; ok && was == o {
@@ -233,30 +246,31 @@ func (s *session) install(old, next map[string]router.Options) error {
 
 // Retained answers a page of the retained messages that match a filter.
 func (s *Session) Retained(filter string, after retain.Cursor, limit int) (page []*message.Message, next retain.Cursor, more bool) {
-	return s.host.retained.Match(filter, after, limit)
+	return s.state.host.retained.Match(filter, after, limit)
 }
 
 // Close ends the connection's hold. A clean session ends with it; a persistent one keeps its subscriptions and its queue,
 // and what was delivered and not settled goes back to its place. It is idempotent.
 func (s *Session) Close(ctx context.Context) error {
-	s.session.mu.Lock()
-	mine := s.current == s
+	st := s.state
+	st.mu.Lock()
+	mine := st.current == s
 	if mine {
-		s.current = nil
+		st.current = nil
 	}
-	s.session.mu.Unlock()
+	st.mu.Unlock()
 	if !mine {
 		return nil
 	}
 	s.consumer.Close()
-	if s.durable {
+	if st.durable {
 		return nil
 	}
-	return s.session.end(ctx)
+	return st.end(ctx)
 }
 
 // end removes the session for good.
-func (s *session) end(ctx context.Context) error {
+func (s *mqttSession) end(ctx context.Context) error {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -265,10 +279,100 @@ func (s *session) end(ctx context.Context) error {
 	s.closed = true
 	s.mu.Unlock()
 	if s.durable {
-		if err := s.queue.shard.propose(ctx, &sessionOp{host: s.host, state: sessions.State{ClientID: s.clientID}, end: true}); err != nil {
+		state := session.State{ClientID: s.clientID, QueueID: s.queue.id}
+		if err := s.queue.shard.propose(ctx, &sessionOp{session: s, state: state, end: true}); err != nil {
 			return err
 		}
 	}
 	s.host.forget(s)
 	return nil
+}
+
+// sessionOp writes a session's record, or its end.
+type sessionOp struct {
+	session *mqttSession
+	state   session.State
+	end     bool
+}
+
+func (o *sessionOp) append(entry []byte) []byte {
+	o.session.written, o.session.ending = o.state, o.end
+	return appendSession(entry, o.session.host.name, o.state, o.end)
+}
+
+func (o *sessionOp) apply(s *shard, ref queue.Ref) {
+	if old, ok := s.sessions[o.session]; ok {
+		s.used(old.Segment, -sessionBytes)
+		delete(s.sessions, o.session)
+	}
+	if !o.end {
+		s.sessions[o.session] = ref
+		s.used(ref.Segment, sessionBytes)
+	}
+}
+
+// sessionBytes is what a session's record counts in its segment, near enough.
+const sessionBytes = 128
+
+// sessionQueueBit tells the queue ids of sessions, which shards give, from those of the catalogue.
+const sessionQueueBit = 1 << 63
+
+// session finds the session of a client id; nil if there is none.
+func (v *VirtualHost) session(clientID string) *mqttSession {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return v.sessions[clientID]
+}
+
+func (v *VirtualHost) newSession(ctx context.Context, clientID string, durable bool) (*mqttSession, error) {
+	s := &mqttSession{host: v, clientID: clientID, durable: durable}
+	s.queue = v.sessionQueue(s)
+	if durable {
+		s.queue.shard = v.hub.shardFor(v.name, clientID)
+		if err := s.queue.shard.propose(ctx, &adoptOp{sessionOp{session: s, state: session.State{ClientID: clientID}}}); err != nil {
+			return nil, err
+		}
+	}
+	v.mu.Lock()
+	v.sessions[clientID] = s
+	v.mu.Unlock()
+	return s, nil
+}
+
+// sessionQueue is the queue of a session: bounded, the oldest message goes first.
+func (v *VirtualHost) sessionQueue(s *mqttSession) *Queue {
+	limits := v.hub.Config().Limits
+	return &Queue{
+		host: v, session: s, durable: s.durable,
+		name:  "mqtt-subscription-" + s.clientID,
+		spec:  object.QueueSpec{Durable: s.durable},
+		state: queue.New(queue.Options{DeadLetterless: true, MaxLength: int64(limits.SessionQueueMessages), MaxBytes: limits.SessionQueueBytes}),
+	}
+}
+
+// adoptOp is the first record of a session: the shard gives its queue an id and owns it from then on.
+type adoptOp struct{ sessionOp }
+
+func (o *adoptOp) append(entry []byte) []byte {
+	q := o.session.queue
+	q.shard.lastID += uint64(len(q.host.hub.shards))
+	q.id = q.shard.lastID
+	o.state.QueueID = q.id
+	return o.sessionOp.append(entry)
+}
+
+func (o *adoptOp) apply(s *shard, ref queue.Ref) {
+	s.queues[o.session.queue.id] = o.session.queue
+	o.sessionOp.apply(s, ref)
+}
+
+// forget takes an ended session out of the virtual host.
+func (v *VirtualHost) forget(s *mqttSession) {
+	v.mu.Lock()
+	if v.sessions[s.clientID] == s {
+		delete(v.sessions, s.clientID)
+	}
+	v.mu.Unlock()
+	v.router.RemoveTarget(s.queue)
+	s.queue.do(func(q *Queue, _ int64) { q.shut() })
 }

@@ -36,6 +36,9 @@ func (q *Queue) Join(o ConsumerOptions) *Consumer {
 		at--
 	}
 	q.consumers = slices.Insert(q.consumers, at, c)
+	if !c.passive {
+		q.active++
+	}
 	return c
 }
 
@@ -53,7 +56,12 @@ func (q *Queue) Leave(c *Consumer) {
 }
 
 // Stop ends new deliveries to a consumer; those that it holds stay with it until they are settled or it leaves.
-func (q *Queue) Stop(c *Consumer) { c.passive = true }
+func (q *Queue) Stop(c *Consumer) {
+	if !c.passive {
+		c.passive = true
+		q.active--
+	}
+}
 
 // Active says whether a consumer gets messages by itself.
 func (c *Consumer) Active() bool { return !c.passive && !c.gone }

@@ -7,6 +7,7 @@ package queue
 
 import (
 	"math"
+	"slices"
 
 	"github.com/turnstone-mq/turnstone/broker/message"
 )
@@ -108,6 +109,7 @@ type Queue struct {
 	next    uint64 // ID of the next item
 
 	consumers []*Consumer // in the order in which they joined, highest priority first
+	active    int         // consumers that get messages by themselves
 	turn      int         // who is next in the round
 	touched   []*Consumer // consumers with deliveries to take
 	gone      []Item      // durable items that left for good
@@ -141,13 +143,11 @@ func (q *Queue) Bytes() int64 { return q.bytes }
 func (q *Queue) Consumers() int { return len(q.consumers) }
 
 // Active is how many consumers get messages by themselves.
-func (q *Queue) Active() (n int) {
-	for _, c := range q.consumers {
-		if c.Active() {
-			n++
-		}
-	}
-	return n
+func (q *Queue) Active() int { return q.active }
+
+// Wants says that an item that came now would go to a consumer at once.
+func (q *Queue) Wants() bool {
+	return q.ready == 0 && slices.ContainsFunc(q.consumers, (*Consumer).wants)
 }
 
 // EachConsumer calls fn for every consumer.
@@ -184,13 +184,8 @@ func (q *Queue) Enqueue(now int64, it Item) {
 	if it.ID == 0 {
 		it.ID = q.next
 	}
-	q.next = max(q.next, it.ID+1)
 	q.published++
-	if q.options.HasTTL {
-		if at := now + q.options.TTL; it.Expiry == 0 || at < it.Expiry {
-			it.Expiry = at
-		}
-	}
+	q.admit(now, &it)
 	if q.ready == 0 {
 		if c := q.pick(); c != nil {
 			q.give(c, it)
@@ -204,6 +199,22 @@ func (q *Queue) Enqueue(now int64, it Item) {
 	q.put(it)
 	q.Pump(now)
 	q.trim()
+}
+
+// Restore adds an item that the journal has, as it was at the time of its enqueue: nothing is delivered or dropped.
+func (q *Queue) Restore(now int64, it Item) {
+	q.admit(now, &it)
+	q.put(it)
+}
+
+// admit takes note of an item's ID and limits its life to the queue's.
+func (q *Queue) admit(now int64, it *Item) {
+	q.next = max(q.next, it.ID+1)
+	if q.options.HasTTL {
+		if at := now + q.options.TTL; it.Expiry == 0 || at < it.Expiry {
+			it.Expiry = at
+		}
+	}
 }
 
 // put adds an item to those that wait, in the place of its ID.
@@ -322,8 +333,8 @@ func (q *Queue) die(it Item, why Death) {
 		return
 	}
 	it.own()
+	q.settled++
 	q.dead = append(q.dead, Dead{Item: it, Why: why})
-	q.leave(it)
 }
 
 // Purge removes everything that waits and answers how many items that were.
@@ -376,7 +387,8 @@ func (q *Queue) Moved(id uint64, to Ref) (from Ref, ok bool) {
 }
 
 // Take calls deliver for each consumer with new deliveries, and answers the durable items that left for good and the
-// dead ones (which are among those that left, if durable). All of it is valid until the next call of a method.
+// dead ones, for which the owner has yet to find a place; those are not among the former. All of it is valid until the
+// next call of a method.
 func (q *Queue) Take(deliver func(*Consumer, []Delivery)) (gone []Item, dead []Dead) {
 	for _, c := range q.touched {
 		if c.gone {

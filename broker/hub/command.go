@@ -1,0 +1,213 @@
+package hub
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/turnstone-mq/turnstone/broker/message"
+	"github.com/turnstone-mq/turnstone/broker/queue"
+	"github.com/turnstone-mq/turnstone/broker/session"
+)
+
+// An entry of a shard's log is the time of its proposal and a list of commands (docs/formats/commands.md):
+//
+//	entry    time varint (ms since 1970) | command…
+//	enqueue  1 | count uvarint | count × (queue uvarint | item uvarint | qos u8) | message
+//	settle   2 | queue uvarint | count uvarint | count × (first item uvarint | further items uvarint)
+//	session  3 | vhost text | session record
+//	end      4 | vhost text | session record (client id and queue alone)
+//	retain   5 | vhost text | message (an empty payload clears the topic)
+//
+// The kinds are written to disk: never renumber them.
+const (
+	commandEnqueue byte = 1 + iota
+	commandSettle
+	commandSession
+	commandEnd
+	commandRetain
+)
+
+// itemRef is one queue's share in an enqueue.
+type itemRef struct {
+	queue uint64
+	item  uint64
+	qos   uint8
+}
+
+func appendEnqueue(dst []byte, refs []itemRef, m *message.Message) []byte {
+	dst = append(dst, commandEnqueue)
+	dst = binary.AppendUvarint(dst, uint64(len(refs)))
+	for _, r := range refs {
+		dst = binary.AppendUvarint(dst, r.queue)
+		dst = binary.AppendUvarint(dst, r.item)
+		dst = append(dst, r.qos)
+	}
+	return m.Append(dst)
+}
+
+// appendSettle writes items, which come in any order, as runs of consecutive IDs.
+func appendSettle(dst []byte, q uint64, items []queue.Item) []byte {
+	dst = append(dst, commandSettle)
+	dst = binary.AppendUvarint(dst, q)
+	runs := 0
+	for i := range items {
+		if i == 0 || items[i].ID != items[i-1].ID+1 {
+			runs++
+		}
+	}
+	dst = binary.AppendUvarint(dst, uint64(runs))
+	for i := 0; i < len(items); {
+		n := 1
+		for i+n < len(items) && items[i+n].ID == items[i].ID+uint64(n) {
+			n++
+		}
+		dst = binary.AppendUvarint(dst, items[i].ID)
+		dst = binary.AppendUvarint(dst, uint64(n-1))
+		i += n
+	}
+	return dst
+}
+
+func appendSession(dst []byte, vhost string, s session.State, end bool) []byte {
+	if end {
+		dst = append(dst, commandEnd)
+	} else {
+		dst = append(dst, commandSession)
+	}
+	dst = appendText(dst, vhost)
+	return s.Append(dst)
+}
+
+func appendRetain(dst []byte, vhost string, m *message.Message) []byte {
+	dst = append(dst, commandRetain)
+	dst = appendText(dst, vhost)
+	return m.Append(dst)
+}
+
+func appendText(dst []byte, s string) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(s)))
+	return append(dst, s...)
+}
+
+// commandVisitor takes the commands of an entry, each with its offset in the entry. Messages alias the entry.
+type commandVisitor interface {
+	enqueue(at uint32, refs []itemRef, m *message.Message)
+	settle(q, first, last uint64)
+	session(at uint32, vhost string, s session.State)
+	end(vhost string, s session.State)
+	retain(at uint32, vhost string, m *message.Message)
+}
+
+var errShortEntry = errors.New("entry is cut short")
+
+// visitEntry reads an entry. Time is answered before the first command is visited, through begin.
+func visitEntry(entry []byte, begin func(now int64), v commandVisitor) error {
+	now, w := binary.Varint(entry)
+	if w <= 0 {
+		return errShortEntry
+	}
+	begin(now)
+	rest := entry[w:]
+	var err error
+	for len(rest) > 0 {
+		if rest, err = visitCommand(uint32(len(entry)-len(rest)), rest, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func visitCommand(at uint32, src []byte, v commandVisitor) (rest []byte, err error) {
+	kind := src[0]
+	src = src[1:]
+	switch kind {
+	case commandEnqueue:
+		return visitEnqueue(at, src, v)
+	case commandSettle:
+		return visitSettle(src, v)
+	}
+	vhost, src, ok := cutText(src)
+	if !ok {
+		return nil, errShortEntry
+	}
+	switch kind {
+	case commandSession, commandEnd:
+		s, rest, err := session.Decode(src)
+		if err != nil {
+			return nil, err
+		}
+		if kind == commandEnd {
+			v.end(vhost, s)
+		} else {
+			v.session(at, vhost, s)
+		}
+		return rest, nil
+	case commandRetain:
+		m, rest, err := message.Decode(src)
+		if err != nil {
+			return nil, err
+		}
+		v.retain(at, vhost, &m)
+		return rest, nil
+	}
+	return nil, fmt.Errorf("command %d is unknown: it was written by a newer version", kind)
+}
+
+func visitEnqueue(at uint32, src []byte, v commandVisitor) (rest []byte, err error) {
+	n, src, ok := cutNumber(src)
+	if !ok || n > uint64(len(src))/3 { // a reference has three bytes at least
+		return nil, errShortEntry
+	}
+	refs := make([]itemRef, n)
+	for i := range refs {
+		var okQueue, okItem bool
+		refs[i].queue, src, okQueue = cutNumber(src)
+		refs[i].item, src, okItem = cutNumber(src)
+		if !okQueue || !okItem || len(src) == 0 {
+			return nil, errShortEntry
+		}
+		refs[i].qos, src = src[0], src[1:]
+	}
+	m, rest, err := message.Decode(src)
+	if err != nil {
+		return nil, err
+	}
+	v.enqueue(at, refs, &m)
+	return rest, nil
+}
+
+func visitSettle(src []byte, v commandVisitor) (rest []byte, err error) {
+	q, src, okQueue := cutNumber(src)
+	n, src, okCount := cutNumber(src)
+	if !okQueue || !okCount || n > uint64(len(src))/2 {
+		return nil, errShortEntry
+	}
+	for range n {
+		var first, more uint64
+		var okFirst, okMore bool
+		first, src, okFirst = cutNumber(src)
+		more, src, okMore = cutNumber(src)
+		if !okFirst || !okMore {
+			return nil, errShortEntry
+		}
+		v.settle(q, first, first+more)
+	}
+	return src, nil
+}
+
+func cutNumber(src []byte) (n uint64, rest []byte, ok bool) {
+	n, w := binary.Uvarint(src)
+	if w <= 0 {
+		return 0, nil, false
+	}
+	return n, src[w:], true
+}
+
+func cutText(src []byte) (s string, rest []byte, ok bool) {
+	n, src, ok := cutNumber(src)
+	if !ok || n > uint64(len(src)) {
+		return "", nil, false
+	}
+	return string(src[:n]), src[n:], true
+}

@@ -1,0 +1,139 @@
+package hub
+
+import (
+	"sync"
+
+	"github.com/turnstone-mq/turnstone/broker/message"
+	"github.com/turnstone-mq/turnstone/broker/object"
+	"github.com/turnstone-mq/turnstone/broker/queue"
+)
+
+// deadLetter sends what died in a queue to its dead-letter exchange. An item of a durable queue is settled only when the
+// exchange's queues have it: a crash in between sends it twice, never loses it.
+type deadLetter struct {
+	host     *VirtualHost
+	exchange string
+	key      string // replaces the message's own key if hasKey
+	hasKey   bool
+
+	mu      sync.Mutex
+	waiting []funeral // guarded by mu
+	working bool      // guarded by mu: a goroutine publishes
+	token   uint64    // of the goroutine: the last one given
+}
+
+type funeral struct {
+	queue *Queue
+	dead  queue.Dead
+}
+
+func newDeadLetter(v *VirtualHost, exchange string, a object.Arguments) *deadLetter {
+	d := &deadLetter{host: v, exchange: exchange}
+	d.key, d.hasKey, _ = a.Text("x-dead-letter-routing-key")
+	return d
+}
+
+// publish takes dead items; it does not wait, because shards call it.
+func (d *deadLetter) publish(q *Queue, dead []queue.Dead) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i := range dead {
+		d.waiting = append(d.waiting, funeral{queue: q, dead: dead[i]})
+	}
+	if !d.working {
+		d.working = true
+		d.host.hub.running.Go(d.work) // ends when nothing waits
+	}
+}
+
+// batch is how many dead items go at once.
+const deadLetterBatch = 256
+
+func (d *deadLetter) work() {
+	for {
+		d.mu.Lock()
+		batch := d.waiting[:min(len(d.waiting), deadLetterBatch)]
+		d.waiting = d.waiting[len(batch):]
+		if len(batch) == 0 {
+			d.working, d.waiting = false, nil
+			d.mu.Unlock()
+			return
+		}
+		d.mu.Unlock()
+		d.send(batch)
+	}
+}
+
+// send publishes a batch and waits until it is where it was routed to; then its items are settled. Messages that go
+// nowhere, because the exchange is missing or routes to no queue, are gone, as in RabbitMQ.
+func (d *deadLetter) send(batch []funeral) {
+	done := make(chan Confirmation, 1)
+	encodings := [...]message.Encoding{message.MQTT, message.AMQP091}
+	for _, e := range encodings {
+		p := d.host.NewPublisher(PublisherOptions{Encoding: e, Confirmed: func(c Confirmation) { done <- c }})
+		sent := false
+		for i := range batch {
+			m := d.message(&batch[i])
+			if m == nil || m.Encoding != e {
+				continue
+			}
+			r, err := p.Route([]byte(d.exchange), []byte(m.Key))
+			if err != nil {
+				continue
+			}
+			if _, err := p.Publish(r, m, nil, uint64(i+1)); err == nil {
+				sent = true
+				d.host.hub.stats.DeadLettered.add(1)
+			}
+		}
+		if sent {
+			p.Flush()
+			<-done // comes also when the hub stops
+		}
+	}
+	d.settle(batch)
+}
+
+// message is what goes to the exchange for a dead item; nil when its body is lost.
+func (d *deadLetter) message(f *funeral) *message.Message {
+	m := f.dead.Message
+	if m == nil {
+		m = f.queue.body(f.dead.Ref)
+	}
+	if m == nil {
+		return nil
+	}
+	death := Death{Queue: f.queue.name, Exchange: m.Exchange, RoutingKey: m.RoutingKey(), Reason: f.dead.Why.String(), At: d.host.hub.now()}
+	if d.host.hub.deadLetter != nil {
+		m = d.host.hub.deadLetter(m, death)
+	}
+	c := *m
+	c.Exchange, c.Expiry, c.Retain = d.exchange, 0, false
+	if d.hasKey {
+		c.Key = d.key
+		if c.Encoding == message.MQTT {
+			c.Key = message.SwapSeparators(d.key)
+		}
+	}
+	return &c
+}
+
+func (d *deadLetter) settle(batch []funeral) {
+	for i := range batch {
+		it := batch[i].dead.Item
+		if !it.Durable {
+			continue
+		}
+		batch[i].queue.later(func(q *Queue, _ int64) { q.shard.settled(q, []queue.Item{it}) })
+	}
+}
+
+// body reads a message that only the journal holds.
+func (q *Queue) body(ref queue.Ref) (m *message.Message) {
+	q.do(func(q *Queue, _ int64) {
+		ds := []queue.Delivery{{Item: queue.Item{Ref: ref}}}
+		q.shard.load(q, ds)
+		m = ds[0].Message
+	})
+	return m
+}

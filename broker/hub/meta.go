@@ -1,0 +1,397 @@
+package hub
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/turnstone-mq/turnstone/broker/auth"
+	"github.com/turnstone-mq/turnstone/broker/catalog"
+	"github.com/turnstone-mq/turnstone/broker/journal"
+	"github.com/turnstone-mq/turnstone/broker/object"
+)
+
+// meta is the metadata group: the catalogue and its log. One change at a time is planned against the state, written,
+// and applied when it is durable.
+type meta struct {
+	change sync.Mutex // held from plan to apply
+	log    Log
+
+	mu      sync.RWMutex // guards state; taken for writing only to apply
+	state   *catalog.State
+	segment uint64 // of the newest snapshot in the journal, from which recovery begins; guarded by mu
+}
+
+func (m *meta) revision() uint64 {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.state.Revision()
+}
+
+// Entries of the metadata log begin with their kind.
+const (
+	metaCommand  byte = 1 // a command of package catalog
+	metaSnapshot byte = 2 // the whole catalogue: what came before it is void
+)
+
+// ApplyOptions of Apply.
+type ApplyOptions struct {
+	DryRun bool // plan, and change nothing
+}
+
+// Apply brings objects to their wanted state as one change of the metadata, and answers what became of each, in the order
+// of changes. When it returns, the change is durable and in force. The error is for what concerns all of them.
+func (h *Hub) Apply(ctx context.Context, owner string, changes []object.Change, o ApplyOptions) ([]object.Result, error) {
+	h.meta.change.Lock()
+	defer h.meta.change.Unlock()
+	if h.stopping() {
+		return nil, ErrClosed
+	}
+	kept, refused, frozen := h.freezeForDeletion(changes)
+	h.meta.mu.RLock()
+	plan, err := h.meta.state.Plan(owner, kept, auth.Hash, auth.Verify)
+	h.meta.mu.RUnlock()
+	if err != nil {
+		thawAll(frozen)
+		return nil, err
+	}
+	if plan.Command == nil || o.DryRun {
+		thawAll(frozen)
+		return merge(changes, plan.Results, refused), nil
+	}
+	applied, err := h.commit(ctx, append([]byte{metaCommand}, plan.Command...))
+	if err != nil {
+		thawAll(frozen)
+		return nil, err
+	}
+	thawAll(kept2live(frozen, applied))
+	return merge(changes, plan.Results, refused), nil
+}
+
+func (h *Hub) stopping() bool {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.closed
+}
+
+// commit writes an entry of the metadata log and applies it.
+func (h *Hub) commit(ctx context.Context, entry []byte) ([]catalog.Change, error) {
+	done := make(chan error, 1)
+	h.meta.log.Propose(entry, func(_ journal.Position, err error) { done <- err })
+	if err := <-done; err != nil {
+		return nil, errorf(Unavailable, "change could not be stored: %v", err)
+	}
+	h.meta.mu.Lock()
+	applied, err := h.meta.state.Apply(entry[1:])
+	h.meta.mu.Unlock()
+	if err != nil {
+		return nil, fmt.Errorf("apply metadata command: %w", err)
+	}
+	for _, c := range applied {
+		h.install(ctx, c)
+	}
+	h.watches.add(applied)
+	return applied, nil
+}
+
+// freezeForDeletion holds still the queues that are to be deleted on a condition, so that no message comes between the
+// question and the deletion. Changes whose condition does not hold are answered here and not planned.
+func (h *Hub) freezeForDeletion(changes []object.Change) (kept []object.Change, refused map[object.Key]object.Result, frozen []*Queue) {
+	refused = make(map[object.Key]object.Result)
+	for _, c := range changes {
+		q := h.queueOf(c.Key)
+		if c.Delete == "" || q == nil {
+			kept = append(kept, c)
+			continue
+		}
+		var messages int
+		err := q.freeze(c.Delete == object.DeleteIfUnused, c.Delete == object.DeleteIfEmpty, &messages)
+		if err != nil {
+			refused[c.Key] = deletionRefused(c, err, messages)
+			continue
+		}
+		frozen = append(frozen, q)
+		kept = append(kept, c)
+	}
+	return kept, refused, frozen
+}
+
+func deletionRefused(c object.Change, err error, messages int) object.Result {
+	r := object.Result{Key: c.Key, Outcome: object.Refused, Reason: object.ReasonInUse, Message: err.Error(), Messages: messages}
+	if c.Delete == object.DeleteIfEmpty {
+		r.Reason = object.ReasonNotEmpty
+	}
+	return r
+}
+
+func (h *Hub) queueOf(k object.Key) *Queue {
+	if k.Kind != object.KindQueue {
+		return nil
+	}
+	v, err := h.VirtualHost(k.VirtualHost)
+	if err != nil {
+		return nil
+	}
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return v.queues[k.Name]
+}
+
+func thawAll(queues []*Queue) {
+	for _, q := range queues {
+		q.thaw()
+	}
+}
+
+// kept2live are the frozen queues that the change did not delete.
+func kept2live(frozen []*Queue, applied []catalog.Change) []*Queue {
+	gone := make(map[string]bool)
+	for _, c := range applied {
+		if c.After == nil && c.Before.Kind == object.KindQueue {
+			gone[c.Before.VirtualHost+"\x00"+c.Before.Name] = true
+		}
+	}
+	live := frozen[:0]
+	for _, q := range frozen {
+		if !gone[q.host.name+"\x00"+q.name] {
+			live = append(live, q)
+		}
+	}
+	return live
+}
+
+// merge puts the results of planned and refused changes into the order of the request.
+func merge(changes []object.Change, planned []object.Result, refused map[object.Key]object.Result) []object.Result {
+	if len(refused) == 0 {
+		return planned
+	}
+	out := make([]object.Result, 0, len(changes))
+	for _, c := range changes {
+		if r, ok := refused[c.Key]; ok {
+			out = append(out, r)
+			continue
+		}
+		out = append(out, planned[0])
+		planned = planned[1:]
+	}
+	return out
+}
+
+// install brings the running broker to what a change of the catalogue says.
+func (h *Hub) install(ctx context.Context, c catalog.Change) {
+	if err := h.installChange(ctx, c); err != nil {
+		// The catalogue checked the change: what is left are races with transient objects of the same name.
+		h.logger.Error("metadata change is not in force", "revision", c.Revision, "error", err)
+	}
+	h.authority.Update(c)
+}
+
+func (h *Hub) installChange(ctx context.Context, c catalog.Change) error {
+	o := c.After
+	if o == nil {
+		o = c.Before
+	}
+	if o.Kind == object.KindVirtualHost {
+		return h.installHost(c)
+	}
+	v, err := h.VirtualHost(o.VirtualHost)
+	if err != nil {
+		if c.After == nil {
+			return nil // it went with its virtual host
+		}
+		return err
+	}
+	switch o.Kind {
+	case object.KindExchange:
+		return v.installExchange(c, o)
+	case object.KindQueue:
+		return v.installQueue(c, o)
+	case object.KindBinding:
+		return v.installBinding(c, o)
+	case object.KindTopicPolicy:
+		return nil // package auth reads it
+	}
+	return nil
+}
+
+func (h *Hub) installHost(c catalog.Change) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if c.After != nil {
+		if h.hosts[c.After.Name] == nil {
+			h.hosts[c.After.Name] = h.newHost(c.After.Name)
+		}
+		return nil
+	}
+	v := h.hosts[c.Before.Name]
+	delete(h.hosts, c.Before.Name)
+	if v != nil {
+		h.running.Go(v.end) // ends when its queues and sessions are gone
+	}
+	return nil
+}
+
+// end removes all that a deleted virtual host holds.
+func (v *VirtualHost) end() {
+	v.mu.RLock()
+	var queues []*Queue
+	var sessions []*mqttSession
+	for _, q := range v.queues {
+		queues = append(queues, q)
+	}
+	for _, s := range v.sessions {
+		sessions = append(sessions, s)
+	}
+	v.mu.RUnlock()
+	for _, q := range queues {
+		v.remove(q)
+	}
+	for _, s := range sessions {
+		s.displace()
+		if err := s.end(context.Background()); err != nil && !errors.Is(err, ErrClosed) {
+			v.hub.logger.Warn("session of a deleted virtual host was not ended", "vhost", v.name, "client", s.clientID, "error", err)
+		}
+	}
+}
+
+func (v *VirtualHost) installExchange(c catalog.Change, o *object.Object) error {
+	spec, err := object.Decode[object.ExchangeSpec](*o)
+	if err != nil {
+		return err
+	}
+	if c.After == nil {
+		return v.router.Delete(o.Name, false)
+	}
+	if c.Before != nil {
+		return nil
+	}
+	return v.router.Declare(o.Name, spec)
+}
+
+func (v *VirtualHost) installQueue(c catalog.Change, o *object.Object) error {
+	spec, err := object.Decode[object.QueueSpec](*o)
+	if err != nil {
+		return err
+	}
+	v.mu.RLock()
+	q := v.queues[o.Name]
+	v.mu.RUnlock()
+	switch {
+	case c.After == nil && q != nil && q.id == c.Before.ID:
+		v.remove(q)
+	case c.After != nil && q == nil:
+		v.addDeclared(o, spec)
+	case c.After != nil && c.Before == nil:
+		return fmt.Errorf("queue %q in vhost %q exists as a transient queue of a client", o.Name, v.name)
+	}
+	return nil
+}
+
+// addDeclared makes the running queue of an object.
+func (v *VirtualHost) addDeclared(o *object.Object, spec object.QueueSpec) *Queue {
+	q := v.newQueue(o.Name, spec)
+	q.declared = true
+	if spec.Durable {
+		q.id, q.durable = o.ID, true
+		q.shard = v.hub.shardFor(v.name, o.Name)
+		q.shard.adopt(q)
+	} else {
+		q.id = o.ID
+	}
+	v.mu.Lock()
+	v.queues[o.Name] = q
+	v.mu.Unlock()
+	v.router.AddQueue(o.Name, q)
+	return q
+}
+
+func (v *VirtualHost) installBinding(c catalog.Change, o *object.Object) error {
+	b, err := object.Decode[object.BindingSpec](*o)
+	if err != nil {
+		return err
+	}
+	if b.DestinationType == object.DestinationExchange {
+		if c.After == nil {
+			v.router.UnbindExchange(b.Source, b.Destination, b.RoutingKey, b.Arguments)
+			return nil
+		}
+		_, err := v.router.BindExchange(b.Source, b.Destination, b.RoutingKey, b.Arguments)
+		return err
+	}
+	v.mu.RLock()
+	q := v.queues[b.Destination]
+	v.mu.RUnlock()
+	switch {
+	case q == nil && c.After == nil:
+		return nil // the queue took its bindings with it
+	case q == nil:
+		return fmt.Errorf("binding of missing queue %q", b.Destination)
+	case c.After == nil:
+		v.router.Unbind(b.Source, q, b.RoutingKey, b.Arguments)
+		return nil
+	}
+	_, err = v.router.Bind(b.Source, q, b.RoutingKey, b.Arguments)
+	return err
+}
+
+// want applies one wish of a client; the object then has no owner.
+func (h *Hub) want(ctx context.Context, kind object.Kind, vhost, name string, spec any) error {
+	o, err := object.New(kind, vhost, name, spec)
+	if err != nil {
+		return err
+	}
+	return h.one(ctx, object.Change{Object: o})
+}
+
+// unwant deletes one object at the wish of a client.
+func (h *Hub) unwant(ctx context.Context, kind object.Kind, vhost, name string, d object.Deletion) error {
+	o := object.Object{Key: object.Key{Kind: kind, VirtualHost: vhost, Name: name}, Spec: json.RawMessage("{}")}
+	return h.one(ctx, object.Change{Object: o, Delete: d})
+}
+
+func (h *Hub) one(ctx context.Context, c object.Change) error {
+	results, err := h.Apply(ctx, clientOwner, []object.Change{c}, ApplyOptions{})
+	if err != nil {
+		return err
+	}
+	r := results[0]
+	if r.Outcome != object.Refused && r.Outcome != object.Conflict {
+		return nil
+	}
+	codes := map[object.Reason]Code{
+		object.ReasonMissing: NotFound, object.ReasonInequivalent: Precondition, object.ReasonNotEmpty: Precondition,
+		object.ReasonInUse: Precondition, object.ReasonProtected: Refused, object.ReasonInvalid: Precondition,
+		object.ReasonUnavailable: Unavailable, object.ReasonOwned: Precondition,
+	}
+	return &Error{Code: codes[r.Reason], Text: strings.TrimSuffix(r.Message, ".")}
+}
+
+// clientOwner makes changes on behalf of clients: what they declare has no owner, and they may delete what they may
+// configure, whoever owns it; its owner will see that in the change stream.
+const clientOwner = catalog.Anyone
+
+// checkQueue validates the arguments of a queue that is no object.
+func (h *Hub) checkQueue(spec object.QueueSpec) error {
+	if err := catalog.CheckQueue(spec); err != nil {
+		return &Error{Code: Precondition, Text: err.Error()}
+	}
+	return nil
+}
+
+// Objects lists objects of the catalogue with the revision that the list shows; an empty owner or kind means all.
+func (h *Hub) Objects(owner string, kind object.Kind) ([]object.Object, uint64) {
+	h.meta.mu.RLock()
+	defer h.meta.mu.RUnlock()
+	return h.meta.state.List(owner, kind), h.meta.state.Revision()
+}
+
+// Digests are the digests of an owner's objects by kind, with the revision that they show.
+func (h *Hub) Digests(owner string) (map[object.Kind]catalog.Digest, uint64, error) {
+	h.meta.mu.RLock()
+	defer h.meta.mu.RUnlock()
+	d, err := h.meta.state.Digests(owner)
+	return d, h.meta.state.Revision(), err
+}

@@ -1,0 +1,74 @@
+package hub
+
+import (
+	"github.com/turnstone-mq/turnstone/broker/journal"
+	"github.com/turnstone-mq/turnstone/broker/message"
+	"github.com/turnstone-mq/turnstone/broker/queue"
+)
+
+// retainedKey is a topic with a retained message.
+type retainedKey struct {
+	host  *VirtualHost
+	topic string
+}
+
+// retainOp makes a message the retained one of its topic; an empty payload clears the topic. [MQTT-3.3.1-5, 3.3.1-10]
+type retainOp struct {
+	flush   *flush // nil when nobody waits
+	host    *VirtualHost
+	message *message.Message
+	inside  uint32
+}
+
+func (o *retainOp) size() int64 { return int64(o.message.Size()) + 64 }
+func (o *retainOp) abandon()    { o.flush.done() }
+
+func (o *retainOp) run(s *shard, now int64) {
+	entry, at := s.write(now)
+	*entry = appendRetain(*entry, o.host.name, o.message)
+	o.inside = at
+	s.retaining[o.key()]++
+	s.building().acts = append(s.building().acts, o)
+	s.wrote(now)
+}
+
+func (o *retainOp) key() retainedKey { return retainedKey{host: o.host, topic: o.message.Topic()} }
+
+func (o *retainOp) applied(s *shard) {
+	key := o.key()
+	if s.retaining[key]--; s.retaining[key] == 0 {
+		delete(s.retaining, key)
+	}
+	o.flush.done()
+}
+
+func (o *retainOp) commit(s *shard, _ int64, at journal.Position) {
+	s.retain(o.host, o.message, queue.Ref{Segment: at.Segment, Offset: at.Offset, Inside: o.inside})
+	o.applied(s)
+}
+
+// fail leaves the topic as it was. A publish with a token was refused by its queues for the same reason, or went to none.
+func (o *retainOp) fail(s *shard, err error) {
+	s.hub.logger.Warn("retained message was not stored", "vhost", o.host.name, "topic", o.message.Topic(), "error", err)
+	o.applied(s)
+}
+
+// retain applies a retain command.
+func (s *shard) retain(v *VirtualHost, m *message.Message, ref queue.Ref) {
+	key := retainedKey{host: v, topic: m.Topic()}
+	if old := v.retained.Get(key.topic); old != nil {
+		s.used(s.retained[key].Segment, -int64(old.Size()))
+		delete(s.retained, key)
+	}
+	if len(m.Payload) == 0 {
+		v.retained.Clear(key.topic)
+		return
+	}
+	if limit := s.hub.Config().Limits.RetainedMessages; v.retained.Get(key.topic) == nil && v.retained.Len() >= limit {
+		s.hub.stats.RetainRefused.add(1)
+		return
+	}
+	v.retained.Set(key.topic, m)
+	s.retained[key] = ref
+	s.used(ref.Segment, int64(m.Size()))
+}
