@@ -1,0 +1,82 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestDefaultIsValid(t *testing.T) {
+	if err := Default().Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRenderLoad(t *testing.T) {
+	want := Default()
+	want.Listeners = []string{"mqtts://0.0.0.0:8883"}
+	want.TLS.CertFile, want.TLS.KeyFile = "tls.crt", "tls.key"
+	want.Auth.BootstrapUsers = []BootstrapUser{{Name: "admin", PasswordFile: "/secret/password", Tags: []string{"administrator"}}}
+	want.Limits.Connections = 7
+	b, err := want.Render()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "turnstone.yaml")
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Load(file)
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%v\n%+v\nwant\n%+v", err, got, want)
+	}
+}
+
+func TestLoadSaysWhatIsWrong(t *testing.T) {
+	for name, c := range map[string]struct{ yaml, want string }{
+		"unknown key":       {"lissteners: []", `unknown field "lissteners"`},
+		"no listener":       {"listeners: []", "listeners: at least one is needed"},
+		"scheme":            {`listeners: ["stomp://127.0.0.1:1"]`, "scheme must be one of [mqtt mqtts"},
+		"port":              {`listeners: ["mqtt://127.0.0.1:99999"]`, `port "99999" is not a number from 0 to 65535`},
+		"no port":           {`listeners: ["mqtt://127.0.0.1"]`, "want SCHEME://HOST:PORT"},
+		"tls without files": {`listeners: ["amqps://127.0.0.1:5671"]`, "needs tls.certFile and tls.keyFile"},
+		"half a pair":       {"tls: {certFile: x}", "certFile and keyFile belong together"},
+		"level":             {"log: {level: loud}", `log.level: "loud" is not one of [debug info warn error]`},
+		"limit":             {"limits: {connections: -1}", "limits.connections: must be greater than 0"},
+		"password":          {"auth: {bootstrapUsers: [{name: a}]}", "must name the file that holds the password"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "c.yaml")
+			if err := os.WriteFile(file, []byte(c.yaml), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Load(file); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %v, want one with %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestLiveKeys(t *testing.T) {
+	old, wanted := Default(), Default()
+	wanted.Limits.Connections = 5
+	wanted.Log.Level = "debug"
+	wanted.DataDir = "elsewhere"
+	live, restart := Changed(old, wanted)
+	if !slices.Equal(live, []string{"limits.connections", "log.level"}) || !slices.Equal(restart, []string{"dataDir"}) {
+		t.Errorf("live %v, restart %v", live, restart)
+	}
+	merged := Merge(old, wanted)
+	if merged.Limits.Connections != 5 || merged.Log.Level != "debug" || merged.DataDir != old.DataDir {
+		t.Errorf("merged %+v", merged)
+	}
+	if old.Hash() != merged.Hash() || old.Hash() == wanted.Hash() {
+		t.Error("the hash must follow the keys that need a restart, and no others")
+	}
+	if len(Keys()) < 30 {
+		t.Errorf("only %d keys", len(Keys()))
+	}
+}
