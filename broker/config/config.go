@@ -130,7 +130,7 @@ func Default() Config {
 			ConnectTimeoutMillis: 10_000,
 			PreAuthPacketBytes:   16 << 10,
 			PacketBytes:          16 << 20,
-			MessageBytes:         128 << 20,
+			MessageBytes:         16 << 20,
 			Subscriptions:        10_000,
 			TopicLevels:          128,
 			InFlight:             1_000,

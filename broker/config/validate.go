@@ -77,6 +77,9 @@ func (c Config) Validate() error {
 	if c.Storage.SegmentBytes < 1<<20 || c.Storage.SegmentBytes > 1<<30 {
 		wrong("storage.segmentBytes: %d is not within %d and %d", c.Storage.SegmentBytes, 1<<20, 1<<30)
 	}
+	if c.Limits.MessageBytes > c.Storage.SegmentBytes/2 {
+		wrong("limits.messageBytes: %d is more than half of storage.segmentBytes, and a message must fit into a segment", c.Limits.MessageBytes)
+	}
 	v := reflect.ValueOf(c.Limits)
 	for i := range v.NumField() {
 		if v.Field(i).Int() <= 0 {
