@@ -70,7 +70,7 @@ func (d *deadLetter) send(batch []funeral) {
 	done := make(chan Confirmation, 1)
 	encodings := [...]message.Encoding{message.MQTT, message.AMQP091}
 	for _, e := range encodings {
-		p := d.host.NewPublisher(PublisherOptions{Encoding: e, Confirmed: func(c Confirmation) { done <- c }})
+		p := d.host.NewPublisher(PublisherOptions{Access: internal, Encoding: e, Confirmed: func(c Confirmation) { done <- c }})
 		sent := false
 		for i := range batch {
 			m := d.message(&batch[i])

@@ -37,3 +37,6 @@ func (h *Hub) keepBody(q *Queue, size int64) bool {
 	h.bodies.Add(size)
 	return true
 }
+
+// JournalSegments is how many segments the journal holds.
+func (h *Hub) JournalSegments() int { return int(h.journal.Newest()-h.journal.Oldest()) + 1 }
