@@ -8,7 +8,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
+
+	"github.com/turnstone-mq/turnstone/broker/topic"
 )
 
 // Encoding says in which protocol's form Key and Properties are.
@@ -168,20 +169,5 @@ func (m *Message) RoutingKey() string {
 	return m.Key
 }
 
-// SwapSeparators turns every '/' into '.' and every '.' into '/': a topic name into a routing key and back. It is its
-// own inverse. A key without either is answered as it is, without a copy.
-func SwapSeparators(key string) string {
-	if strings.IndexByte(key, '/') < 0 && strings.IndexByte(key, '.') < 0 {
-		return key
-	}
-	b := []byte(key)
-	for i, c := range b {
-		switch c {
-		case '/':
-			b[i] = '.'
-		case '.':
-			b[i] = '/'
-		}
-	}
-	return string(b)
-}
+// SwapSeparators turns a topic name into a routing key and back; see topic.Swap.
+func SwapSeparators(key string) string { return topic.Swap(key) }

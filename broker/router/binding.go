@@ -1,0 +1,263 @@
+package router
+
+import (
+	"encoding/json"
+
+	"github.com/turnstone-mq/turnstone/broker/object"
+	"github.com/turnstone-mq/turnstone/broker/topic"
+)
+
+// binding goes from an exchange to an endpoint. Only options change, and at, which says where the lists have it.
+type binding[T comparable] struct {
+	identity[T]
+	to      *endpoint[T]
+	options Options
+	args    object.Arguments
+	headers *predicate // compiled args when the source is a headers exchange
+	at      [places]int32
+}
+
+// identity tells the bindings of one endpoint apart.
+type identity[T comparable] struct {
+	source    *exchange[T]
+	key       string
+	form      topic.Form // MQTT for subscriptions, whose key is a filter
+	arguments string     // as JSON, empty for none
+}
+
+// endpoint is where bindings end: a target, or an exchange.
+type endpoint[T comparable] struct {
+	target   T
+	exchange *exchange[T] // nil for a target
+	id       int32        // small, and no other living endpoint's
+	links    list[T]      // the bindings that end here
+	index    map[identity[T]]*binding[T]
+}
+
+// fewLinks is up to where links are searched from end to end; longer ones have an index.
+const fewLinks = 16
+
+func (e *endpoint[T]) find(id identity[T]) *binding[T] {
+	if e.index != nil {
+		return e.index[id]
+	}
+	for _, b := range e.links {
+		if b.identity == id {
+			return b
+		}
+	}
+	return nil
+}
+
+func (e *endpoint[T]) link(b *binding[T]) {
+	e.links.add(b, inEndpoint)
+	if e.index != nil {
+		e.index[b.identity] = b
+	} else if len(e.links) > fewLinks {
+		e.index = make(map[identity[T]]*binding[T], 2*fewLinks)
+		for _, b := range e.links {
+			e.index[b.identity] = b
+		}
+	}
+}
+
+func (e *endpoint[T]) unlink(b *binding[T]) {
+	e.links.remove(b, inEndpoint)
+	if delete(e.index, b.identity); len(e.links) <= fewLinks/2 {
+		e.index = nil
+	}
+}
+
+// list holds bindings in no order. Each binding knows its index in every list that it is in, so that one is removed from
+// among a million at once.
+type list[T comparable] []*binding[T]
+
+type place uint8
+
+const (
+	inIndex    place = iota // of the source, unless that is a topic exchange
+	inSource                // exchange.out
+	inOnward                // exchange.onward
+	inEndpoint              // endpoint.links
+	places
+)
+
+func (l *list[T]) add(b *binding[T], p place) {
+	b.at[p] = int32(len(*l))
+	*l = append(*l, b)
+}
+
+func (l *list[T]) remove(b *binding[T], p place) {
+	last := len(*l) - 1
+	moved := (*l)[last]
+	(*l)[b.at[p]] = moved
+	moved.at[p] = b.at[p]
+	(*l)[last] = nil
+	if *l = (*l)[:last]; last == 0 {
+		*l = nil
+	}
+}
+
+// ids numbers endpoints; numbers of those that are gone are used again, so that they stay small.
+type ids struct {
+	next int32
+	free []int32
+}
+
+func (i *ids) take() int32 {
+	if n := len(i.free); n > 0 {
+		id := i.free[n-1]
+		i.free = i.free[:n-1]
+		return id
+	}
+	i.next++
+	return i.next - 1
+}
+
+func (i *ids) give(id int32) { i.free = append(i.free, id) }
+
+// newBinding is a binding that begins at an exchange and has no end yet.
+func (t *Table[T]) newBinding(source, key string, args object.Arguments) (*binding[T], error) {
+	x := t.exchanges[source]
+	switch {
+	case x == nil:
+		return nil, noExchange(source)
+	case source == "":
+		return nil, errorf(Reserved, source, "operation not permitted on the default exchange")
+	}
+	text, err := argumentsText(args)
+	if err != nil {
+		return nil, errorf(BadArgument, source, "binding of exchange '%s': %v", source, err)
+	}
+	b := &binding[T]{
+		identity: identity[T]{source: x, key: key, form: topic.AMQP, arguments: text},
+		options:  Options{QoS: MaxQoS},
+		args:     args,
+	}
+	if x.spec.Type == TypeHeaders {
+		if b.headers, err = newPredicate(args); err != nil {
+			return nil, errorf(BadArgument, source, "binding of exchange '%s': %v", source, err)
+		}
+	}
+	return b, nil
+}
+
+func argumentsText(args object.Arguments) (string, error) {
+	if len(args) == 0 {
+		return "", nil
+	}
+	b, err := json.Marshal(map[string]any(args))
+	return string(b), err
+}
+
+// target is the endpoint of a target, made if it is not there; it must get a binding before the table is unlocked.
+func (t *Table[T]) target(target T) *endpoint[T] {
+	e := t.targets[target]
+	if e == nil {
+		e = &endpoint[T]{target: target, id: t.ids.take()}
+		t.targets[target] = e
+	}
+	return e
+}
+
+func (t *Table[T]) bind(b *binding[T]) {
+	x := b.source
+	x.index.add(b)
+	x.out.add(b, inSource)
+	if b.to.exchange != nil {
+		x.onward.add(b, inOnward)
+	}
+	b.to.link(b)
+	t.generation.Add(1)
+}
+
+// unbind takes a binding out, and its target with its last one.
+func (t *Table[T]) unbind(b *binding[T]) {
+	x, e := b.source, b.to
+	x.index.remove(b)
+	x.out.remove(b, inSource)
+	if e.exchange != nil {
+		x.onward.remove(b, inOnward)
+	}
+	e.unlink(b)
+	if e.exchange == nil && len(e.links) == 0 {
+		delete(t.targets, e.target)
+		t.ids.give(e.id)
+	}
+	t.generation.Add(1)
+}
+
+// drop unbinds, and removes the source if that is an auto-delete exchange without bindings now.
+func (t *Table[T]) drop(b *binding[T], gone []string) []string {
+	t.unbind(b)
+	x := b.source
+	if x.spec.AutoDelete && len(x.out) == 0 && t.exchanges[x.name] == x {
+		gone = t.remove(x, append(gone, x.name))
+	}
+	return gone
+}
+
+func (t *Table[T]) unbindFrom(e *endpoint[T], source, key string, args object.Arguments) (removed bool, gone []string) {
+	text, err := argumentsText(args)
+	if err != nil || source == "" {
+		return false, nil
+	}
+	b := e.find(identity[T]{source: t.exchanges[source], key: key, form: topic.AMQP, arguments: text})
+	if b == nil {
+		return false, nil
+	}
+	return true, t.drop(b, nil)
+}
+
+// Binding describes a binding. The ends that are not exchanges are targets.
+type Binding[T comparable] struct {
+	Source     string
+	Target     T
+	ToExchange bool
+	Exchange   string // the destination when ToExchange
+	Key        string
+	Form       topic.Form // MQTT: a subscription, Key is its filter
+	Arguments  object.Arguments
+	Options    Options
+}
+
+// BindingsOf lists the bindings of a target, with that of the default exchange.
+func (t *Table[T]) BindingsOf(target T) []Binding[T] {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if e := t.targets[target]; e != nil {
+		return describe(e.links)
+	}
+	return nil
+}
+
+// BindingsFrom lists the bindings that begin at an exchange.
+func (t *Table[T]) BindingsFrom(exchange string) []Binding[T] {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if x := t.exchanges[exchange]; x != nil {
+		return describe(x.out)
+	}
+	return nil
+}
+
+// BindingsTo lists the bindings that end at an exchange.
+func (t *Table[T]) BindingsTo(exchange string) []Binding[T] {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if x := t.exchanges[exchange]; x != nil {
+		return describe(x.links)
+	}
+	return nil
+}
+
+func describe[T comparable](l list[T]) []Binding[T] {
+	out := make([]Binding[T], len(l))
+	for i, b := range l {
+		out[i] = Binding[T]{Source: b.source.name, Target: b.to.target, Key: b.key, Form: b.form, Arguments: b.args, Options: b.options}
+		if x := b.to.exchange; x != nil {
+			out[i].ToExchange, out[i].Exchange = true, x.name
+		}
+	}
+	return out
+}

@@ -1,0 +1,67 @@
+package router
+
+import "github.com/turnstone-mq/turnstone/broker/topic"
+
+// direct finds bindings by their key, which is that of the message. AMQP 0-9-1 §3.1.3.1. The default exchange is a
+// direct exchange in which every queue has one binding, with its name for a key.
+type direct[T comparable] map[string]list[T]
+
+func (d direct[T]) add(b *binding[T]) {
+	l := d[b.key]
+	l.add(b, inIndex)
+	d[b.key] = l
+}
+
+func (d direct[T]) remove(b *binding[T]) {
+	l := d[b.key]
+	if l.remove(b, inIndex); len(l) == 0 {
+		delete(d, b.key)
+		return
+	}
+	d[b.key] = l
+}
+
+func (d direct[T]) match(key string, form topic.Form, _ Headers, visit func(*binding[T])) {
+	if form == topic.MQTT {
+		key = topic.Swap(key)
+	}
+	for _, b := range d[key] {
+		visit(b)
+	}
+}
+
+// fanout gives every message to every binding. AMQP 0-9-1 §3.1.3.2.
+type fanout[T comparable] struct{ all list[T] }
+
+func (f *fanout[T]) add(b *binding[T])    { f.all.add(b, inIndex) }
+func (f *fanout[T]) remove(b *binding[T]) { f.all.remove(b, inIndex) }
+
+func (f *fanout[T]) match(_ string, _ topic.Form, _ Headers, visit func(*binding[T])) {
+	for _, b := range f.all {
+		visit(b)
+	}
+}
+
+// topics matches keys with patterns of both forms. AMQP 0-9-1 §3.1.3.3, MQTT §4.7.
+type topics[T comparable] struct{ tree topic.Tree[*binding[T]] }
+
+func (t *topics[T]) add(b *binding[T])    { t.tree.Add(b.key, b.form, b) }
+func (t *topics[T]) remove(b *binding[T]) { t.tree.Remove(b.key, b.form, b) }
+
+func (t *topics[T]) match(key string, form topic.Form, _ Headers, visit func(*binding[T])) {
+	t.tree.Match(key, form, visit)
+}
+
+// headers asks each binding's arguments. AMQP 0-9-1 §3.1.3.4.
+type headers[T comparable] struct{ all list[T] }
+
+func (x *headers[T]) add(b *binding[T])    { x.all.add(b, inIndex) }
+func (x *headers[T]) remove(b *binding[T]) { x.all.remove(b, inIndex) }
+
+func (x *headers[T]) match(_ string, _ topic.Form, h Headers, visit func(*binding[T])) {
+	for _, b := range x.all {
+		if b.headers.match(h) {
+			visit(b)
+		}
+	}
+}

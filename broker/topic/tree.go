@@ -1,0 +1,229 @@
+package topic
+
+import "strings"
+
+// Tree maps patterns of both forms to values and finds the values whose patterns match a name. The zero Tree is empty.
+// Match and Each may run concurrently with one another, with Add and Remove they may not.
+//
+// # How it works
+//
+// A node stands for a pattern's beginning; its children are the next level: a literal one, "one level" ('+' or '*') or
+// "any levels" ('#'). Literals are kept in the spelling of MQTT, as numbers given out in symbols: a match hashes each
+// level of the name once, however many nodes it visits. What tells the dialects apart is written at the value (needs).
+//
+// Match walks the name once and carries the set of nodes reached so far. A node that is not a '#' has one parent and
+// so enters the set once a level. A '#' that was reached stays reached for the rest of the name, so it is kept apart
+// (sticky) and entered once in a match. No value is visited twice for one pattern, and the work is at most nodes
+// reached × levels, whatever patterns a peer invents. (Backtracking, which is the usual way, takes time exponential in
+// the number of '#' in a pattern such as "#.a.#.a.#.a".)
+type Tree[V comparable] struct {
+	root    node[V]
+	symbols map[string]uint32
+	uses    []symbolUse // by symbol; symbol zero is no symbol
+	free    []uint32    // symbols without uses
+	size    int
+}
+
+type symbolUse struct {
+	text  string
+	nodes int
+}
+
+// node is not empty, except for the root: it has values or children.
+type node[V comparable] struct {
+	parent  *node[V]
+	symbol  uint32 // of the edge from the parent when kind is literal
+	kind    levelKind
+	again   bool // there is a '#' above: a match can reach this node more than once
+	next    edges[V]
+	one     *node[V]
+	any     *node[V]
+	entries set[entry[V]]
+}
+
+// entry is a value with what a name must have for the value's pattern to match it, beside fitting the levels.
+type entry[V comparable] struct {
+	value V
+	needs facts
+}
+
+// facts are properties of a name.
+type facts uint8
+
+const (
+	// isTopic: the name can be an MQTT topic. Routing keys that cannot (empty, wildcards, not UTF-8) match no MQTT filter,
+	// since no PUBLISH could carry them.
+	isTopic facts = 1 << iota
+	// isPlain: the name does not begin with '$'. MQTT filters that begin with a wildcard need that. [MQTT-4.7.2-1]
+	isPlain
+)
+
+func factsOf(name string, form Form) (f facts) {
+	if form == MQTT || CheckName(name, 0) == nil {
+		f |= isTopic
+	}
+	if name == "" || name[0] != '$' {
+		f |= isPlain
+	}
+	return f
+}
+
+func needsOf(pattern string, form Form) facts {
+	switch {
+	case form == AMQP:
+		return 0
+	case pattern != "" && wildcard(pattern[0]):
+		return isTopic | isPlain
+	}
+	return isTopic
+}
+
+// Len is how many values the tree holds, each pattern's counted apart.
+func (t *Tree[V]) Len() int { return t.size }
+
+// Add puts a value under a pattern, which for MQTT is a valid filter. It answers false if it was there already.
+func (t *Tree[V]) Add(pattern string, form Form, v V) bool {
+	n := &t.root
+	for rest, more := pattern, pattern != ""; more; {
+		var level string
+		level, rest, more = cut(rest, form.separator())
+		n = t.child(n, level, form)
+	}
+	if !n.entries.add(entry[V]{value: v, needs: needsOf(pattern, form)}) {
+		return false
+	}
+	t.size++
+	return true
+}
+
+// Remove takes a value from under a pattern. It answers false if it was not there.
+func (t *Tree[V]) Remove(pattern string, form Form, v V) bool {
+	n := t.find(pattern, form)
+	if n == nil || !n.entries.remove(entry[V]{value: v, needs: needsOf(pattern, form)}) {
+		return false
+	}
+	t.size--
+	t.prune(n)
+	return true
+}
+
+// Each visits every value, once for each of its patterns.
+func (t *Tree[V]) Each(visit func(V)) { t.root.each(visit) }
+
+func (n *node[V]) each(visit func(V)) {
+	for _, e := range n.entries.list {
+		visit(e.value)
+	}
+	for _, e := range n.next.few {
+		e.to.each(visit)
+	}
+	for _, c := range n.next.index {
+		c.each(visit)
+	}
+	if n.one != nil {
+		n.one.each(visit)
+	}
+	if n.any != nil {
+		n.any.each(visit)
+	}
+}
+
+// child is the node below n for a level, made if it is not there.
+func (t *Tree[V]) child(n *node[V], level string, form Form) *node[V] {
+	kind := form.kind(level)
+	c := &node[V]{parent: n, kind: kind, again: n.again || n.kind == anyLevels}
+	if slot := n.wild(kind); slot != nil {
+		if *slot == nil {
+			*slot = c
+		}
+		return *slot
+	}
+	s := t.symbol(canonical(level, form))
+	if old := n.next.get(s); old != nil {
+		return old
+	}
+	c.symbol = s
+	t.uses[s].nodes++
+	n.next.put(s, c)
+	return c
+}
+
+// wild is where the child for a wildcard is kept, nil for literals.
+func (n *node[V]) wild(kind levelKind) **node[V] {
+	switch kind {
+	case oneLevel:
+		return &n.one
+	case anyLevels:
+		return &n.any
+	}
+	return nil
+}
+
+func (t *Tree[V]) find(pattern string, form Form) *node[V] {
+	n := &t.root
+	for rest, more := pattern, pattern != ""; more && n != nil; {
+		var level string
+		level, rest, more = cut(rest, form.separator())
+		if slot := n.wild(form.kind(level)); slot != nil {
+			n = *slot
+		} else {
+			n = n.next.get(t.symbols[canonical(level, form)])
+		}
+	}
+	return n
+}
+
+// prune removes n and what above it has become empty.
+func (t *Tree[V]) prune(n *node[V]) {
+	for p := n.parent; p != nil && n.empty(); n, p = p, p.parent {
+		if slot := p.wild(n.kind); slot != nil {
+			*slot = nil
+			continue
+		}
+		p.next.remove(n.symbol)
+		t.release(n.symbol)
+	}
+}
+
+func (n *node[V]) empty() bool { return len(n.entries.list) == 0 && n.leaf() }
+
+func (n *node[V]) leaf() bool { return n.next.size() == 0 && n.one == nil && n.any == nil }
+
+// canonical is a level in the spelling of MQTT.
+func canonical(level string, form Form) string {
+	if form == AMQP && strings.IndexByte(level, '/') >= 0 {
+		return Swap(level)
+	}
+	return level
+}
+
+// symbol is the number of a level's text, a new one if it has none.
+func (t *Tree[V]) symbol(text string) uint32 {
+	if s := t.symbols[text]; s != 0 {
+		return s
+	}
+	if t.symbols == nil {
+		t.symbols = make(map[string]uint32)
+		t.uses = make([]symbolUse, 1)
+	}
+	var s uint32
+	if n := len(t.free); n > 0 {
+		s, t.free = t.free[n-1], t.free[:n-1]
+	} else {
+		s = uint32(len(t.uses))
+		t.uses = append(t.uses, symbolUse{})
+	}
+	text = strings.Clone(text) // not the whole pattern
+	t.uses[s] = symbolUse{text: text}
+	t.symbols[text] = s
+	return s
+}
+
+func (t *Tree[V]) release(s uint32) {
+	u := &t.uses[s]
+	if u.nodes--; u.nodes == 0 {
+		delete(t.symbols, u.text)
+		*u = symbolUse{}
+		t.free = append(t.free, s)
+	}
+}
