@@ -1,0 +1,296 @@
+package catalog
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/turnstone-mq/turnstone/broker/object"
+)
+
+// TagAdministrator is the tag of users who may change the broker through the admin API.
+const TagAdministrator = "administrator"
+
+var tags = []string{TagAdministrator, "monitoring", "management", "policymaker"}
+
+// builtIn are the exchanges that every virtual host has without being told.
+var builtIn = []string{"", "amq.direct", "amq.fanout", "amq.topic", "amq.headers", "amq.match"}
+
+// BuiltIn says whether an exchange is there without being declared.
+func BuiltIn(exchange string) bool { return slices.Contains(builtIn, exchange) }
+
+var exchangeTypes = []string{"direct", "topic", "fanout", "headers"}
+
+const (
+	longestName      = 255 // bytes; AMQP 0-9-1 short strings hold no more
+	longestUserEntry = 1024
+	longestPattern   = 4096 // bytes of a regular expression
+	generatedQueue   = "amq.gen-"
+)
+
+// checkKey looks at what names an object.
+func checkKey(k object.Key, owner string) (object.Reason, error) {
+	if !slices.Contains(object.Kinds, k.Kind) {
+		return object.ReasonInvalid, fmt.Errorf("kind %q does not exist; there are %v", k.Kind, object.Kinds)
+	}
+	inHost := k.Kind != object.KindVirtualHost && k.Kind != object.KindUser
+	switch {
+	case inHost && k.VirtualHost == "":
+		return object.ReasonInvalid, fmt.Errorf("%s needs a vhost; the default one is \"/\"", k)
+	case !inHost && k.VirtualHost != "":
+		return object.ReasonInvalid, fmt.Errorf("a %s does not live in a vhost: leave vhost empty", k.Kind)
+	case k.Kind == object.KindBinding:
+		return "", nil // its name is made of names that its spec is checked for
+	case k.Kind == object.KindExchange && BuiltIn(k.Name):
+		return object.ReasonProtected, fmt.Errorf("%s is built in and cannot be declared", k)
+	case (k.Kind == object.KindExchange || k.Kind == object.KindQueue) && strings.HasPrefix(k.Name, "amq."):
+		if owner == Anyone && k.Kind == object.KindQueue && strings.HasPrefix(k.Name, generatedQueue) {
+			return "", nil
+		}
+		return object.ReasonProtected, fmt.Errorf("%s: names that begin with amq. are reserved: choose another name", k)
+	}
+	if err := checkName(k.Name); err != nil {
+		return object.ReasonInvalid, fmt.Errorf("name of a %s: %w", k.Kind, err)
+	}
+	return "", nil
+}
+
+func checkName(name string) error {
+	switch {
+	case name == "":
+		return errors.New("must not be empty")
+	case len(name) > longestName:
+		return fmt.Errorf("is %d bytes long, %d is the most", len(name), longestName)
+	case !utf8.ValidString(name) || strings.ContainsRune(name, 0):
+		return fmt.Errorf("%q must be UTF-8 without NUL", name)
+	}
+	return nil
+}
+
+// check validates an object's spec and answers the object with the spec in its stored form.
+func check(o object.Object) (object.Object, error) {
+	o.Owner, o.Revision, o.ID = "", 0, 0
+	var err error
+	switch o.Kind {
+	case object.KindVirtualHost:
+		err = checked(&o, checkVirtualHost)
+	case object.KindUser:
+		err = checked(&o, checkUser)
+	case object.KindPermission:
+		err = checked(&o, checkPermission)
+	case object.KindTopicPolicy:
+		err = checked(&o, checkTopicPolicy)
+	case object.KindExchange:
+		err = checked(&o, checkExchange)
+	case object.KindQueue:
+		err = checked(&o, checkQueue)
+	case object.KindBinding:
+		err = checked(&o, checkBinding)
+	}
+	return o, err
+}
+
+func checked[T any](o *object.Object, look func(*T) error) error {
+	spec, err := object.Decode[T](*o)
+	if err != nil {
+		return err
+	}
+	if err := look(&spec); err != nil {
+		return err
+	}
+	o.Spec = encode(spec)
+	return nil
+}
+
+func encode(spec any) json.RawMessage {
+	b, err := json.Marshal(spec)
+	if err != nil {
+		panic(fmt.Sprintf("spec %#v is not plain data: %v", spec, err))
+	}
+	return b
+}
+
+func checkVirtualHost(s *object.VirtualHostSpec) error {
+	if s.MaxConnections < 0 || s.MaxQueues < 0 {
+		return errors.New("maxConnections and maxQueues must not be negative; zero is unlimited")
+	}
+	return nil
+}
+
+func checkUser(s *object.UserSpec) error {
+	if s.Password != "" && s.PasswordHash != "" {
+		return errors.New("password and passwordHash exclude one another: write one of them")
+	}
+	if s.PasswordHash != "" && !strings.HasPrefix(s.PasswordHash, "$argon2id$") {
+		return errors.New("passwordHash must have the form $argon2id$v=19$m=…,t=…,p=…$salt$hash")
+	}
+	if len(s.Password) > longestUserEntry || len(s.PasswordHash) > longestUserEntry {
+		return fmt.Errorf("password and passwordHash must not be longer than %d bytes", longestUserEntry)
+	}
+	for _, t := range s.Tags {
+		if !slices.Contains(tags, t) {
+			return fmt.Errorf("tag %q does not exist; there are %v", t, tags)
+		}
+	}
+	slices.Sort(s.Tags)
+	s.Tags = slices.Compact(s.Tags)
+	return nil
+}
+
+func checkPermission(s *object.PermissionSpec) error {
+	for _, e := range []struct{ field, expression string }{{"configure", s.Configure}, {"write", s.Write}, {"read", s.Read}} {
+		if err := checkExpression(e.field, e.expression); err != nil {
+			return err
+		}
+	}
+	for i, t := range s.Topics {
+		if err := CheckFilter(t.Filter); err != nil {
+			return fmt.Errorf("topics[%d].filter: %w", i, err)
+		}
+		if !t.Publish && !t.Subscribe {
+			return fmt.Errorf("topics[%d]: allows nothing: set publish or subscribe, or leave the rule out", i)
+		}
+	}
+	return nil
+}
+
+func checkExpression(field, expression string) error {
+	if len(expression) > longestPattern {
+		return fmt.Errorf("%s: is %d bytes long, %d is the most", field, len(expression), longestPattern)
+	}
+	if _, err := regexp.Compile(expression); err != nil {
+		return fmt.Errorf("%s: %q is no regular expression (RE2 syntax): %w", field, expression, err)
+	}
+	return nil
+}
+
+func checkTopicPolicy(s *object.TopicPolicySpec) error {
+	if s.Filter == "" && s.QueuePattern == "" {
+		return errors.New("filter or queuePattern must be set: the policy would cover nothing")
+	}
+	if s.Filter != "" {
+		if err := CheckFilter(s.Filter); err != nil {
+			return fmt.Errorf("filter: %w", err)
+		}
+	}
+	if s.MaxQoS != nil && *s.MaxQoS > 2 {
+		return fmt.Errorf("maxQoS: %d is not 0, 1 or 2", *s.MaxQoS)
+	}
+	if s.MessageExpirySeconds < 0 || s.MaxPayloadBytes < 0 || s.MaxMessagesPerSecond < 0 || s.MaxBytesPerSecond < 0 {
+		return errors.New("messageExpirySeconds, maxPayloadBytes, maxMessagesPerSecond and maxBytesPerSecond must not be negative; zero is unlimited")
+	}
+	if err := checkExpression("queuePattern", s.QueuePattern); err != nil {
+		return err
+	}
+	if s.QueuePattern == "" && len(s.QueueArguments) > 0 {
+		return errors.New("queueArguments need a queuePattern that says for which queues")
+	}
+	if err := checkQueueArguments(s.QueueArguments); err != nil {
+		return fmt.Errorf("queueArguments: %w", err)
+	}
+	return nil
+}
+
+// CheckFilter says what is wrong with an MQTT topic filter. [MQTT-4.7.1-1] to [MQTT-4.7.1-3], [MQTT-4.7.3-1]
+func CheckFilter(filter string) error {
+	if filter == "" {
+		return errors.New("must not be empty")
+	}
+	if len(filter) > 65535 || !utf8.ValidString(filter) || strings.ContainsRune(filter, 0) {
+		return errors.New("must be UTF-8 without NUL, at most 65535 bytes")
+	}
+	levels := strings.Split(filter, "/")
+	for i, l := range levels {
+		switch {
+		case strings.Contains(l, "#") && (l != "#" || i != len(levels)-1):
+			return fmt.Errorf("%q: # must be the whole last level", filter)
+		case strings.Contains(l, "+") && l != "+":
+			return fmt.Errorf("%q: + must be a whole level", filter)
+		}
+	}
+	return nil
+}
+
+func checkExchange(s *object.ExchangeSpec) error {
+	if !slices.Contains(exchangeTypes, s.Type) {
+		return fmt.Errorf("type %q does not exist; there are %v", s.Type, exchangeTypes)
+	}
+	for name := range s.Arguments {
+		if name == "alternate-exchange" || strings.HasPrefix(name, "x-") {
+			return fmt.Errorf("argument %q of exchanges is not supported: leave it out", name)
+		}
+	}
+	return nil
+}
+
+func checkBinding(s *object.BindingSpec) error {
+	if s.DestinationType != object.DestinationQueue && s.DestinationType != object.DestinationExchange {
+		return fmt.Errorf("destinationType %q does not exist; there are %q and %q", s.DestinationType, object.DestinationQueue, object.DestinationExchange)
+	}
+	if s.Source == "" {
+		return errors.New("the default exchange has a binding to every queue already: name another source")
+	}
+	if s.Destination == "" {
+		return errors.New("destination must not be empty")
+	}
+	if len(s.RoutingKey) > longestName {
+		return fmt.Errorf("routingKey is %d bytes long, %d is the most", len(s.RoutingKey), longestName)
+	}
+	match, ok, err := s.Arguments.Text("x-match")
+	if err != nil {
+		return err
+	}
+	if matches := []string{"all", "any", "all-with-x", "any-with-x"}; ok && !slices.Contains(matches, match) {
+		return fmt.Errorf("argument \"x-match\": %q does not exist; there are %v", match, matches)
+	}
+	return nil
+}
+
+// inequivalent says in which field, that cannot be changed in place, two objects of one key differ.
+func inequivalent(before *object.Object, wanted object.Object) error {
+	differ := func(field string, want, have any) error {
+		return fmt.Errorf("inequivalent '%s' of %s: wanted %v but it is %v, and cannot be changed in place: delete it first, or write what it is", field, wanted.Key, want, have)
+	}
+	argument := func(want, have object.Arguments) error {
+		if name, ok := want.Differ(have); ok {
+			return differ(name, show(want, name), show(have, name))
+		}
+		return nil
+	}
+	switch wanted.Kind {
+	case object.KindExchange:
+		w, b := stored[object.ExchangeSpec](&wanted), stored[object.ExchangeSpec](before)
+		switch {
+		case w.Type != b.Type:
+			return differ("type", w.Type, b.Type)
+		case w.Durable != b.Durable:
+			return differ("durable", w.Durable, b.Durable)
+		case w.AutoDelete != b.AutoDelete:
+			return differ("autoDelete", w.AutoDelete, b.AutoDelete)
+		case w.Internal != b.Internal:
+			return differ("internal", w.Internal, b.Internal)
+		}
+		return argument(w.Arguments, b.Arguments)
+	case object.KindQueue:
+		w, b := stored[object.QueueSpec](&wanted), stored[object.QueueSpec](before)
+		switch {
+		case w.Durable != b.Durable:
+			return differ("durable", w.Durable, b.Durable)
+		case w.AutoDelete != b.AutoDelete:
+			return differ("autoDelete", w.AutoDelete, b.AutoDelete)
+		}
+		return argument(w.Arguments, b.Arguments)
+	}
+	return nil // a binding's name is all of it, the other kinds change in place
+}
+
+func show(a object.Arguments, name string) any {
+	if v, ok := a[name]; ok {
+		return fmt.Sprintf("%v", v)
+	}
+	return "unset"
+}

@@ -1,0 +1,316 @@
+package catalog
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/turnstone-mq/turnstone/broker/object"
+)
+
+// Plan is what would become of a list of changes.
+type Plan struct {
+	Results []object.Result // one per change, in the order of the request
+	Command []byte          // for Apply; nil when nothing changes
+}
+
+// Hash makes the stored form of a password, Verify says whether a stored form is that of a password.
+type (
+	Hash   func(password string) (string, error)
+	Verify func(hash, password string) bool
+)
+
+// draft is the state as it will be, step by step: the present state and what the plan changed so far.
+type draft struct {
+	*State
+	owner    string
+	hash     Hash
+	verify   Verify
+	changed  map[object.Key]*object.Object // nil: deleted
+	queues   map[string]int                // count by virtual host
+	admins   map[string]struct{}
+	steps    []step
+	revision uint64
+}
+
+// Plan decides what becomes of changes that owner wishes. Deletions come first, in reverse order of dependency, then
+// what is wanted, in order of dependency; a change that is refused does not hold up the others. The error is about none
+// of the changes: the password could not be hashed.
+func (s *State) Plan(owner string, changes []object.Change, hash Hash, verify Verify) (Plan, error) {
+	d := &draft{
+		State: s, owner: owner, hash: hash, verify: verify,
+		changed:  make(map[object.Key]*object.Object),
+		queues:   maps.Clone(s.queues),
+		admins:   maps.Clone(s.admins),
+		revision: s.revision,
+	}
+	p := Plan{Results: make([]object.Result, len(changes))}
+	seen := make(map[object.Key]bool, len(changes))
+	normal := make([]object.Change, len(changes))
+	order := make([]int, 0, len(changes))
+	for i, c := range changes {
+		named, err := nameBinding(c)
+		normal[i] = named
+		switch {
+		case err != nil:
+			p.Results[i] = refused(named.Key, object.ReasonInvalid, "%v", err)
+		case seen[named.Key]:
+			p.Results[i] = refused(named.Key, object.ReasonInvalid, "%s is named twice in one request: name it once", named.Key)
+		default:
+			seen[named.Key] = true
+			order = append(order, i)
+		}
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return inOrder(normal[a], normal[b]) })
+	for _, i := range order {
+		r, err := d.change(normal[i])
+		if err != nil {
+			return Plan{}, err
+		}
+		p.Results[i] = r
+	}
+	if len(d.steps) == 0 {
+		return p, nil
+	}
+	b, err := json.Marshal(command{d.steps})
+	if err != nil {
+		return Plan{}, fmt.Errorf("encode catalogue command: %w", err)
+	}
+	p.Command = b
+	return p, nil
+}
+
+// inOrder: deletions before wishes; deletions from what depends to what is depended on, wishes the other way.
+func inOrder(a, b object.Change) int {
+	switch {
+	case a.Delete != "" && b.Delete != "":
+		return b.Key.Compare(a.Key)
+	case a.Delete != "":
+		return -1
+	case b.Delete != "":
+		return 1
+	}
+	return a.Key.Compare(b.Key)
+}
+
+// nameBinding gives a binding its name, which its spec says.
+func nameBinding(c object.Change) (object.Change, error) {
+	if c.Kind != object.KindBinding || c.Delete != "" && c.Name != "" {
+		return c, nil
+	}
+	spec, err := object.Decode[object.BindingSpec](c.Object)
+	if err != nil {
+		return c, err
+	}
+	if c.Name != "" && c.Name != spec.Name() {
+		return c, fmt.Errorf("the name of this binding follows from its spec: it is %q, or leave it empty", spec.Name())
+	}
+	c.Name = spec.Name()
+	return c, nil
+}
+
+func refused(k object.Key, reason object.Reason, format string, args ...any) object.Result {
+	return object.Result{Key: k, Outcome: object.Refused, Reason: reason, Message: fmt.Sprintf(format, args...)}
+}
+
+func conflict(o *object.Object) object.Result {
+	r := object.Result{Key: o.Key, Outcome: object.Conflict, Reason: object.ReasonOwned, Owner: o.Owner, Revision: o.Revision}
+	if o.Owner == "" {
+		r.Message = fmt.Sprintf("%s has no owner, so it is not yours to delete: delete it with an empty owner, or apply it first", o.Key)
+		return r
+	}
+	r.Message = fmt.Sprintf("%s belongs to %q: change it there, or delete it there first", o.Key, o.Owner)
+	if o.Ref != "" {
+		r.Message = fmt.Sprintf("%s belongs to %q (%s): change it there, or delete it there first", o.Key, o.Owner, o.Ref)
+	}
+	return r
+}
+
+func (d *draft) get(k object.Key) *object.Object {
+	if o, ok := d.changed[k]; ok {
+		return o
+	}
+	return d.objects[k]
+}
+
+func (d *draft) change(c object.Change) (object.Result, error) {
+	if c.Delete != "" {
+		return d.remove(c), nil
+	}
+	return d.want(c.Object)
+}
+
+// remove plans a deletion. What has a part in the object goes with it, whoever owns that.
+func (d *draft) remove(c object.Change) object.Result {
+	switch c.Delete {
+	case object.DeleteAlways, object.DeleteIfEmpty, object.DeleteIfUnused:
+	default:
+		return refused(c.Key, object.ReasonInvalid, "delete %q does not exist; there are %s, %s and %s", c.Delete, object.DeleteAlways, object.DeleteIfEmpty, object.DeleteIfUnused)
+	}
+	if c.Kind == object.KindExchange && BuiltIn(c.Name) {
+		return refused(c.Key, object.ReasonProtected, "%s is built in and cannot be deleted", c.Key)
+	}
+	before := d.objects[c.Key]
+	if before == nil {
+		return object.Result{Key: c.Key, Outcome: object.Unchanged}
+	}
+	if d.owner != Anyone && before.Owner != d.owner {
+		return conflict(before)
+	}
+	if d.get(c.Key) == nil { // it went with something that this plan deleted
+		return object.Result{Key: c.Key, Outcome: object.Deleted, Revision: d.revision}
+	}
+	if c.Kind == object.KindExchange && c.Delete == object.DeleteIfUnused && d.isSource(c.Key) {
+		return refused(c.Key, object.ReasonInUse, "%s has bindings: delete them first", c.Key)
+	}
+	if administrates(before) && len(d.admins) == 1 {
+		return refused(c.Key, object.ReasonProtected, "user %q is the last administrator: make another one first", c.Name)
+	}
+	d.cascade(c.Key)
+	return object.Result{Key: c.Key, Outcome: object.Deleted, Revision: d.revision}
+}
+
+func (d *draft) isSource(exchange object.Key) bool {
+	for k := range d.children[exchange] {
+		if o := d.get(k); o != nil && stored[object.BindingSpec](o).Source == exchange.Name {
+			return true
+		}
+	}
+	return false
+}
+
+// cascade deletes an object after all that refers to it.
+func (d *draft) cascade(k object.Key) {
+	children := slices.SortedFunc(maps.Keys(d.children[k]), func(a, b object.Key) int { return b.Compare(a) })
+	for _, child := range children {
+		if d.get(child) != nil {
+			d.cascade(child)
+		}
+	}
+	o := d.get(k)
+	d.changed[k] = nil
+	d.steps = append(d.steps, step{Delete: &k})
+	d.revision++
+	if o.Kind == object.KindQueue {
+		d.queues[o.VirtualHost]--
+	}
+	if o.Kind == object.KindUser {
+		delete(d.admins, o.Name)
+	}
+}
+
+// want plans that an object is as written.
+func (d *draft) want(o object.Object) (object.Result, error) {
+	if reason, err := checkKey(o.Key, d.owner); err != nil {
+		return refused(o.Key, reason, "%v", err), nil
+	}
+	if len(o.Spec) == 0 {
+		o.Spec = json.RawMessage("{}")
+	}
+	wanted, err := check(o)
+	if err != nil {
+		return refused(o.Key, object.ReasonInvalid, "%v", err), nil
+	}
+	for _, p := range parents(&wanted) {
+		if d.get(p) == nil {
+			return refused(o.Key, object.ReasonMissing, "%s refers to %s, which does not exist: create it first, or in the same request", o.Key, p), nil
+		}
+	}
+	before := d.get(o.Key)
+	if before == nil {
+		return d.create(wanted)
+	}
+	return d.update(before, wanted)
+}
+
+func (d *draft) create(o object.Object) (object.Result, error) {
+	if d.owner != Anyone {
+		o.Owner = d.owner
+	}
+	if r, ok := d.room(o.Key); !ok {
+		return r, nil
+	}
+	if o.Kind == object.KindUser {
+		if err := d.setPassword(&o, ""); err != nil {
+			return object.Result{}, err
+		}
+	}
+	d.put(o)
+	return object.Result{Key: o.Key, Outcome: object.Created, Revision: d.revision}, nil
+}
+
+// room says whether a virtual host may have one more queue.
+func (d *draft) room(k object.Key) (object.Result, bool) {
+	if k.Kind != object.KindQueue {
+		return object.Result{}, true
+	}
+	limit := stored[object.VirtualHostSpec](d.get(object.Key{Kind: object.KindVirtualHost, Name: k.VirtualHost})).MaxQueues
+	if limit == 0 || d.queues[k.VirtualHost] < limit {
+		return object.Result{}, true
+	}
+	return refused(k, object.ReasonUnavailable, "vhost %q has %d queues, as many as its maxQueues allows: delete one or raise maxQueues", k.VirtualHost, limit), false
+}
+
+func (d *draft) update(before *object.Object, wanted object.Object) (object.Result, error) {
+	wanted.Owner = d.owner
+	if d.owner == Anyone {
+		wanted.Owner, wanted.Ref = before.Owner, before.Ref
+	}
+	if before.Owner != "" && before.Owner != wanted.Owner {
+		return conflict(before), nil
+	}
+	if err := inequivalent(before, wanted); err != nil {
+		return refused(wanted.Key, object.ReasonInequivalent, "%v", err), nil
+	}
+	if wanted.Kind == object.KindUser {
+		if err := d.setPassword(&wanted, stored[object.UserSpec](before).PasswordHash); err != nil {
+			return object.Result{}, err
+		}
+		if administrates(before) && !administrates(&wanted) && len(d.admins) == 1 {
+			return refused(wanted.Key, object.ReasonProtected, "user %q is the last administrator and must keep the tag %q: make another one first", wanted.Name, TagAdministrator), nil
+		}
+	}
+	if string(before.Spec) == string(wanted.Spec) && before.Owner == wanted.Owner && before.Ref == wanted.Ref {
+		return object.Result{Key: wanted.Key, Outcome: object.Unchanged, Revision: before.Revision}, nil
+	}
+	d.put(wanted)
+	return object.Result{Key: wanted.Key, Outcome: object.Updated, Revision: d.revision}, nil
+}
+
+// setPassword replaces the password in a user's spec by its stored form: the present one if it is of the same password,
+// or if the spec says nothing of a password.
+func (d *draft) setPassword(o *object.Object, present string) error {
+	u := stored[object.UserSpec](o)
+	switch {
+	case u.Password != "" && present != "" && d.verify(present, u.Password):
+		u.PasswordHash = present
+	case u.Password != "":
+		h, err := d.hash(u.Password)
+		if err != nil {
+			return fmt.Errorf("hash password of user %q: %w", o.Name, err)
+		}
+		u.PasswordHash = h
+	case u.PasswordHash == "":
+		u.PasswordHash = present
+	}
+	u.Password = ""
+	o.Spec = encode(u)
+	return nil
+}
+
+func (d *draft) put(o object.Object) {
+	if d.get(o.Key) == nil && o.Kind == object.KindQueue {
+		d.queues[o.VirtualHost]++
+	}
+	d.changed[o.Key] = &o
+	d.steps = append(d.steps, step{Put: &o})
+	d.revision++
+	if o.Kind != object.KindUser {
+		return
+	}
+	delete(d.admins, o.Name)
+	if administrates(&o) {
+		d.admins[o.Name] = struct{}{}
+	}
+}
