@@ -1,0 +1,193 @@
+// Package auth answers two questions, here and nowhere else: who is this, and may they do that.
+//
+// An Authority holds users, permissions and topic policies, as the catalogue's changes bring them. Endpoints hand it the
+// Credentials of a peer and get an Access, which they and the hub ask before every operation. An Access follows the
+// changes: what was revoked is refused from then on.
+//
+// Answers hold until Authority.Generation changes, so that a publisher asks once per destination and not per message.
+package auth
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/turnstone-mq/turnstone/broker/catalog"
+	"github.com/turnstone-mq/turnstone/broker/config"
+	"github.com/turnstone-mq/turnstone/broker/object"
+)
+
+// Authority decides who may connect and what they may do. Its methods are safe for concurrent use.
+type Authority struct {
+	config     func() config.Config
+	generation atomic.Uint64
+	verifier   verifier
+	throttle   throttle
+
+	mu          sync.RWMutex // guards what follows; the values are immutable
+	hosts       map[string]struct{}
+	users       map[string]*user
+	permissions map[permissionKey]*permission
+	policies    map[string][]*policy // by virtual host, the ones that win first
+}
+
+type user struct {
+	name string
+	id   uint64 // of the catalogue: a user that was deleted and made again is another
+	tags []string
+	hash string
+	// verified is the proof of the password that was right last. It goes with the user when that changes.
+	verified atomic.Pointer[proof]
+}
+
+type permissionKey struct{ host, user string }
+
+// New makes an authority without users. It reads the configuration in force whenever it decides.
+func New(config func() config.Config) *Authority {
+	return &Authority{
+		config:      config,
+		verifier:    newVerifier(),
+		throttle:    throttle{peers: make(map[peer]*failures)},
+		hosts:       make(map[string]struct{}),
+		users:       make(map[string]*user),
+		permissions: make(map[permissionKey]*permission),
+		policies:    make(map[string][]*policy),
+	}
+}
+
+// Generation changes whenever an answer of an Access may have changed.
+func (a *Authority) Generation() uint64 { return a.generation.Load() }
+
+// Update takes in a change of the catalogue. Changes come in the order of their revisions.
+func (a *Authority) Update(c catalog.Change) {
+	o := c.After
+	if o == nil {
+		o = c.Before
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch o.Kind {
+	case object.KindVirtualHost:
+		set(a.hosts, o.Name, struct{}{}, c.After != nil)
+	case object.KindUser:
+		set(a.users, o.Name, newUser(o), c.After != nil)
+	case object.KindPermission:
+		set(a.permissions, permissionKey{o.VirtualHost, o.Name}, newPermission(o), c.After != nil)
+	case object.KindTopicPolicy:
+		a.setPolicy(o, c.After != nil)
+	default:
+		return
+	}
+	a.generation.Add(1)
+}
+
+func set[K comparable, V any](m map[K]V, k K, v V, there bool) {
+	if there {
+		m[k] = v
+	} else {
+		delete(m, k)
+	}
+}
+
+func (a *Authority) setPolicy(o *object.Object, there bool) {
+	list := slices.DeleteFunc(slices.Clone(a.policies[o.VirtualHost]), func(p *policy) bool { return p.name == o.Name })
+	if there {
+		p := newPolicy(o)
+		at, _ := slices.BinarySearchFunc(list, p, (*policy).compare)
+		list = slices.Insert(list, at, p)
+	}
+	set(a.policies, o.VirtualHost, list, len(list) > 0)
+}
+
+func newUser(o *object.Object) *user {
+	s := decode[object.UserSpec](o)
+	return &user{name: o.Name, id: o.ID, tags: s.Tags, hash: s.PasswordHash}
+}
+
+// decode reads a spec that the catalogue has checked.
+func decode[T any](o *object.Object) T {
+	s, err := object.Decode[T](*o)
+	if err != nil {
+		panic(fmt.Sprintf("catalogue holds what it would refuse: %v", err))
+	}
+	return s
+}
+
+// permission is a PermissionSpec ready to be asked.
+type permission struct {
+	configure, write, read expression
+	topics                 []rule
+}
+
+type rule struct {
+	filter             template
+	publish, subscribe bool
+}
+
+func newPermission(o *object.Object) *permission {
+	s := decode[object.PermissionSpec](o)
+	p := &permission{configure: compile(s.Configure), write: compile(s.Write), read: compile(s.Read)}
+	for _, t := range s.Topics {
+		p.topics = append(p.topics, rule{newTemplate(t.Filter), t.Publish, t.Subscribe})
+	}
+	return p
+}
+
+// everything is the permission of those whom no permission restricts.
+var everything = &permission{configure: compile(".*"), write: compile(".*"), read: compile(".*")}
+
+// expression is a regular expression over names; nil matches nothing.
+type expression func(name string) bool
+
+func compile(pattern string) expression {
+	switch pattern {
+	case "":
+		return func(string) bool { return false }
+	case ".*", "^.*$", "^.*", ".*$":
+		return func(string) bool { return true }
+	}
+	return regexp.MustCompile(pattern).MatchString // the catalogue has compiled it before
+}
+
+// Refresh says that the configuration changed: answers that were kept are asked for again.
+func (a *Authority) Refresh() { a.generation.Add(1) }
+
+// Denied is a refusal of something that an authenticated peer asked for.
+type Denied struct {
+	Verb        string // connect to, configure, write to, read from, publish to, subscribe to
+	Resource    string // a name of what Verb is about
+	User        string // empty for an anonymous peer
+	VirtualHost string
+	Why         string // a clause; empty when a permission is simply missing
+}
+
+func (d *Denied) Error() string {
+	var b strings.Builder
+	if d.User == "" {
+		b.WriteString("an anonymous client")
+	} else {
+		fmt.Fprintf(&b, "user '%s'", d.User)
+	}
+	fmt.Fprintf(&b, " may not %s ", d.Verb)
+	if d.Verb == verbConnect {
+		fmt.Fprintf(&b, "vhost '%s'", d.VirtualHost)
+	} else {
+		fmt.Fprintf(&b, "'%s' in vhost '%s'", d.Resource, d.VirtualHost)
+	}
+	if d.Why != "" {
+		b.WriteString(": " + d.Why)
+	}
+	return b.String()
+}
+
+const (
+	verbConnect   = "connect to"
+	verbConfigure = "configure"
+	verbWrite     = "write to"
+	verbRead      = "read from"
+	verbPublish   = "publish to"
+	verbSubscribe = "subscribe to"
+)

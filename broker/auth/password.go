@@ -1,0 +1,144 @@
+package auth
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+
+	"golang.org/x/crypto/argon2"
+)
+
+// The cost of a new hash: 19 MiB and two passes, which OWASP asks for at least. Stored hashes say their own cost.
+const (
+	costMemory  = 19 << 10 // KiB
+	costTime    = 2
+	costThreads = 1
+	saltBytes   = 16
+	hashBytes   = 32
+)
+
+// What a stored hash may cost, since a request may bring one.
+const (
+	mostMemory = 256 << 10 // KiB
+	mostTime   = 16
+	mostBytes  = 128 // of salt and of hash
+)
+
+// Hash is the stored form of a password: $argon2id$v=19$m=19456,t=2,p=1$salt$hash.
+func Hash(password string) (string, error) {
+	salt := make([]byte, saltBytes)
+	if _, err := rand.Read(salt); err != nil {
+		return "", fmt.Errorf("make salt: %w", err)
+	}
+	return encoded{costMemory, costTime, costThreads, salt, argon2.IDKey([]byte(password), salt, costTime, costMemory, costThreads, hashBytes)}.String(), nil
+}
+
+// Verify says whether a stored form is that of a password. It takes its time, and costMemory of memory.
+func Verify(hash, password string) bool {
+	e, err := parse(hash)
+	if err != nil {
+		return false
+	}
+	got := argon2.IDKey([]byte(password), e.salt, e.time, e.memory, e.threads, uint32(len(e.hash)))
+	return subtle.ConstantTimeCompare(got, e.hash) == 1
+}
+
+type encoded struct {
+	memory, time uint32
+	threads      uint8
+	salt, hash   []byte
+}
+
+func (e encoded) String() string {
+	b64 := base64.RawStdEncoding
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, e.memory, e.time, e.threads, b64.EncodeToString(e.salt), b64.EncodeToString(e.hash))
+}
+
+var errForm = errors.New("password hash does not have the form $argon2id$v=19$m=…,t=…,p=…$salt$hash")
+
+func parse(s string) (e encoded, err error) {
+	part := strings.Split(s, "$")
+	if len(part) != 6 || part[0] != "" || part[1] != "argon2id" || part[2] != fmt.Sprintf("v=%d", argon2.Version) {
+		return e, errForm
+	}
+	if _, err := fmt.Sscanf(part[3], "m=%d,t=%d,p=%d", &e.memory, &e.time, &e.threads); err != nil {
+		return e, errForm
+	}
+	if e.memory < 8 || e.memory > mostMemory || e.time < 1 || e.time > mostTime || e.threads < 1 {
+		return e, fmt.Errorf("password hash with m=%d,t=%d,p=%d is outside what is accepted", e.memory, e.time, e.threads)
+	}
+	b64 := base64.RawStdEncoding
+	if e.salt, err = b64.DecodeString(part[4]); err != nil || len(e.salt) > mostBytes {
+		return e, errForm
+	}
+	if e.hash, err = b64.DecodeString(part[5]); err != nil || len(e.hash) < 16 || len(e.hash) > mostBytes {
+		return e, errForm
+	}
+	return e, nil
+}
+
+// proof stands for a user and a password that were verified: a MAC under a key that this process made and tells nobody.
+type proof [sha256.Size]byte
+
+// verifier verifies passwords against hashes, a few at a time, and knows again what it verified before.
+type verifier struct {
+	key   [32]byte
+	decoy string // a hash of no password, for users who do not exist
+	slots chan struct{}
+}
+
+func newVerifier() verifier {
+	v := verifier{slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)))}
+	random := make([]byte, saltBytes+hashBytes)
+	rand.Read(v.key[:]) //nolint:errcheck // never fails
+	rand.Read(random)   //nolint:errcheck // never fails
+	v.decoy = encoded{costMemory, costTime, costThreads, random[:saltBytes], random[saltBytes:]}.String()
+	return v
+}
+
+func (v *verifier) proofOf(user, password string) proof {
+	m := hmac.New(sha256.New, v.key[:])
+	fmt.Fprintf(m, "%d:%s%s", len(user), user, password)
+	return proof(m.Sum(nil))
+}
+
+// known says whether the password is the one that was right last, without much work.
+func (v *verifier) known(u *user, password string) bool {
+	if u == nil {
+		return false
+	}
+	right := u.verified.Load()
+	if right == nil {
+		return false
+	}
+	got := v.proofOf(u.name, password)
+	return hmac.Equal(got[:], right[:])
+}
+
+// verify takes the same steps whether there is such a user, whether the user has a password, and whether it is right.
+// It waits for its turn until ctx ends.
+func (v *verifier) verify(ctx context.Context, u *user, password string) (bool, error) {
+	select {
+	case v.slots <- struct{}{}:
+		defer func() { <-v.slots }()
+	case <-ctx.Done():
+		return false, fmt.Errorf("wait to verify a password: %w", ctx.Err())
+	}
+	hash := v.decoy
+	if u != nil && u.hash != "" {
+		hash = u.hash
+	}
+	ok := Verify(hash, password)
+	if ok {
+		p := v.proofOf(u.name, password)
+		u.verified.Store(&p)
+	}
+	return ok, nil
+}
