@@ -7,7 +7,7 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/queue"
 )
 
-// clean gives back the segments that nobody needs. The journal is a circle: when it holds more than twice what is live,
+// clean gives back what nobody needs: expired retained messages and segments. The journal is a circle: when it holds more than twice what is live,
 // the oldest segment's live rest is copied to the front and the segment released, so that space stays within about twice
 // the live bytes and each live byte is copied once per turn of the circle at most. It ends when the hub stops.
 func (h *Hub) clean() {
@@ -19,6 +19,7 @@ func (h *Hub) clean() {
 			return
 		case <-tick.C:
 		}
+		h.expireRetained()
 		for h.cleanable() {
 			if !h.cleanOldest() {
 				break
@@ -141,10 +142,10 @@ func (s *shard) copyForward(segment uint64) int64 {
 			}
 		})
 	}
-	for key, ref := range s.retained {
-		if ref.Segment == segment && s.retaining[key] == 0 && s.copying < copyAtOnce {
+	for key, r := range s.retained {
+		if r.ref.Segment == segment && s.retaining[key] == 0 && s.copying < copyAtOnce {
 			s.copying++
-			s.rewrite(&retainOp{host: key.host, message: key.host.retained.Get(key.topic)})
+			s.rewrite(&retainOp{host: key.host, message: r.message})
 		}
 	}
 	for session, ref := range s.sessions {

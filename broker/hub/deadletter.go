@@ -6,6 +6,7 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/message"
 	"github.com/turnstone-mq/turnstone/broker/object"
 	"github.com/turnstone-mq/turnstone/broker/queue"
+	"github.com/turnstone-mq/turnstone/broker/topic"
 )
 
 // deadLetter sends what died in a queue to its dead-letter exchange. An item of a durable queue is settled only when the
@@ -19,7 +20,6 @@ type deadLetter struct {
 	mu      sync.Mutex
 	waiting []funeral // guarded by mu
 	working bool      // guarded by mu: a goroutine publishes
-	token   uint64    // of the goroutine: the last one given
 }
 
 type funeral struct {
@@ -27,7 +27,12 @@ type funeral struct {
 	dead  queue.Dead
 }
 
-func newDeadLetter(v *VirtualHost, exchange string, a object.Arguments) *deadLetter {
+// newDeadLetter reads a queue's arguments; nil when dead messages are gone.
+func newDeadLetter(v *VirtualHost, a object.Arguments) *deadLetter {
+	exchange, ok, _ := a.Text("x-dead-letter-exchange")
+	if !ok {
+		return nil
+	}
 	d := &deadLetter{host: v, exchange: exchange}
 	d.key, d.hasKey, _ = a.Text("x-dead-letter-routing-key")
 	return d
@@ -112,7 +117,7 @@ func (d *deadLetter) message(f *funeral) *message.Message {
 	if d.hasKey {
 		c.Key = d.key
 		if c.Encoding == message.MQTT {
-			c.Key = message.SwapSeparators(d.key)
+			c.Key = topic.Swap(d.key)
 		}
 	}
 	return &c

@@ -5,17 +5,18 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/turnstone-mq/turnstone/broker/auth"
-	"github.com/turnstone-mq/turnstone/broker/message"
 	"github.com/turnstone-mq/turnstone/broker/object"
 	"github.com/turnstone-mq/turnstone/broker/queue"
 	"github.com/turnstone-mq/turnstone/broker/retain"
 	"github.com/turnstone-mq/turnstone/broker/router"
+	"github.com/turnstone-mq/turnstone/broker/topic"
 )
 
 // VirtualHost is one name space: exchanges, queues, sessions, retained messages.
@@ -204,14 +205,40 @@ func randomName() string {
 }
 
 func (v *VirtualHost) newQueue(name string, spec object.QueueSpec) *Queue {
-	q := &Queue{host: v, name: name, spec: spec, auto: spec.AutoDelete, state: queue.New(queueOptions(spec.Arguments))}
-	if x, ok, _ := spec.Arguments.Text("x-dead-letter-exchange"); ok {
-		q.deadLetter = newDeadLetter(v, x, spec.Arguments)
-	}
-	if ms, ok, _ := spec.Arguments.Int("x-expires"); ok {
+	q := &Queue{host: v, name: name, spec: spec, auto: spec.AutoDelete}
+	a := q.arguments()
+	q.state = queue.New(queueOptions(a))
+	q.deadLetter = newDeadLetter(v, a)
+	if ms, ok, _ := a.Int("x-expires"); ok {
 		q.expireUnused(time.Duration(ms) * time.Millisecond)
 	}
 	return q
+}
+
+// arguments are the queue's own and, where it has none, those of topic policies.
+func (q *Queue) arguments() object.Arguments {
+	policy := q.host.hub.authority.QueueArguments(q.host.name, q.name)
+	if len(policy) == 0 {
+		return q.spec.Arguments
+	}
+	a := maps.Clone(policy)
+	maps.Copy(a, q.spec.Arguments)
+	return a
+}
+
+// followPolicies brings the limits of live queues to what topic policies say now. How many priorities a queue has and
+// when it expires unused is settled when it is made.
+func (v *VirtualHost) followPolicies() {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	for _, q := range v.queues {
+		q.later(func(q *Queue, now int64) {
+			a := q.arguments()
+			q.state.Configure(queueOptions(a))
+			q.deadLetter = newDeadLetter(v, a)
+			q.state.Pump(now)
+		})
+	}
 }
 
 // equivalent compares a declaration with the queue. RabbitMQ's rules and texts.
@@ -448,7 +475,7 @@ func (v *VirtualHost) ends(access *auth.Access, b Binding) (q *Queue, durable bo
 		return nil, false, err
 	}
 	if source.Type == "topic" && !b.ToExchange {
-		if err := access.Subscribe(message.SwapSeparators(b.Key)); err != nil {
+		if err := access.Subscribe(topic.Swap(b.Key)); err != nil {
 			return nil, false, err
 		}
 	}

@@ -187,6 +187,21 @@ func (h *Hub) install(ctx context.Context, c catalog.Change) {
 		h.logger.Error("metadata change is not in force", "revision", c.Revision, "error", err)
 	}
 	h.authority.Update(c)
+	h.afterPolicy(c)
+}
+
+// afterPolicy lets live queues follow a topic policy that changed.
+func (h *Hub) afterPolicy(c catalog.Change) {
+	o := c.After
+	if o == nil {
+		o = c.Before
+	}
+	if o.Kind != object.KindTopicPolicy {
+		return
+	}
+	if v, err := h.VirtualHost(o.VirtualHost); err == nil {
+		v.followPolicies()
+	}
 }
 
 func (h *Hub) installChange(ctx context.Context, c catalog.Change) error {

@@ -185,7 +185,7 @@ func (p *Publisher) allowed(r *Route) error {
 	}
 	name := r.Key
 	if p.encoding != message.MQTT {
-		name = message.SwapSeparators(name)
+		name = topic.Swap(name)
 	}
 	r.Limits = p.access.PublishLimits(name)
 	if spec, _ := p.host.router.Exchange(r.Exchange); spec.Type == "topic" {

@@ -29,7 +29,7 @@ type Queue struct {
 	mu     sync.Mutex
 	state  *queue.Queue
 	closed bool
-	// deadLetter is where dead messages go; nil when they are gone.
+	// deadLetter is where dead messages go; nil when they are gone. It changes with topic policies.
 	deadLetter *deadLetter
 	hadUser    bool        // a consumer joined once: an auto-delete queue may go
 	soleUser   bool        // the consumer is exclusive
@@ -124,8 +124,8 @@ func (q *Queue) effects() aftermath {
 	if q.shard != nil && len(gone) > 0 {
 		q.shard.settled(q, gone)
 	}
-	if len(dead) > 0 && q.deadLetter != nil {
-		after.dead = append(after.dead, dead...)
+	if len(dead) > 0 {
+		after.dead, after.to = append(after.dead, dead...), q.deadLetter
 	}
 	q.arm()
 	q.publishState()
@@ -174,12 +174,13 @@ func (q *Queue) arm() {
 // aftermath is what a step leaves to do once the queue's lock is free.
 type aftermath struct {
 	dead   []queue.Dead
+	to     *deadLetter
 	remove bool
 }
 
 func (a aftermath) run(q *Queue) {
 	if len(a.dead) > 0 {
-		q.deadLetter.publish(q, a.dead)
+		a.to.publish(q, a.dead)
 	}
 	if a.remove {
 		// A durable queue is removed through its shard and the catalogue, which must not be waited for by the shard itself.

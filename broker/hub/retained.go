@@ -12,6 +12,12 @@ type retainedKey struct {
 	topic string
 }
 
+// retained is the message of a topic and where the journal has it.
+type retained struct {
+	message *message.Message
+	ref     queue.Ref
+}
+
 // retainOp makes a message the retained one of its topic; an empty payload clears the topic. [MQTT-3.3.1-5, 3.3.1-10]
 type retainOp struct {
 	flush   *flush // nil when nobody waits
@@ -56,10 +62,7 @@ func (o *retainOp) fail(s *shard, err error) {
 // retain applies a retain command.
 func (s *shard) retain(v *VirtualHost, m *message.Message, ref queue.Ref) {
 	key := retainedKey{host: v, topic: m.Topic()}
-	if old := v.retained.Get(key.topic); old != nil {
-		s.used(s.retained[key].Segment, -int64(old.Size()))
-		delete(s.retained, key)
-	}
+	s.unretain(key)
 	if len(m.Payload) == 0 {
 		v.retained.Clear(key.topic)
 		return
@@ -69,6 +72,41 @@ func (s *shard) retain(v *VirtualHost, m *message.Message, ref queue.Ref) {
 		return
 	}
 	v.retained.Set(key.topic, m)
-	s.retained[key] = ref
+	s.retained[key] = retained{message: m, ref: ref}
 	s.used(ref.Segment, int64(m.Size()))
+}
+
+// unretain says that the journal's record of a topic is no longer needed.
+func (s *shard) unretain(key retainedKey) {
+	if old, ok := s.retained[key]; ok {
+		s.used(old.ref.Segment, -int64(old.message.Size()))
+		delete(s.retained, key)
+	}
+}
+
+// expireRetained removes retained messages whose time is over. Recovery finds them in the journal again, and they expire
+// again: nothing is written.
+func (h *Hub) expireRetained() {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	const atOnce = 10_000
+	for _, v := range h.hosts {
+		for _, e := range v.retained.Expire(h.now(), atOnce) {
+			h.shardFor(v.name, e.Topic).post(&unretainOp{key: retainedKey{host: v, topic: e.Topic}, message: e.Message})
+		}
+	}
+}
+
+// unretainOp follows the expiry of a retained message, unless the topic has another one by now.
+type unretainOp struct {
+	key     retainedKey
+	message *message.Message
+}
+
+func (o *unretainOp) size() int64 { return 0 }
+func (o *unretainOp) abandon()    {}
+func (o *unretainOp) run(s *shard, _ int64) {
+	if s.retained[o.key].message == o.message {
+		s.unretain(o.key)
+	}
 }

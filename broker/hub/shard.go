@@ -32,7 +32,7 @@ type shard struct {
 	flight    []*proposal // proposed or waiting behind such, oldest first
 	touched   []*Queue
 	live      map[uint64]*segmentUse
-	retained  map[retainedKey]queue.Ref
+	retained  map[retainedKey]retained
 	sessions  map[*mqttSession]queue.Ref
 	retaining map[retainedKey]int // retain commands that are not applied yet
 	copying   int                 // copies of the cleaner that are not applied yet
@@ -70,7 +70,7 @@ func newShard(h *Hub, number int, log Log) *shard {
 		inbox:     newInbox(func() int64 { return h.config.Load().Limits.ShardInboxBytes }),
 		queues:    make(map[uint64]*Queue),
 		live:      make(map[uint64]*segmentUse),
-		retained:  make(map[retainedKey]queue.Ref),
+		retained:  make(map[retainedKey]retained),
 		sessions:  make(map[*mqttSession]queue.Ref),
 		retaining: make(map[retainedKey]int),
 		lastID:    sessionQueueBit | uint64(number),

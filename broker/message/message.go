@@ -158,16 +158,13 @@ func (m *Message) Topic() string {
 	if m.Encoding == MQTT {
 		return m.Key
 	}
-	return SwapSeparators(m.Key)
+	return topic.Swap(m.Key)
 }
 
 // RoutingKey is Key as an AMQP routing key; see Topic.
 func (m *Message) RoutingKey() string {
 	if m.Encoding == MQTT {
-		return SwapSeparators(m.Key)
+		return topic.Swap(m.Key)
 	}
 	return m.Key
 }
-
-// SwapSeparators turns a topic name into a routing key and back; see topic.Swap.
-func SwapSeparators(key string) string { return topic.Swap(key) }

@@ -46,19 +46,13 @@ func TestDecodeRefusesEveryCut(t *testing.T) {
 	}
 }
 
-func TestSwapSeparators(t *testing.T) {
-	for _, c := range []struct{ topic, key string }{
-		{"a/b/c", "a.b.c"}, {"plant.1/temp", "plant/1.temp"}, {"plain", "plain"}, {"/", "."}, {"", ""}, {"a//b", "a..b"},
-	} {
-		if got := SwapSeparators(c.topic); got != c.key {
-			t.Errorf("topic %q has key %q, want %q", c.topic, got, c.key)
+func TestKeyInBothForms(t *testing.T) {
+	topic := Message{Encoding: MQTT, Key: "plant.1/temp"}
+	key := Message{Encoding: AMQP091, Key: "plant/1.temp"}
+	for _, m := range []*Message{&topic, &key} {
+		if m.Topic() != "plant.1/temp" || m.RoutingKey() != "plant/1.temp" {
+			t.Errorf("%q is topic %q and key %q", m.Key, m.Topic(), m.RoutingKey())
 		}
-		if got := SwapSeparators(c.key); got != c.topic {
-			t.Errorf("key %q has topic %q, want %q", c.key, got, c.topic)
-		}
-	}
-	if err := quick.Check(func(s string) bool { return SwapSeparators(SwapSeparators(s)) == s }, nil); err != nil {
-		t.Error(err)
 	}
 }
 
