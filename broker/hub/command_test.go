@@ -1,0 +1,94 @@
+package hub
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"testing"
+
+	"github.com/turnstone-mq/turnstone/broker/message"
+	"github.com/turnstone-mq/turnstone/broker/queue"
+	"github.com/turnstone-mq/turnstone/broker/router"
+	"github.com/turnstone-mq/turnstone/broker/session"
+)
+
+// transcript writes down what an entry says, and writes the entry again.
+type transcript struct {
+	text  bytes.Buffer
+	again []byte
+}
+
+func (v *transcript) enqueue(_ uint32, refs []itemRef, m *message.Message) {
+	fmt.Fprintf(&v.text, "enqueue %v %q\n", refs, m.Payload)
+	v.again = appendEnqueue(v.again, refs, m)
+}
+
+func (v *transcript) settle(q, first, last uint64) {
+	fmt.Fprintf(&v.text, "settle %d %d-%d\n", q, first, last)
+}
+
+func (v *transcript) session(_ uint32, vhost string, s session.State) {
+	fmt.Fprintf(&v.text, "session %s %s %d %v\n", vhost, s.ClientID, s.QueueID, s.Subscriptions)
+	v.again = appendSession(v.again, vhost, s, false)
+}
+
+func (v *transcript) end(vhost string, s session.State) {
+	fmt.Fprintf(&v.text, "end %s %s\n", vhost, s.ClientID)
+	v.again = appendSession(v.again, vhost, s, true)
+}
+
+func (v *transcript) retain(_ uint32, vhost string, m *message.Message) {
+	fmt.Fprintf(&v.text, "retain %s %s\n", vhost, m.Key)
+	v.again = appendRetain(v.again, vhost, m)
+}
+
+func exampleEntry() []byte {
+	m := &message.Message{Encoding: message.MQTT, Key: "a/b", QoS: 1, Durable: true, Payload: []byte("hello")}
+	e := binary.AppendVarint(nil, 1_700_000_000_000)
+	e = appendEnqueue(e, []itemRef{{queue: 7, item: 1, qos: 1}, {queue: sessionQueueBit | 3, item: 900, qos: 0}}, m)
+	e = appendSettle(e, 7, []queue.Item{{ID: 4}, {ID: 5}, {ID: 6}, {ID: 2}, {ID: 9}})
+	e = appendSession(e, "/", session.State{ClientID: "c", QueueID: 5, Subscriptions: map[string]router.Options{"x/#": {QoS: 1, NoLocal: true}}}, false)
+	e = appendSession(e, "/", session.State{ClientID: "c", QueueID: 5}, true)
+	return appendRetain(e, "tenant", m)
+}
+
+func TestEntry(t *testing.T) {
+	var v transcript
+	if err := visitEntry(exampleEntry(), func(now int64) { fmt.Fprintf(&v.text, "at %d\n", now) }, &v); err != nil {
+		t.Fatal(err)
+	}
+	want := `at 1700000000000
+enqueue [{7 1 1} {9223372036854775811 900 0}] "hello"
+settle 7 4-6
+settle 7 2-2
+settle 7 9-9
+session / c 5 map[x/#:{1 true false 0}]
+end / c
+retain tenant a/b
+`
+	if v.text.String() != want {
+		t.Errorf("the entry says\n%s\nwant\n%s", v.text.String(), want)
+	}
+}
+
+func FuzzEntry(f *testing.F) {
+	whole := exampleEntry()
+	f.Add(whole)
+	for n := 0; n < len(whole); n += 7 {
+		f.Add(whole[:n])
+	}
+	f.Fuzz(func(t *testing.T, entry []byte) {
+		var v transcript
+		if visitEntry(entry, func(int64) {}, &v) != nil {
+			return
+		}
+		first := binary.AppendVarint(nil, 0)
+		var again transcript
+		if err := visitEntry(append(first, v.again...), func(int64) {}, &again); err != nil {
+			t.Fatalf("what was written again cannot be read: %v", err)
+		}
+		if !bytes.Equal(v.again, again.again) {
+			t.Error("what was written again reads differently")
+		}
+	})
+}
