@@ -6,107 +6,112 @@ import "strings"
 // order that callers may rely on. The name may be any text; in the form of MQTT it is a valid topic name. Match does
 // not allocate unless the name is a routing key with a '/' in it, or patterns with '#' before their end abound.
 func (t *Tree[V]) Match(name string, form Form, visit func(V)) {
-	m := matching[V]{facts: factsOf(name, form), visit: visit}
-	m.now, m.next, m.sticky = m.space[0][:0], m.space[1][:0], m.space[2][:0]
+	var space [3][16]*node[V] // so that the usual match stays on the stack
+	s := state[V]{
+		facts: factsOf(name, form),
+		next:  space[0][:0],
+		any:   members[V]{list: space[1][:0]},
+	}
+	now := space[2][:0]
 	separator := form.separator()
 	if form == AMQP && strings.IndexByte(name, '/') >= 0 {
 		name, separator = Swap(name), '/'
 	}
-	m.enter(&t.root)
-	m.now, m.next = m.next, m.now
+	s = s.enter(&t.root, visit)
 	for rest, more := name, name != ""; more; {
 		var level string
 		level, rest, more = cut(rest, separator)
-		if !m.step(t.symbols[level]) {
+		symbol := t.symbols[level]
+		now, s.next = s.next, now[:0]
+		earlier := s.any.list // a '#' reached by this level does not read it as well
+		for _, n := range now {
+			s = s.follow(n, symbol, visit)
+		}
+		for _, n := range earlier {
+			s = s.follow(n, symbol, visit)
+		}
+		if len(s.next)+len(s.any.list) == 0 {
 			return
 		}
 	}
-	for _, n := range m.now {
-		m.answer(n)
+	for _, n := range s.next {
+		n.answer(s.facts, visit)
 	}
 }
 
-// matching is the state of one Match, which is between two levels of the name.
-type matching[V comparable] struct {
-	facts  facts
-	visit  func(V)
-	now    []*node[V] // reached by the levels so far, without '#' nodes
-	next   []*node[V] // the same for the level being read
-	sticky []*node[V] // '#' nodes reached at any time; their values have been visited
-	member map[*node[V]]struct{}
-	space  [3][24]*node[V]
+// state is what a match has reached by the levels read so far. It is passed by value, because what is stored through
+// a pointer would move to the heap.
+type state[V comparable] struct {
+	facts facts
+	next  []*node[V] // without '#' nodes
+	any   members[V] // '#' nodes reached at any time, whose values have been visited
 }
 
-// step reads one level, given by its symbol, zero if it is in no pattern. It answers false when nothing more can match.
-func (m *matching[V]) step(symbol uint32) bool {
-	m.next = m.next[:0]
-	for _, n := range m.now {
-		m.follow(n, symbol)
-	}
-	for _, n := range m.sticky { // as it is now: a '#' reached by this level does not read it as well
-		m.follow(n, symbol)
-	}
-	m.now, m.next = m.next, m.now
-	return len(m.now)+len(m.sticky) > 0
-}
-
-func (m *matching[V]) follow(n *node[V], symbol uint32) {
+func (s state[V]) follow(n *node[V], symbol uint32, visit func(V)) state[V] {
 	if symbol != 0 {
 		if c := n.next.get(symbol); c != nil {
-			m.enter(c)
+			s = s.enter(c, visit)
 		}
 	}
 	if n.one != nil {
-		m.enter(n.one)
+		s = s.enter(n.one, visit)
 	}
+	return s
 }
 
 // enter reaches a node, and with it the '#' below, which match zero levels too.
-func (m *matching[V]) enter(n *node[V]) {
-	m.next = append(m.next, n)
+func (s state[V]) enter(n *node[V], visit func(V)) state[V] {
+	s.next = append(s.next, n)
 	for h := n.any; h != nil; h = h.any {
-		if h.again && m.stuck(h) {
-			return // then those below were reached with it
+		if h.again && s.any.has(h) {
+			break // then those below were reached with it
 		}
-		m.answer(h) // whatever follows, it matches
+		h.answer(s.facts, visit) // whatever follows, it matches
 		if h.again || !h.leaf() {
-			m.stick(h)
+			s.any = s.any.with(h)
+		}
+	}
+	return s
+}
+
+func (n *node[V]) answer(f facts, visit func(V)) {
+	for i := range n.entries.list {
+		if e := &n.entries.list[i]; e.needs&^f == 0 {
+			visit(e.value)
 		}
 	}
 }
 
-// linearMembers is up to where looking through sticky is faster than a map.
-const linearMembers = 16
+// members is a set of nodes.
+type members[V comparable] struct {
+	list  []*node[V]
+	index map[*node[V]]struct{} // nil while the list is short
+}
 
-func (m *matching[V]) stuck(h *node[V]) bool {
-	if m.member != nil {
-		_, ok := m.member[h]
+func (m members[V]) has(n *node[V]) bool {
+	if m.index != nil {
+		_, ok := m.index[n]
 		return ok
 	}
-	for _, s := range m.sticky {
-		if s == h {
+	for _, o := range m.list {
+		if o == n {
 			return true
 		}
 	}
 	return false
 }
 
-func (m *matching[V]) stick(h *node[V]) {
-	m.sticky = append(m.sticky, h)
-	if m.member == nil && len(m.sticky) > linearMembers {
-		m.member = make(map[*node[V]]struct{}, 4*linearMembers)
-		for _, s := range m.sticky {
-			m.member[s] = struct{}{}
-		}
-	} else if m.member != nil {
-		m.member[h] = struct{}{}
-	}
-}
-
-func (m *matching[V]) answer(n *node[V]) {
-	for i := range n.entries.list {
-		if e := &n.entries.list[i]; e.needs&^m.facts == 0 {
-			m.visit(e.value)
+// with adds a node that is not a member.
+func (m members[V]) with(n *node[V]) members[V] {
+	m.list = append(m.list, n)
+	switch {
+	case m.index != nil:
+		m.index[n] = struct{}{}
+	case len(m.list) > fewMembers:
+		m.index = make(map[*node[V]]struct{}, 4*fewMembers)
+		for _, o := range m.list {
+			m.index[o] = struct{}{}
 		}
 	}
+	return m
 }
