@@ -30,10 +30,10 @@ type Options struct {
 const MaxQoS = 2
 
 // merge is what a target gets that matches twice: one delivery that leaves none of its bindings short. The highest QoS
-// counts [MQTT-3.3.5-1], NoLocal holds only if all bindings have it, RetainAsPublished if any has, and the
-// subscription id is the lowest of those of the highest QoS.
+// counts [MQTT-3.3.5-1], NoLocal holds only if all bindings have it, RetainAsPublished if any has, and of subscription
+// ids the lowest. The order of merging makes no difference.
 func (o Options) merge(p Options) Options {
-	if p.SubscriptionID != 0 && (o.SubscriptionID == 0 || p.QoS > o.QoS || p.QoS == o.QoS && p.SubscriptionID < o.SubscriptionID) {
+	if o.SubscriptionID == 0 || p.SubscriptionID != 0 && p.SubscriptionID < o.SubscriptionID {
 		o.SubscriptionID = p.SubscriptionID
 	}
 	o.QoS = max(o.QoS, p.QoS)
