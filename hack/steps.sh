@@ -7,16 +7,16 @@
 if [ -t 2 ]; then running='\r\033[K%5s  %s ...'; ended='\r\033[K'; else running=; ended=; fi
 
 step() { # step NAME COMMAND...: the command may be a function; its own output passes through
-  local name=$1 started now status=0; shift
+  local title=$1 started now status=0; shift
   started=$(date +%s%N)
-  [ -n "$running" ] && printf "$running" '' "$name" >&2
+  [ -n "$running" ] && printf "$running" '' "$title" >&2
   # A function's set -e is void inside "||" and "if", so the step runs in a subshell of its own whose status is read after it.
   set +e; (set -e; "$@"); status=$?; set -e
   now=$(date +%s%N)
   if [ "$status" = 0 ]; then
-    printf "$ended%6s s  %s\n" "$(seconds $((now - started)))" "$name" >&2
+    printf "$ended%6s s  %s\n" "$(seconds $((now - started)))" "$title" >&2
   else
-    printf "$ended%6s s  %s: exit status %s\n" "$(seconds $((now - started)))" "$name" "$status" >&2
+    printf "$ended%6s s  %s: exit status %s\n" "$(seconds $((now - started)))" "$title" "$status" >&2
     exit "$status"
   fi
 }

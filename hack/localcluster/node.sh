@@ -8,7 +8,6 @@ start_node() { # start_node N
   containerd_config "$n" >"$dir/containerd.toml"
   cni_config "$n" >"$dir/cni/10-bridge.conflist"
   kubelet_config "$n" >"$dir/kubelet.yaml"
-  certificate "node-$n" "/O=system:nodes/CN=system:node:node-$n" "DNS:node-$n,IP:$(node_ip "$n")"
   kubeconfig_for "node-$n" "$dir/kubeconfig"
   spawn "containerd-$n" "$ns" containerd -c "$dir/containerd.toml"
   until_true 20 "containerd does not answer, see $state/logs/containerd-$n.log" containers "$n" version
@@ -21,12 +20,25 @@ start_node() { # start_node N
 
 # stop_node N: as if the machine lost power: nothing is asked to stop in order.
 stop_node() {
-  local n=$1 pids
-  pids=$(containers "$n" tasks ls 2>/dev/null | awk 'NR > 1 && $2 > 0 {print $2}')
+  local n=$1 shim pids=()
   reap "kubelet-$n"; reap "proxy-$n"; reap "containerd-$n"
-  pids="$(shims "$n") $pids"
-  # shellcheck disable=SC2086
-  kill -KILL $pids 2>/dev/null || true
+  for shim in $(shims "$n"); do
+    # The first process of each container is a child of its shim; the rest of the container ends with it.
+    read -ra children <"/proc/$shim/task/$shim/children" || true
+    pids+=("${children[@]}" "$shim")
+  done
+  [ ${#pids[@]} = 0 ] || kill -KILL "${pids[@]}" 2>/dev/null || true
+}
+
+# forget_containers N: the control groups of a stopped node's containers, which nobody is left to remove.
+forget_containers() {
+  local bundle group
+  for bundle in "$(node_dir "$1")"/containerd-run/io.containerd.runtime.v2.task/k8s.io/*/; do
+    for group in /sys/fs/cgroup/{,*/}k8s.io/"$(basename "$bundle")"; do
+      [ -d "$group" ] && until_true 5 "$group is busy" rmdir "$group"
+    done
+  done
+  true
 }
 
 # shims N: the process ids of the container shims that hang on this node's containerd and no other.
@@ -34,9 +46,10 @@ shims() {
   local socket file
   socket=$(node_dir "$1")/containerd.sock
   for file in /proc/[0-9]*/cmdline; do
-    tr '\0' '\n' <"$file" 2>/dev/null | grep -qxF -- "$socket" && [[ $(readlink "${file%/cmdline}/exe") == *containerd-shim* ]] && basename "${file%/cmdline}"
-  done
-  true
+    if tr '\0' '\n' 2>/dev/null <"$file" | grep -qxF -- "$socket" && [[ $(readlink "${file%/cmdline}/exe") == *containerd-shim* ]]; then
+      basename "${file%/cmdline}"
+    fi
+  done 2>/dev/null
 }
 
 containers() { local n=$1; shift; ctr -a "$(node_dir "$n")/containerd.sock" -n k8s.io "$@"; }
