@@ -10,6 +10,17 @@ connect() {
     host=127.0.0.1 mqtt_port=21883 amqp_port=25672   # ends of the port-forward
   fi
 }
+# forward BROKER: carry the two ports to this machine until the script ends.
+forward() {
+  local log=.build/port-forward.log end=$((SECONDS + 20))
+  : >"$log"
+  kubectl -n $namespace port-forward "service/$1" 21883:1883 25672:5672 >"$log" 2>&1 &
+  trap 'kill '$! EXIT   # ends with this script
+  until [ "$(grep -c 'Forwarding from 127' "$log")" = 2 ]; do
+    [ $SECONDS -lt $end ] || { cat "$log" >&2; return 1; }
+    sleep 0.1
+  done
+}
 secret() { kube -n $namespace get secret "$1-default-user" -o "go-template={{ .data.$2 | base64decode }}"; }
 
 mqtt() { local command=$1; shift; in_cluster "$command" -h "$host" -p "$mqtt_port" -u "$user" -P "$password" -q 1 "$@"; }

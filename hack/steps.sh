@@ -22,10 +22,10 @@ step() { # step NAME COMMAND...: the command may be a function; its own output p
 }
 seconds() { printf '%d.%d' $(($1 / 1000000000)) $(($1 / 100000000 % 10)); }
 
-# packages COMMAND=PACKAGE...: install the Debian packages whose command (or absolute path) is missing.
+# packages COMMAND-OR-FILE=PACKAGE...: install the Debian packages whose command or file is missing.
 packages() {
   local pair missing=()
-  for pair; do command -v "${pair%%=*}" >/dev/null || missing+=("${pair#*=}"); done
+  for pair; do command -v "${pair%%=*}" >/dev/null || [ -e "${pair%%=*}" ] || missing+=("${pair#*=}"); done
   [ ${#missing[@]} = 0 ] && return
   [ "$(id -u)" = 0 ] || { echo "missing: ${missing[*]} (run as root, or install them)" >&2; return 1; }
   echo "installing ${missing[*]}" >&2
