@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # clients.sh: messages through a broker with the clients that users have. Sourced after cluster.sh; the variables
 # host, mqtt_port, amqp_port, user and password say which broker.
 

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # cluster.sh: where the scripts deploy to: the local cluster, or with CLUSTER=current the current kubeconfig's (images go
 # to REGISTRY then). Sourced, after steps.sh, by scripts that stand in the project's root.
 

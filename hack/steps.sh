@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # steps.sh: one line for each step of a script, with the time it took. Sourced, never run.
 #
 #   step "apply the samples" kubectl apply -k config/samples

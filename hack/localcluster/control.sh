@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # control.sh: the control plane, and what every cluster has beside its nodes. Sourced by localcluster.
 
 kube() { in_ns "$control" env KUBECONFIG="$kubeconfig" "$bin/kubectl" "$@"; }

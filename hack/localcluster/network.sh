@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # network.sh: a network namespace each for the control plane, the client machine and every node, joined by a bridge that
 # lives in the control plane's. Nothing leaves the machine. Every cluster has the same addresses: they never meet.
 # Sourced by localcluster.

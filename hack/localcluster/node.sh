@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # node.sh: a worker node: containerd, kubelet and kube-proxy in the node's network namespace. Sourced by localcluster.
 
 node_dir() { echo "$state/node-$1"; }

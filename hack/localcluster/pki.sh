@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # pki.sh: the cluster's certificate authority, certificates and kubeconfigs. What exists is kept. Sourced by localcluster.
 
 certificates() { # certificates NODES

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # process.sh: the cluster's daemons. A daemon is known by its process id and start time, so a number that the kernel
 # has given to another process since is never signalled. Sourced by localcluster.
 

@@ -1,0 +1,67 @@
+package e2e_test
+
+import (
+	"context"
+	"strconv"
+	"strings"
+)
+
+// endpoint is a broker as its service-binding Secret describes it.
+type endpoint struct {
+	host, username, password string
+}
+
+func defaultUser(ctx context.Context, broker string) (endpoint, error) {
+	s, err := secret(ctx, broker+"-default-user")
+	return endpoint{host: s["host"], username: s["username"], password: s["password"]}, err
+}
+
+func (e endpoint) mqtt(args ...string) []string {
+	return append([]string{"-h", e.host, "-p", "1883", "-u", e.username, "-P", e.password, "-q", "1"}, args...)
+}
+
+func (e endpoint) amqp(args ...string) []string {
+	return append([]string{"--url", "amqp://" + e.username + ":" + e.password + "@" + e.host + ":5672"}, args...)
+}
+
+// publishMQTT publishes each line as a message with QoS 1; it returns when all are acknowledged.
+func (e endpoint) publishMQTT(ctx context.Context, topic string, lines ...string) error {
+	_, err := run(ctx, strings.Join(lines, "\n")+"\n", "mosquitto_pub", e.mqtt("-t", topic, "-l")...)
+	return err
+}
+
+// subscribeMQTT makes a persistent session that is subscribed when it returns; receiveMQTT reads from it.
+func (e endpoint) subscribeMQTT(ctx context.Context, session, topic string) error {
+	_, err := run(ctx, "", "mosquitto_sub", e.mqtt("-i", session, "-c", "-t", topic, "-E")...)
+	return err
+}
+
+func (e endpoint) receiveMQTT(ctx context.Context, session, topic string, n int) ([]string, error) {
+	out, err := run(ctx, "", "mosquitto_sub", e.mqtt("-i", session, "-c", "-t", topic, "-C", strconv.Itoa(n))...)
+	return lines(out), err
+}
+
+// endSession ends a persistent session: a clean one of the same name replaces it.
+func (e endpoint) endSession(ctx context.Context, session, topic string) error {
+	_, err := run(ctx, "", "mosquitto_sub", e.mqtt("-i", session, "-t", topic, "-E")...)
+	return err
+}
+
+// publishAMQP publishes one persistent message.
+func (e endpoint) publishAMQP(ctx context.Context, exchange, key, body string) error {
+	_, err := run(ctx, "", "amqp-publish", e.amqp("--persistent", "--exchange", exchange, "--routing-key", key, "--body", body)...)
+	return err
+}
+
+// consumeAMQP takes n messages from a queue, acknowledged one by one.
+func (e endpoint) consumeAMQP(ctx context.Context, queue string, n int) ([]string, error) {
+	out, err := run(ctx, "", "amqp-consume", e.amqp("--queue", queue, "--count", strconv.Itoa(n), "sh", "-c", "cat; echo")...)
+	return lines(out), err
+}
+
+func lines(out string) []string {
+	if out == "" {
+		return nil
+	}
+	return strings.Split(strings.TrimSuffix(out, "\n"), "\n")
+}
