@@ -3,6 +3,13 @@
 
 kube() { in_ns "$control" env KUBECONFIG="$kubeconfig" "$bin/kubectl" "$@"; }
 
+# The host-path provisioner makes a directory that only root may enter, and the kubelet does not apply fsGroup to it.
+# Pods are not root here, so every new directory is opened. It is made before the volume exists for the API server, so
+# this is done long before a container sees it.
+open_volumes='
+  chmod 0777 "$0"/* 2>/dev/null
+  inotifywait -m -q -e create --format %w%f "$0" | while read -r volume; do chmod 0777 "$volume"; done'
+
 control_plane() {
   spawn etcd "$control" "$bin/etcd" --data-dir "$state/etcd" --unsafe-no-fsync --log-level warn \
     --listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379 --listen-peer-urls http://127.0.0.1:2380
@@ -12,6 +19,7 @@ control_plane() {
     --service-cluster-ip-range=198.19.0.0/16 --authorization-mode=Node,RBAC --allow-privileged=true \
     --kubelet-client-certificate="$pki/admin.crt" --kubelet-client-key="$pki/admin.key" --kubelet-preferred-address-types=InternalIP
   until_true 60 "the API server does not answer, see $state/logs/apiserver.log" kube get --raw /readyz
+  spawn volumes "$control" sh -c "$open_volumes" "$state/own/volumes"
   spawn controller-manager "$control" "$bin/kube-controller-manager" --kubeconfig="$kubeconfig" --leader-elect=false \
     --service-account-private-key-file="$pki/sa.key" --root-ca-file="$pki/ca.crt" --use-service-account-credentials \
     --cluster-signing-cert-file="$pki/ca.crt" --cluster-signing-key-file="$pki/ca.key" \

@@ -22,11 +22,11 @@ spawn() {
   pid=$!
   echo "$pid $(started "$pid")" >"$state/run/$name"
 }
-reap() { # reap NAME: end one daemon at once, as a power cut does, and wait until it is gone
+reap() { # reap NAME: end a daemon and its process group at once, as a power cut does, and wait until it is gone
   local pid birth
   if alive "$1"; then
     read -r pid birth <"$state/run/$1"
-    kill -KILL "$pid" 2>/dev/null || true
+    kill -KILL -- "-$pid" 2>/dev/null || true   # setsid made it the leader of a group
     gone "$pid" "$birth"
   fi
   rm -f "$state/run/$1"
