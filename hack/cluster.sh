@@ -4,7 +4,9 @@
 
 cache=${TURNSTONE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/turnstone}
 localcluster=hack/localcluster/localcluster
-namespace=default   # of the samples
+namespace=default   # of the samples, which bind the queue to the topic
+queue=orders
+topic=orders/new
 
 case ${CLUSTER:-local} in
   local)

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -59,8 +60,9 @@ var _ = Describe("config/samples", Ordered, func() {
 		}
 		Expect(user.publishMQTT(ctx, topic, sent...)).To(Succeed())
 
-		pod := podUID(ctx)
-		_, err := kubectl(ctx, "delete", "pod", broker+"-0", "--grace-period=0", "--force")
+		pod, err := podUID(ctx)
+		Expect(err).NotTo(HaveOccurred())
+		_, err = kubectl(ctx, "delete", "pod", broker+"-0", "--grace-period=0", "--force")
 		Expect(err).NotTo(HaveOccurred())
 		Eventually(ctx, podUID).ShouldNot(Or(Equal(pod), BeEmpty()))
 		Eventually(ctx, podReady).Should(Equal("True"))
@@ -107,17 +109,14 @@ var _ = Describe("config/samples", Ordered, func() {
 })
 
 // podUID identifies the broker's pod; it is empty while there is none.
-func podUID(ctx SpecContext) string { return podField(ctx, "{.metadata.uid}") }
+func podUID(ctx context.Context) (string, error) { return podField(ctx, "{.metadata.uid}") }
 
-func podReady(ctx SpecContext) string {
+func podReady(ctx context.Context) (string, error) {
 	return podField(ctx, `{.status.conditions[?(@.type=="Ready")].status}`)
 }
 
-func podField(ctx SpecContext, path string) string {
-	GinkgoHelper()
-	out, err := kubectl(ctx, "get", "pod", broker+"-0", "--ignore-not-found", "-o", "jsonpath="+path)
-	Expect(err).NotTo(HaveOccurred())
-	return out
+func podField(ctx context.Context, path string) (string, error) {
+	return kubectl(ctx, "get", "pod", broker+"-0", "--ignore-not-found", "-o", "jsonpath="+path)
 }
 
 func storedQueue(ctx SpecContext, admin *client.Client) object.Object {
@@ -127,7 +126,7 @@ func storedQueue(ctx SpecContext, admin *client.Client) object.Object {
 	return q
 }
 
-func findQueue(ctx SpecContext, admin *client.Client) (object.Object, error) {
+func findQueue(ctx context.Context, admin *client.Client) (object.Object, error) {
 	list, err := admin.Objects(ctx, "", object.KindQueue)
 	if err != nil {
 		return object.Object{}, err
