@@ -1,15 +1,12 @@
 # shellcheck shell=bash
-# clients.sh: messages through a broker with the clients that users have. Sourced after cluster.sh; the variables
-# host, mqtt_port, amqp_port, user and password say which broker.
+# clients.sh: messages through a broker with the clients that users have. Sourced after cluster.sh.
 
-# connect BROKER: the default user of a MessageBroker, from the Secret, and its address.
+# connect BROKER: the URLs of its Secret as they are on the local cluster; elsewhere with the ends of the port-forward.
 connect() {
-  user=$(secret "$1" username) password=$(secret "$1" password)
-  if on_local; then
-    host=$1.$namespace.svc mqtt_port=1883 amqp_port=5672
-  else
-    host=127.0.0.1 mqtt_port=21883 amqp_port=25672   # ends of the port-forward
-  fi
+  mqtt_url=$(secret "$1" mqtt_url) amqp_url=$(secret "$1" amqp_url)
+  on_local && return
+  mqtt_url=$(sed 's|@[^/]*|@127.0.0.1:21883|' <<<"$mqtt_url")
+  amqp_url=$(sed 's|@[^/]*|@127.0.0.1:25672|' <<<"$amqp_url")
 }
 # forward BROKER: carry the two ports to this machine until the script ends.
 forward() {
@@ -24,14 +21,17 @@ forward() {
 }
 secret() { kube -n $namespace get secret "$1-default-user" -o "go-template={{ .data.$2 | base64decode }}"; }
 
-mqtt() { local command=$1; shift; in_cluster "$command" -h "$host" -p "$mqtt_port" -u "$user" -P "$password" -q 1 "$@"; }
-amqp() { local command=$1; shift; in_cluster timeout 30 "$command" --url "amqp://$user:$password@$host:$amqp_port" "$@"; }
+mqtt() { # mqtt PROGRAM TOPIC ARGS...
+  local program=$1 topic=$2; shift 2
+  in_cluster timeout 30 "$program" -L "${mqtt_url%/}/$topic" -q 1 "$@"
+}
+amqp() { local program=$1; shift; in_cluster timeout 30 "$program" --url "$amqp_url" "$@"; }
 
 # mqtt_to_amqp TOPIC QUEUE: publish with QoS 1 to a topic whose key is bound to the queue, and consume it there.
 mqtt_to_amqp() {
   local sent received
   sent="from MQTT at $(date +%s.%N)"
-  mqtt mosquitto_pub -t "$1" -m "$sent"
+  mqtt mosquitto_pub "$1" -m "$sent"
   received=$(amqp amqp-consume -q "$2" -c 1 cat)
   same "$sent" "$received"
 }
@@ -40,10 +40,10 @@ mqtt_to_amqp() {
 amqp_to_mqtt() {
   local sent received session=hack-up-$$
   sent="from AMQP at $(date +%s.%N)"
-  mqtt mosquitto_sub -i $session -c -t "$1" -E
+  mqtt mosquitto_sub "$1" -i $session -c -E
   amqp amqp-publish -e amq.topic -r "${1//\//.}" -b "$sent"
-  received=$(mqtt mosquitto_sub -i $session -c -t "$1" -C 1 -W 30)
-  mqtt mosquitto_sub -i $session -t "$1" -E   # a clean session ends the kept one
+  received=$(mqtt mosquitto_sub "$1" -i $session -c -C 1)
+  mqtt mosquitto_sub "$1" -i $session -E   # a clean session ends the kept one
   same "$sent" "$received"
 }
 same() { [ "$1" = "$2" ] || { echo "sent '$1', received '$2'" >&2; return 1; }; }

@@ -13,7 +13,8 @@ case ${CLUSTER:-local} in
     REGISTRY=
     in_cluster() { "$localcluster" exec "$@"; } ;;
   current)
-    in_cluster() { PATH=$PATH:$cache/bin "$@"; } ;;
+    PATH=$PATH:$cache/bin   # for a kubectl, where there is none
+    in_cluster() { "$@"; } ;;
   *) echo "CLUSTER is local or current, not '$CLUSTER'" >&2; exit 2 ;;
 esac
 on_local() { [ "${CLUSTER:-local}" = local ]; }

@@ -6,44 +6,42 @@ import (
 	"strings"
 )
 
-// endpoint is a broker as its service-binding Secret describes it.
+// endpoint is a broker as the service-binding Secret of its default user describes it.
 type endpoint struct {
-	host, username, password string
+	mqttURL, amqpURL string
 }
 
 func defaultUser(ctx context.Context, broker string) (endpoint, error) {
 	s, err := secret(ctx, broker+"-default-user")
-	return endpoint{host: s["host"], username: s["username"], password: s["password"]}, err
+	return endpoint{mqttURL: s["mqtt_url"], amqpURL: s["amqp_url"]}, err
 }
 
-func (e endpoint) mqtt(args ...string) []string {
-	return append([]string{"-h", e.host, "-p", "1883", "-u", e.username, "-P", e.password, "-q", "1"}, args...)
+func (e endpoint) mqtt(topic string, args ...string) []string {
+	return append([]string{"-L", strings.TrimSuffix(e.mqttURL, "/") + "/" + topic, "-q", "1"}, args...)
 }
 
-func (e endpoint) amqp(args ...string) []string {
-	return append([]string{"--url", "amqp://" + e.username + ":" + e.password + "@" + e.host + ":5672"}, args...)
-}
+func (e endpoint) amqp(args ...string) []string { return append([]string{"--url", e.amqpURL}, args...) }
 
 // publishMQTT publishes each line as a message with QoS 1; it returns when all are acknowledged.
 func (e endpoint) publishMQTT(ctx context.Context, topic string, lines ...string) error {
-	_, err := run(ctx, strings.Join(lines, "\n")+"\n", "mosquitto_pub", e.mqtt("-t", topic, "-l")...)
+	_, err := run(ctx, strings.Join(lines, "\n")+"\n", "mosquitto_pub", e.mqtt(topic, "-l")...)
 	return err
 }
 
 // subscribeMQTT makes a persistent session that is subscribed when it returns; receiveMQTT reads from it.
 func (e endpoint) subscribeMQTT(ctx context.Context, session, topic string) error {
-	_, err := run(ctx, "", "mosquitto_sub", e.mqtt("-i", session, "-c", "-t", topic, "-E")...)
+	_, err := run(ctx, "", "mosquitto_sub", e.mqtt(topic, "-i", session, "-c", "-E")...)
 	return err
 }
 
 func (e endpoint) receiveMQTT(ctx context.Context, session, topic string, n int) ([]string, error) {
-	out, err := run(ctx, "", "mosquitto_sub", e.mqtt("-i", session, "-c", "-t", topic, "-C", strconv.Itoa(n))...)
+	out, err := run(ctx, "", "mosquitto_sub", e.mqtt(topic, "-i", session, "-c", "-C", strconv.Itoa(n))...)
 	return lines(out), err
 }
 
 // endSession ends a persistent session: a clean one of the same name replaces it.
 func (e endpoint) endSession(ctx context.Context, session, topic string) error {
-	_, err := run(ctx, "", "mosquitto_sub", e.mqtt("-i", session, "-t", topic, "-E")...)
+	_, err := run(ctx, "", "mosquitto_sub", e.mqtt(topic, "-i", session, "-E")...)
 	return err
 }
 
