@@ -1,7 +1,7 @@
 # Both images from one file: docker build --target operator . (or broker). They hold one static binary and nothing else.
 #
 # BINARIES says where the binaries come from: "source" compiles them here, "prebuilt" takes bin/ of the build context,
-# which is how hack/images builds them without a network. (buildah before 1.30 wants the default spelled out, too:
+# which is how hack/images builds them without a network. (buildah 1.28 wants the default spelled out, too:
 # --build-arg BINARIES=source.)
 ARG BINARIES=source
 
