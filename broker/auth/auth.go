@@ -26,6 +26,7 @@ type Authority struct {
 	generation atomic.Uint64
 	verifier   verifier
 	throttle   throttle
+	failures   atomic.Uint64
 
 	mu          sync.RWMutex // guards what follows; the values are immutable
 	hosts       map[string]struct{}
@@ -151,6 +152,9 @@ func compile(pattern string) expression {
 	}
 	return regexp.MustCompile(pattern).MatchString // the catalogue has compiled it before
 }
+
+// Failures counts logins that were refused since the start.
+func (a *Authority) Failures() uint64 { return a.failures.Load() }
 
 // Refresh says that the configuration changed: answers that were kept are asked for again.
 func (a *Authority) Refresh() { a.generation.Add(1) }

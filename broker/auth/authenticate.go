@@ -46,6 +46,7 @@ const anonymousName = "anonymous"
 func (a *Authority) Authenticate(ctx context.Context, c Credentials) (*Access, error) {
 	w, err := a.identify(ctx, c)
 	if err != nil {
+		a.failures.Add(1)
 		return nil, err
 	}
 	access := &Access{authority: a, who: w, host: c.VirtualHost, clientID: c.ClientID}

@@ -10,12 +10,17 @@ import (
 	"unicode/utf8"
 
 	"github.com/turnstone-mq/turnstone/broker/object"
+	"github.com/turnstone-mq/turnstone/broker/topic"
 )
 
-// TagAdministrator is the tag of users who may change the broker through the admin API.
-const TagAdministrator = "administrator"
+// Tags of users: an administrator may change the broker through the admin API, who is monitoring may read it. The others
+// are those of RabbitMQ's users and give no right here.
+const (
+	TagAdministrator = "administrator"
+	TagMonitoring    = "monitoring"
+)
 
-var tags = []string{TagAdministrator, "monitoring", "management", "policymaker"}
+var tags = []string{TagAdministrator, TagMonitoring, "management", "policymaker"}
 
 // builtIn are the exchanges that every virtual host has without being told.
 var builtIn = []string{"", "amq.direct", "amq.fanout", "amq.topic", "amq.headers", "amq.match"}
@@ -148,7 +153,7 @@ func checkPermission(s *object.PermissionSpec) error {
 		}
 	}
 	for i, t := range s.Topics {
-		if err := CheckFilter(t.Filter); err != nil {
+		if err := topic.CheckFilter(t.Filter, 0); err != nil {
 			return fmt.Errorf("topics[%d].filter: %w", i, err)
 		}
 		if !t.Publish && !t.Subscribe {
@@ -173,7 +178,7 @@ func checkTopicPolicy(s *object.TopicPolicySpec) error {
 		return errors.New("filter or queuePattern must be set: the policy would cover nothing")
 	}
 	if s.Filter != "" {
-		if err := CheckFilter(s.Filter); err != nil {
+		if err := topic.CheckFilter(s.Filter, 0); err != nil {
 			return fmt.Errorf("filter: %w", err)
 		}
 	}
@@ -191,26 +196,6 @@ func checkTopicPolicy(s *object.TopicPolicySpec) error {
 	}
 	if err := checkQueueArguments(s.QueueArguments); err != nil {
 		return fmt.Errorf("queueArguments: %w", err)
-	}
-	return nil
-}
-
-// CheckFilter says what is wrong with an MQTT topic filter. [MQTT-4.7.1-1] to [MQTT-4.7.1-3], [MQTT-4.7.3-1]
-func CheckFilter(filter string) error {
-	if filter == "" {
-		return errors.New("must not be empty")
-	}
-	if len(filter) > 65535 || !utf8.ValidString(filter) || strings.ContainsRune(filter, 0) {
-		return errors.New("must be UTF-8 without NUL, at most 65535 bytes")
-	}
-	levels := strings.Split(filter, "/")
-	for i, l := range levels {
-		switch {
-		case strings.Contains(l, "#") && (l != "#" || i != len(levels)-1):
-			return fmt.Errorf("%q: # must be the whole last level", filter)
-		case strings.Contains(l, "+") && l != "+":
-			return fmt.Errorf("%q: + must be a whole level", filter)
-		}
 	}
 	return nil
 }

@@ -1,0 +1,113 @@
+package admin
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"time"
+
+	"github.com/turnstone-mq/turnstone/broker/admin/client"
+	"github.com/turnstone-mq/turnstone/broker/hub"
+	"github.com/turnstone-mq/turnstone/broker/object"
+)
+
+func (s *Server) apply(w http.ResponseWriter, r *http.Request) error {
+	options, err := applyOptions(r)
+	if err != nil {
+		return err
+	}
+	request, err := readApply(w, r)
+	if err != nil {
+		return err
+	}
+	results, err := s.Hub.Apply(r.Context(), request.Owner, request.Changes, options)
+	if err != nil {
+		return unavailable(err)
+	}
+	return answer(w, http.StatusOK, client.ApplyResponse{Incarnation: s.Hub.Incarnation(), Revision: s.Hub.Revision(), Results: results})
+}
+
+func applyOptions(r *http.Request) (hub.ApplyOptions, error) {
+	switch v := r.URL.Query().Get("dryRun"); v {
+	case "", "false":
+		return hub.ApplyOptions{}, nil
+	case "true":
+		return hub.ApplyOptions{DryRun: true}, nil
+	default:
+		return hub.ApplyOptions{}, failf(http.StatusBadRequest, "dryRun: %q is neither true nor false", v)
+	}
+}
+
+// readApply reads the body. It insists on JSON's media type: a web page elsewhere cannot send that with the user's
+// password that a browser remembers.
+func readApply(w http.ResponseWriter, r *http.Request) (client.ApplyRequest, error) {
+	var request client.ApplyRequest
+	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
+		return request, failf(http.StatusUnsupportedMediaType, "Content-Type must be application/json")
+	}
+	http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyPatience)) //nolint:errcheck // recorders of tests have none
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, mostBody))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&request); err != nil {
+		var tooLong *http.MaxBytesError
+		if errors.As(err, &tooLong) {
+			return request, failf(http.StatusRequestEntityTooLarge, "body is longer than %d bytes: send fewer changes at a time", mostBody)
+		}
+		return request, failf(http.StatusBadRequest, "body: %v", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return request, failf(http.StatusBadRequest, "body: more follows after the request")
+	}
+	if len(request.Changes) > mostChanges {
+		return request, failf(http.StatusRequestEntityTooLarge, "%d changes are more than %d: send fewer at a time", len(request.Changes), mostChanges)
+	}
+	return request, nil
+}
+
+// unavailable turns an error that is about no single change into an answer.
+func unavailable(err error) error {
+	if errors.Is(err, hub.ErrClosed) || hub.CodeOf(err) == hub.Unavailable {
+		return failf(http.StatusServiceUnavailable, "%v", err)
+	}
+	return err
+}
+
+func (s *Server) objects(w http.ResponseWriter, r *http.Request) error {
+	kind := object.Kind(r.URL.Query().Get("kind"))
+	if kind != "" && kind.Rank() == len(object.Kinds) {
+		return failf(http.StatusBadRequest, "kind %q does not exist; there are %v", kind, object.Kinds)
+	}
+	list, revision := s.Hub.Objects(r.URL.Query().Get("owner"), kind)
+	out := client.ObjectList{Incarnation: s.Hub.Incarnation(), Revision: revision, Objects: make([]object.Object, 0, len(list))}
+	for _, o := range list {
+		out.Objects = append(out.Objects, shown(o))
+	}
+	return answer(w, http.StatusOK, out)
+}
+
+// shown is an object as it is answered: without what a password could be guessed from.
+func shown(o object.Object) object.Object {
+	if o.Kind != object.KindUser {
+		return o
+	}
+	if spec, err := o.Canonical(); err == nil {
+		o.Spec = spec
+	} else {
+		o.Spec = json.RawMessage("{}")
+	}
+	return o
+}
+
+func (s *Server) digest(w http.ResponseWriter, r *http.Request) error {
+	byKind, revision, err := s.Hub.Digests(r.URL.Query().Get("owner"))
+	if err != nil {
+		return err
+	}
+	out := client.Digests{Incarnation: s.Hub.Incarnation(), Revision: revision, Kinds: make(map[object.Kind]client.Digest, len(byKind))}
+	for k, d := range byKind {
+		out.Kinds[k] = client.Digest(d)
+	}
+	return answer(w, http.StatusOK, out)
+}

@@ -1,0 +1,45 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+)
+
+// SafeToStop is the answer to GET /v1/safe-to-stop: whether stopping this broker now loses nothing that was promised.
+type SafeToStop struct {
+	Safe    bool     `json:"safe"`
+	Reasons []string `json:"reasons,omitempty"` // why not
+	// Ending is what ends with the process, since it was never promised to survive it: transient messages, connections.
+	Ending []string `json:"ending,omitempty"`
+}
+
+// ConfigState is the answer to GET /v1/config.
+type ConfigState struct {
+	// Hash identifies the keys in force that need a restart to change.
+	Hash string `json:"hash"`
+	// Config is the configuration in force, as in the configuration file.
+	Config json.RawMessage `json:"config"`
+	Keys   []ConfigKey     `json:"keys"`
+	// Pending are the keys that the file changed and that wait for a restart; Problem is why the file could not be read.
+	Pending []string `json:"pending,omitempty"`
+	Problem string   `json:"problem,omitempty"`
+}
+
+// ConfigKey is one key of the configuration, such as "limits.connections".
+type ConfigKey struct {
+	Name string `json:"name"`
+	Live bool   `json:"live"` // takes effect on reload
+}
+
+// SafeToStop asks whether the broker may be stopped.
+func (c *Client) SafeToStop(ctx context.Context) (SafeToStop, error) {
+	var out SafeToStop
+	return out, c.call(ctx, http.MethodGet, "/v1/safe-to-stop", nil, nil, &out)
+}
+
+// Config asks for the configuration in force.
+func (c *Client) Config(ctx context.Context) (ConfigState, error) {
+	var out ConfigState
+	return out, c.call(ctx, http.MethodGet, "/v1/config", nil, nil, &out)
+}

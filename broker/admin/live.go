@@ -1,0 +1,70 @@
+package admin
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	"github.com/turnstone-mq/turnstone/broker/admin/client"
+	"github.com/turnstone-mq/turnstone/broker/hub"
+	"github.com/turnstone-mq/turnstone/broker/object"
+)
+
+func (s *Server) queues(w http.ResponseWriter, r *http.Request) error {
+	out := []client.QueueState{}
+	for _, q := range s.Hub.Inspect(r.URL.Query().Get("vhost")) {
+		out = append(out, s.queueState(q))
+	}
+	return answer(w, http.StatusOK, out)
+}
+
+func (s *Server) queueState(q hub.QueueInfo) client.QueueState {
+	return client.QueueState{
+		VirtualHost: q.VirtualHost, Name: q.Name, Spec: q.Spec, Exclusive: q.Exclusive,
+		Owner: s.Hub.OwnerOf(object.Key{Kind: object.KindQueue, VirtualHost: q.VirtualHost, Name: q.Name}),
+		Ready: q.Ready, Unacked: q.Unacked, Bytes: q.Bytes, Consumers: q.Consumers,
+		Published: q.Published, Delivered: q.Delivered, Settled: q.Settled,
+	}
+}
+
+func (s *Server) connections(w http.ResponseWriter, _ *http.Request) error {
+	out := s.Connections()
+	if out == nil {
+		out = []client.ConnectionState{}
+	}
+	return answer(w, http.StatusOK, out)
+}
+
+func (s *Server) config(w http.ResponseWriter, _ *http.Request) error {
+	c := s.Hub.Config()
+	raw, err := json.Marshal(c)
+	if err != nil {
+		return fmt.Errorf("encode configuration: %w", err)
+	}
+	out := client.ConfigState{Hash: c.Hash(), Config: raw, Keys: keys()}
+	pending, problem := s.Pending()
+	if out.Pending = pending; problem != nil {
+		out.Problem = problem.Error()
+	}
+	return answer(w, http.StatusOK, out)
+}
+
+// safeToStop: with one voter, a stop loses nothing that was promised as soon as the broker has recovered: what is
+// accepted and durable is on the disk.
+func (s *Server) safeToStop(w http.ResponseWriter, _ *http.Request) error {
+	out := client.SafeToStop{Reasons: s.Problems()}
+	out.Safe = len(out.Reasons) == 0
+	messages, queues := 0, 0
+	for _, q := range s.Hub.Inspect("") {
+		if waiting := q.Ready + q.Unacked; waiting > 0 && !q.Spec.Durable && !q.Session {
+			messages, queues = messages+waiting, queues+1
+		}
+	}
+	if messages > 0 {
+		out.Ending = append(out.Ending, fmt.Sprintf("%d messages in %d transient queues", messages, queues))
+	}
+	if n := len(s.Connections()); n > 0 {
+		out.Ending = append(out.Ending, fmt.Sprintf("%d connections, which come again", n))
+	}
+	return answer(w, http.StatusOK, out)
+}

@@ -1,0 +1,82 @@
+package hub
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/turnstone-mq/turnstone/broker/object"
+)
+
+// QueueInfo is one queue as those see it who look after the broker.
+type QueueInfo struct {
+	VirtualHost, Name             string
+	Spec                          object.QueueSpec
+	Exclusive                     bool
+	Session                       bool // it holds what waits for an MQTT session
+	Ready, Unacked, Consumers     int
+	Bytes                         int64
+	Published, Delivered, Settled uint64
+}
+
+// Inspect lists the queues of a virtual host, or of all when the name is empty, sorted by virtual host and name. It
+// waits for no queue's owner.
+func (h *Hub) Inspect(host string) []QueueInfo {
+	h.mu.RLock()
+	hosts := make([]*VirtualHost, 0, len(h.hosts))
+	for name, v := range h.hosts {
+		if host == "" || host == name {
+			hosts = append(hosts, v)
+		}
+	}
+	h.mu.RUnlock()
+	slices.SortFunc(hosts, func(a, b *VirtualHost) int { return strings.Compare(a.name, b.name) })
+	var out []QueueInfo
+	for _, v := range hosts {
+		for _, q := range v.Queues() {
+			out = append(out, q.info())
+		}
+	}
+	return out
+}
+
+func (q *Queue) info() QueueInfo {
+	l := &q.live
+	return QueueInfo{
+		VirtualHost: q.host.name, Name: q.name, Spec: q.spec, Exclusive: q.Exclusive(), Session: q.session != nil,
+		Ready: int(l.ready.Load()), Unacked: int(l.unacked.Load()), Consumers: int(l.consumers.Load()), Bytes: l.bytes.Load(),
+		Published: l.published.Load(), Delivered: l.delivered.Load(), Settled: l.settled.Load(),
+	}
+}
+
+// Revision is that of the metadata.
+func (h *Hub) Revision() uint64 { return h.meta.revision() }
+
+// OwnerOf says who owns an object of the catalogue; empty when nobody does, or when there is no such object.
+func (h *Hub) OwnerOf(k object.Key) string {
+	h.meta.mu.RLock()
+	defer h.meta.mu.RUnlock()
+	o, _ := h.meta.state.Get(k)
+	return o.Owner
+}
+
+// SessionCount is how many MQTT sessions there are.
+func (h *Hub) SessionCount() (n int) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for _, v := range h.hosts {
+		v.mu.RLock()
+		n += len(v.sessions)
+		v.mu.RUnlock()
+	}
+	return n
+}
+
+// RetainedCount is how many retained messages there are.
+func (h *Hub) RetainedCount() (n int) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for _, v := range h.hosts {
+		n += v.retained.Len()
+	}
+	return n
+}

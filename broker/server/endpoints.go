@@ -1,0 +1,83 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/turnstone-mq/turnstone/broker/admin"
+	"github.com/turnstone-mq/turnstone/broker/admin/client"
+	"github.com/turnstone-mq/turnstone/broker/metrics"
+)
+
+// endpoint speaks one protocol.
+type endpoint interface {
+	// Serve speaks on a connection until it ends, and closes it.
+	Serve(conn net.Conn)
+	// Shutdown ends every connection in the protocol's own way. It returns when all have ended, or when ctx has: then the
+	// rest is cut.
+	Shutdown(ctx context.Context) error
+	// Connections lists those that are authenticated.
+	Connections() []client.ConnectionState
+}
+
+// makeEndpoints makes the endpoints, which are shut down together.
+func (s *Server) makeEndpoints(context.Context) error {
+	s.endpoints = map[string]endpoint{}
+	for _, raw := range s.options.Config.Listeners {
+		_ = raw
+	}
+	s.onStop(s.drain)
+	return nil
+}
+
+// drain ends the connections, all endpoints at a time, within the drain time.
+func (s *Server) drain() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(s.hub.Config().DrainSeconds)*time.Second)
+	defer cancel()
+	var all sync.WaitGroup
+	errs := make([]error, len(s.endpoints))
+	for i, name := range slices.Sorted(maps.Keys(s.endpoints)) {
+		all.Go(func() { // ends when the endpoint has, or the drain time
+			if err := s.endpoints[name].Shutdown(ctx); err != nil {
+				errs[i] = fmt.Errorf("shut down %s: %w", name, err)
+			}
+		})
+	}
+	all.Wait()
+	if err := errors.Join(errs...); err != nil {
+		s.logger.Warn("connections were cut", "error", err)
+	}
+	return nil
+}
+
+// connections lists those of all endpoints.
+func (s *Server) connections() []client.ConnectionState {
+	var out []client.ConnectionState
+	for _, name := range slices.Sorted(maps.Keys(s.endpoints)) {
+		out = append(out, s.endpoints[name].Connections()...)
+	}
+	return out
+}
+
+// serveAdmin puts the API in the place of the answer that the broker starts.
+func (s *Server) serveAdmin(context.Context) error {
+	s.metrics = metrics.New(s.options.Version, s.options.Commit)
+	s.expose()
+	s.admin = admin.New(admin.Options{
+		Hub: s.hub, Version: s.options.Version, Logger: s.logger,
+		Connections: s.connections, Pending: s.settings.state, Problems: s.problems,
+		Metrics: s.metrics.Handler(), QueueMetrics: metrics.GroupHandler(s.byQueue()),
+	})
+	s.api.Set(s.admin)
+	s.onStop(func() error {
+		s.admin.Stop()
+		return nil
+	})
+	return nil
+}

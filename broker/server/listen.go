@@ -1,0 +1,223 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/turnstone-mq/turnstone/broker/admin"
+	"github.com/turnstone-mq/turnstone/broker/config"
+)
+
+// bound is one listener with its real address.
+type bound struct{ scheme, address string }
+
+// addresses are the attributes of the line that says ready: per scheme, where it listens.
+func (s *Server) addresses() []any {
+	by := make(map[string][]string)
+	for _, b := range s.bound {
+		by[b.scheme] = append(by[b.scheme], b.address)
+	}
+	var out []any
+	for _, scheme := range config.Schemes {
+		if list := by[scheme]; list != nil {
+			out = append(out, slog.String(scheme, strings.Join(list, ",")))
+		}
+	}
+	return out
+}
+
+func administrative(scheme string) bool { return scheme == "http" || scheme == "https" }
+
+// listenAdmin opens the listeners of the admin API, so that health is answered while the broker recovers.
+func (s *Server) listenAdmin(ctx context.Context) error {
+	s.api.Set(admin.Starting(s.options.Version))
+	return s.listen(ctx, administrative)
+}
+
+// listenClients opens the other listeners.
+func (s *Server) listenClients(ctx context.Context) error {
+	return s.listen(ctx, func(scheme string) bool { return !administrative(scheme) })
+}
+
+func (s *Server) listen(ctx context.Context, which func(scheme string) bool) error {
+	for _, raw := range s.options.Config.Listeners {
+		u, err := config.ParseListener(raw)
+		if err != nil {
+			return err
+		}
+		if !which(u.Scheme) {
+			continue
+		}
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", u.Host)
+		if err != nil {
+			return fmt.Errorf("listen on %s: %w", raw, err)
+		}
+		s.bound = append(s.bound, bound{u.Scheme, l.Addr().String()})
+		s.serve(u.Scheme, l)
+	}
+	return nil
+}
+
+// serve begins to accept. Each way of serving ends through onStop.
+func (s *Server) serve(scheme string, l net.Listener) {
+	switch {
+	case administrative(scheme):
+		s.serveHTTP(scheme, l, &s.api, "h2", "http/1.1")
+	case scheme == "ws" || scheme == "wss":
+		s.serveHTTP(scheme, l, s.webSocket(scheme), "http/1.1")
+	default:
+		s.serveClients(scheme, l)
+	}
+}
+
+// serveHTTP runs an HTTP server until stop, which lets requests end.
+func (s *Server) serveHTTP(scheme string, l net.Listener, h http.Handler, protocols ...string) {
+	server := &http.Server{
+		Handler: h, ReadHeaderTimeout: admin.HeaderPatience, MaxHeaderBytes: admin.HeaderBytes, IdleTimeout: 2 * time.Minute,
+		ErrorLog: log.New(quiet{s.logger, scheme}, "", 0),
+	}
+	counted := &countedListener{l, &s.traffic, s.limit}
+	serve := func() error { return server.Serve(counted) }
+	if config.Secure(scheme) {
+		server.TLSConfig = s.certificates.server(protocols...)
+		serve = func() error { return server.ServeTLS(counted, "", "") }
+	}
+	s.running.Go(func() { // ends when the server is shut down
+		if err := serve(); !errors.Is(err, http.ErrServerClosed) {
+			s.logger.Error("listener ended", "scheme", scheme, "error", err)
+		}
+	})
+	s.onStop(func() error {
+		const patience = time.Second
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if server.Shutdown(ctx) == nil {
+			return nil
+		}
+		return server.Close()
+	})
+}
+
+// quiet takes what net/http says of peers that break off: not worth more than debug.
+type quiet struct {
+	logger *slog.Logger
+	scheme string
+}
+
+func (q quiet) Write(b []byte) (int, error) {
+	q.logger.Debug("HTTP connection failed", "scheme", q.scheme, "error", strings.TrimSpace(string(b)))
+	return len(b), nil
+}
+
+// serveClients accepts connections for an endpoint until stop.
+func (s *Server) serveClients(scheme string, l net.Listener) {
+	var secure *tls.Config
+	if config.Secure(scheme) {
+		secure = s.certificates.server()
+	}
+	e := s.endpoints[strings.TrimSuffix(scheme, "s")]
+	s.running.Go(func() { // ends when the listener is closed
+		for s.accept(scheme, l, e, secure) {
+		}
+	})
+	s.onStop(l.Close)
+}
+
+// accept takes one connection; false says that the listener is closed.
+func (s *Server) accept(scheme string, l net.Listener, e endpoint, secure *tls.Config) bool {
+	conn, err := l.Accept()
+	switch {
+	case errors.Is(err, net.ErrClosed):
+		return false
+	case err != nil: // such as too many open files: a pause lets connections end
+		s.logger.Warn("connection was not accepted", "scheme", scheme, "error", err)
+		const pause = 100 * time.Millisecond
+		<-time.After(pause)
+		return true
+	case !s.traffic.enter(s.limit()):
+		conn.Close() //nolint:errcheck // refused
+		return true
+	}
+	s.running.Go(func() { // ends with the connection, which the endpoint's Shutdown ends
+		defer s.traffic.leave()
+		if secure != nil {
+			conn = s.handshake(conn, secure)
+		}
+		if conn != nil {
+			e.Serve(conn)
+		}
+	})
+	return true
+}
+
+// handshake makes a connection secure; nil when the peer did not bring it to an end in time.
+func (s *Server) handshake(conn net.Conn, c *tls.Config) net.Conn {
+	ctx, cancel := context.WithTimeout(context.Background(), s.hub.Config().Limits.ConnectTimeout())
+	defer cancel()
+	t := tls.Server(conn, c)
+	if err := t.HandshakeContext(ctx); err != nil {
+		s.traffic.handshakeFailures.Add(1)
+		s.logger.Debug("TLS handshake failed", "peer", conn.RemoteAddr(), "error", err)
+		conn.Close() //nolint:errcheck // it failed already
+		return nil
+	}
+	return t
+}
+
+// limit is how many connections there may be. Before the hub is open it is that of the configuration at start.
+func (s *Server) limit() int {
+	if s.phase.Load() == starting {
+		return s.options.Config.Limits.Connections
+	}
+	return s.hub.Config().Limits.Connections
+}
+
+// countedListener holds HTTP connections to the limit.
+type countedListener struct {
+	net.Listener
+	traffic *traffic
+	limit   func() int
+}
+
+func (l *countedListener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if l.traffic.enter(l.limit()) {
+			return &countedConn{Conn: conn, leave: sync.OnceFunc(l.traffic.leave)}, nil
+		}
+		conn.Close() //nolint:errcheck // refused
+	}
+}
+
+type countedConn struct {
+	net.Conn
+	leave func()
+}
+
+func (c *countedConn) Close() error {
+	defer c.leave()
+	return c.Conn.Close()
+}
+
+// switchHandler serves by a handler that can be replaced.
+type switchHandler struct{ now atomic.Pointer[http.Handler] }
+
+// Set puts another handler in place.
+func (h *switchHandler) Set(next http.Handler) { h.now.Store(&next) }
+
+func (h *switchHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	(*h.now.Load()).ServeHTTP(w, r)
+}

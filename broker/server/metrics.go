@@ -1,0 +1,93 @@
+package server
+
+import (
+	"github.com/turnstone-mq/turnstone/broker/metrics"
+)
+
+// expose registers what the broker counts. docs/operations.md has the table, and a test compares the two.
+func (s *Server) expose() {
+	m, stats, t := s.metrics, s.hub.Stats(), &s.traffic
+	m.Counter("turnstone_messages_published_total", "Messages taken from publishers.", stats.Published.Load)
+	m.Counter("turnstone_messages_delivered_total", "Messages given to consumers, MQTT QoS 0 included.", stats.Delivered.Load)
+	m.Counter("turnstone_messages_refused_total", "Messages that a full queue refused.", stats.Refused.Load)
+	m.Counter("turnstone_messages_dropped_total", "Messages of MQTT QoS 0 that found no room or no connection.", stats.Dropped.Load)
+	m.Counter("turnstone_messages_dead_lettered_total", "Messages sent to a dead-letter exchange.", stats.DeadLettered.Load)
+	m.Counter("turnstone_retained_refused_total", "Retained messages over limits.retainedMessages.", stats.RetainRefused.Load)
+	m.Gauge("turnstone_retained_messages", "Retained messages that are stored.", func() float64 { return float64(s.hub.RetainedCount()) })
+	m.Gauge("turnstone_sessions", "MQTT sessions, connected or not.", func() float64 { return float64(s.hub.SessionCount()) })
+	m.Gauge("turnstone_durable_body_bytes", "Bodies of durable messages kept in memory.", func() float64 { return float64(s.hub.BodyBytes()) })
+	m.Gauge("turnstone_metadata_revision", "Revision of the metadata.", func() float64 { return float64(s.hub.Revision()) })
+	m.Gauge("turnstone_sockets", "Open sockets of every listener.", func() float64 { return float64(t.open.Load()) })
+	m.Counter("turnstone_sockets_accepted_total", "Sockets accepted by any listener.", t.accepted.Load)
+	m.Counter("turnstone_sockets_refused_total", "Sockets closed at once because of limits.connections.", t.refused.Load)
+	m.Counter("turnstone_tls_handshake_failures_total", "TLS handshakes that did not come to an end.", t.handshakeFailures.Load)
+	m.Counter("turnstone_reload_failures_total", "Changed TLS or configuration files that could not be used.", t.reloadFailures.Load)
+	m.Gauge("turnstone_tls_certificate_not_after_seconds", "When the certificate in force ends, in seconds since 1970; 0 without TLS.", s.certificates.notAfter)
+	m.Counter("turnstone_authentication_failures_total", "Logins with a wrong name, password or certificate.", s.hub.Authority().Failures)
+	m.Group(s.overQueues())
+	m.Group(s.byProtocol())
+}
+
+// overQueues sums up what queues hold.
+func (s *Server) overQueues() metrics.Group {
+	return metrics.Group{
+		Metrics: []metrics.Metric{
+			{Name: "turnstone_queues", Help: "Queues, those of MQTT sessions included."},
+			{Name: "turnstone_queue_messages_ready", Help: "Messages that wait in queues."},
+			{Name: "turnstone_queue_messages_unacked", Help: "Messages delivered and not settled."},
+			{Name: "turnstone_queue_bytes", Help: "Bytes of the messages in queues."},
+			{Name: "turnstone_consumers", Help: "Consumers of queues, connected MQTT sessions included."},
+		},
+		Read: func(emit func(metrics.Sample)) {
+			var sum [5]float64
+			for _, q := range s.hub.Inspect("") {
+				for i, n := range []float64{1, float64(q.Ready), float64(q.Unacked), float64(q.Bytes), float64(q.Consumers)} {
+					sum[i] += n
+				}
+			}
+			for i, v := range sum {
+				emit(metrics.Sample{Metric: i, Value: v})
+			}
+		},
+	}
+}
+
+// byProtocol counts authenticated connections.
+func (s *Server) byProtocol() metrics.Group {
+	return metrics.Group{
+		Metrics: []metrics.Metric{{Name: "turnstone_connections", Help: "Authenticated connections."}},
+		Labels:  []string{"protocol"},
+		Read: func(emit func(metrics.Sample)) {
+			for name, e := range s.endpoints {
+				emit(metrics.Sample{Value: float64(len(e.Connections())), Labels: []string{name}})
+			}
+		},
+	}
+}
+
+// byQueue is every queue by itself, on request.
+func (s *Server) byQueue() metrics.Group {
+	return metrics.Group{
+		Metrics: []metrics.Metric{
+			{Name: "turnstone_queue_ready", Help: "Messages that wait in the queue."},
+			{Name: "turnstone_queue_unacked", Help: "Messages delivered and not settled."},
+			{Name: "turnstone_queue_size_bytes", Help: "Bytes of the messages in the queue."},
+			{Name: "turnstone_queue_consumers", Help: "Consumers of the queue."},
+			{Name: "turnstone_queue_published_total", Help: "Messages enqueued since the queue was opened.", Counts: true},
+			{Name: "turnstone_queue_delivered_total", Help: "Messages delivered since the queue was opened.", Counts: true},
+			{Name: "turnstone_queue_settled_total", Help: "Messages settled since the queue was opened.", Counts: true},
+		},
+		Labels: []string{"vhost", "queue"},
+		Read: func(emit func(metrics.Sample)) {
+			for _, q := range s.hub.Inspect("") {
+				values := []float64{
+					float64(q.Ready), float64(q.Unacked), float64(q.Bytes), float64(q.Consumers),
+					float64(q.Published), float64(q.Delivered), float64(q.Settled),
+				}
+				for i, v := range values {
+					emit(metrics.Sample{Metric: i, Value: v, Labels: []string{q.VirtualHost, q.Name}})
+				}
+			}
+		},
+	}
+}

@@ -1,0 +1,179 @@
+// Package server assembles a broker: it locks the data directory, opens the hub, listens, hands connections to the
+// endpoints, takes in changes of files and signals, and stops everything in the reverse order.
+//
+// It decides nothing about messages or users. What it starts, it ends: Run returns when every goroutine has.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/turnstone-mq/turnstone/broker/admin"
+	"github.com/turnstone-mq/turnstone/broker/config"
+	"github.com/turnstone-mq/turnstone/broker/hub"
+	"github.com/turnstone-mq/turnstone/broker/journal/vfs"
+	"github.com/turnstone-mq/turnstone/broker/metrics"
+)
+
+// Options of Run.
+type Options struct {
+	Config config.Config
+	// ConfigFile is read again when it changes and on Reload; empty when there is none. Override puts what the command
+	// line said over what the file says.
+	ConfigFile string
+	Override   func(config.Config) config.Config
+	Reload     <-chan os.Signal
+	Version    string
+	Commit     string
+	LogTo      io.Writer
+	// Fatal ends the process at once: the journal cannot go on.
+	Fatal func()
+}
+
+// Server is one broker while it runs.
+type Server struct {
+	options      Options
+	logger       *slog.Logger
+	level        *slog.LevelVar
+	certificates *certificates
+	settings     *settings
+	hub          *hub.Hub
+	admin        *admin.Server
+	metrics      *metrics.Registry
+	api          switchHandler
+	endpoints    map[string]endpoint // by protocol
+	bound        []bound
+	traffic      traffic
+
+	phase   atomic.Int32
+	undo    []func() error // what start did, to be undone in reverse order by stop
+	running sync.WaitGroup
+}
+
+// The phases of a server.
+const (
+	starting int32 = iota
+	serving
+	stopping
+)
+
+// Run serves until ctx ends and then stops in an orderly way. Its error says what kept it from serving, or what went
+// wrong while it stopped.
+func Run(ctx context.Context, o Options) error {
+	s := newServer(o)
+	if err := s.start(ctx); err != nil {
+		return errors.Join(err, s.stop())
+	}
+	s.logger.Info("ready", s.addresses()...)
+	<-ctx.Done()
+	s.logger.Info("stopping", "drainSeconds", s.hub.Config().DrainSeconds)
+	if err := s.stop(); err != nil {
+		return err
+	}
+	s.logger.Info("stopped")
+	return nil
+}
+
+func newServer(o Options) *Server {
+	s := &Server{options: o, level: new(slog.LevelVar)}
+	s.logger = newLogger(o.LogTo, o.Config.Log, s.level)
+	s.settings = &settings{}
+	return s
+}
+
+func newLogger(w io.Writer, c config.Log, level *slog.LevelVar) *slog.Logger {
+	level.Set(levelOf(c.Level))
+	options := &slog.HandlerOptions{Level: level}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+func levelOf(name string) slog.Level {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(name)); err != nil {
+		panic(fmt.Sprintf("configuration with log level %q was not validated", name))
+	}
+	return l
+}
+
+// start brings the broker up, step by step. Health answers from the first listener on; messages flow when all is there.
+func (s *Server) start(ctx context.Context) error {
+	for _, step := range []func(context.Context) error{
+		s.takeDirectory,
+		s.loadCertificates,
+		s.listenAdmin,
+		s.openHub,
+		s.bootstrap,
+		s.makeEndpoints,
+		s.serveAdmin,
+		s.listenClients,
+		s.watchFiles,
+	} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	s.phase.Store(serving)
+	return nil
+}
+
+// onStop has something undone by stop, before what was started earlier.
+func (s *Server) onStop(f func() error) { s.undo = append(s.undo, f) }
+
+// stop undoes start.
+func (s *Server) stop() error {
+	s.phase.Store(stopping)
+	var errs []error
+	for i := len(s.undo) - 1; i >= 0; i-- {
+		errs = append(errs, s.undo[i]())
+	}
+	s.running.Wait()
+	return errors.Join(errs...)
+}
+
+// problems says why the broker does not serve now.
+func (s *Server) problems() []string {
+	switch s.phase.Load() {
+	case starting:
+		return []string{"broker is starting"}
+	case stopping:
+		return []string{"broker is stopping"}
+	}
+	return nil
+}
+
+func (s *Server) openHub(context.Context) error {
+	incarnation, err := identity(s.options.Config.DataDir)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	h, err := hub.Open(hub.Options{
+		Config: s.options.Config, FS: vfs.NewMemory(), Dir: filepath.Join(s.options.Config.DataDir, journalFolder),
+		Incarnation: incarnation, Logger: s.logger, Fatal: s.fatal,
+	})
+	if err != nil {
+		return fmt.Errorf("open data directory %s: %w", s.options.Config.DataDir, err)
+	}
+	s.hub = h
+	s.logger.Debug("data directory is open", "node", incarnation, "took", time.Since(began))
+	s.onStop(func() error { return h.Close(context.Background()) })
+	return nil
+}
+
+// fatal ends the process without a clean stop: after a failed fsync nobody knows what is on the disk, and the next start
+// finds out.
+func (s *Server) fatal(err error) {
+	s.logger.Error("journal cannot go on; the process ends", "error", err)
+	s.options.Fatal()
+}

@@ -1,0 +1,29 @@
+package server
+
+import (
+	"sync/atomic"
+
+	"github.com/turnstone-mq/turnstone/broker/metrics"
+)
+
+// traffic counts connections over all listeners.
+type traffic struct {
+	open              atomic.Int64
+	accepted          metrics.Counter
+	refused           metrics.Counter // over the limit
+	handshakeFailures metrics.Counter
+	reloadFailures    metrics.Counter
+}
+
+// enter takes a place; false says that there are as many connections as may be.
+func (t *traffic) enter(limit int) bool {
+	if t.open.Add(1) > int64(limit) {
+		t.open.Add(-1)
+		t.refused.Add(1)
+		return false
+	}
+	t.accepted.Add(1)
+	return true
+}
+
+func (t *traffic) leave() { t.open.Add(-1) }

@@ -1,0 +1,46 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+
+	"github.com/coder/websocket"
+)
+
+// webSocketProtocols are the names under which MQTT runs over WebSocket: that of MQTT 3.1.1 and 5, and that of 3.1.
+var webSocketProtocols = []string{"mqtt", "mqttv3.1"}
+
+// webSocket upgrades requests and serves MQTT on them.
+func (s *Server) webSocket(scheme string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+			Subprotocols: webSocketProtocols,
+			// Any page may connect: MQTT authenticates by what the page sends, never by what the browser remembers.
+			InsecureSkipVerify: true,
+			CompressionMode:    websocket.CompressionDisabled,
+		})
+		if err != nil {
+			s.logger.Debug("WebSocket was not opened", "scheme", scheme, "peer", r.RemoteAddr, "error", err)
+			return // Accept has answered
+		}
+		if ws.Subprotocol() == "" { // [MQTT-6.0.0-3]
+			ws.Close(websocket.StatusPolicyViolation, "subprotocol must be mqtt or mqttv3.1") //nolint:errcheck // refused
+			return
+		}
+		// A message is no packet: a packet may come in parts, and one message may bring many. [MQTT-6.0.0-2]
+		ws.SetReadLimit(int64(s.hub.Config().Limits.PacketBytes))
+		conn := websocket.NetConn(context.Background(), ws, websocket.MessageBinary) // [MQTT-6.0.0-1]
+		s.endpoints["mqtt"].Serve(&webSocketConn{Conn: conn, secure: r.TLS})
+	})
+}
+
+// webSocketConn is a connection over WebSocket with the state of the TLS below it.
+type webSocketConn struct {
+	net.Conn
+	secure *tls.ConnectionState
+}
+
+// TLS is the state of the encryption; nil when there is none.
+func (c *webSocketConn) TLS() *tls.ConnectionState { return c.secure }
