@@ -66,7 +66,7 @@ func commands(stdout, stderr io.Writer) *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.RunE = func(cmd *cobra.Command, _ []string) error {
-		return usageError{fmt.Errorf("name a command: serve, check-config or version (turnstone %s --help says more)", cmd.Name())}
+		return usageError{fmt.Errorf("name a command: serve, check-config or version (%s --help says more)", cmd.CommandPath())}
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(serve(stderr), checkConfig(stdout), showVersion(stdout))

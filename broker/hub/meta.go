@@ -209,8 +209,11 @@ func (h *Hub) installChange(ctx context.Context, c catalog.Change) error {
 	if o == nil {
 		o = c.Before
 	}
-	if o.Kind == object.KindVirtualHost {
+	switch o.Kind {
+	case object.KindVirtualHost:
 		return h.installHost(c)
+	case object.KindUser, object.KindPermission:
+		return nil // package auth reads them
 	}
 	v, err := h.VirtualHost(o.VirtualHost)
 	if err != nil {
