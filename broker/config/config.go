@@ -98,6 +98,7 @@ type Limits struct {
 	TableEntries         int   `json:"tableEntries,omitempty"`          //
 	RetainedMessages     int   `json:"retainedMessages,omitempty"`      // per virtual host
 	BodyCacheBytes       int64 `json:"bodyCacheBytes,omitempty"`        // bodies of durable messages kept in memory
+	MemoryBytes          int64 `json:"memoryBytes,omitempty"`           // transient messages in queues; publishers wait beyond
 	ShardInboxBytes      int64 `json:"shardInboxBytes,omitempty"`       // publishes waiting for one shard
 	AuthFailuresPerMin   int   `json:"authFailuresPerMinute,omitempty"` // per peer address; more are refused unheard
 }
@@ -144,6 +145,7 @@ func Default() Config {
 			TableEntries:         4096,
 			RetainedMessages:     1_000_000,
 			BodyCacheBytes:       64 << 20,
+			MemoryBytes:          512 << 20,
 			ShardInboxBytes:      16 << 20,
 			AuthFailuresPerMin:   60,
 		},

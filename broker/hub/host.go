@@ -344,6 +344,8 @@ func (v *VirtualHost) remove(q *Queue) {
 // shut ends the queue; its owner calls it. Nothing runs on it afterwards.
 func (q *Queue) shut() {
 	q.closed = true
+	q.host.hub.memory.add(-q.held)
+	q.held = 0
 	if q.timer != nil {
 		q.timer.Stop()
 	}

@@ -79,6 +79,7 @@ type Hub struct {
 	stats       Stats
 	origins     atomic.Uint64
 
+	memory *memory
 	bodies atomic.Int64 // bytes of durable bodies that queues hold in memory
 
 	meta    meta
@@ -112,6 +113,7 @@ func Open(o Options) (*Hub, error) {
 		h.now = func() int64 { return time.Now().UnixMilli() }
 	}
 	h.config.Store(&o.Config)
+	h.memory = newMemory(func() int64 { return h.config.Load().Limits.MemoryBytes })
 	h.authority = auth.New(func() config.Config { return *h.config.Load() })
 	h.meta.state = catalog.New()
 	j, err := journal.Open(journal.Options{FS: o.FS, Dir: o.Dir, SegmentBytes: o.Config.Storage.SegmentBytes, Logger: h.logger, OnFatal: o.Fatal})
@@ -160,6 +162,7 @@ func (h *Hub) Close(context.Context) error {
 	h.closed = true
 	h.mu.Unlock()
 	close(h.stop)
+	h.memory.close()
 	h.watches.close()
 	for _, s := range h.shards {
 		s.inbox.close()

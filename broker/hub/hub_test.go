@@ -562,3 +562,61 @@ func TestChangeStream(t *testing.T) {
 		t.Errorf("changes %+v, %v", changes, err)
 	}
 }
+
+func TestPublishersWaitForMemory(t *testing.T) {
+	c := small()
+	c.Limits.MemoryBytes = 1000
+	b := open(t, vfs.NewMemory(), c)
+	b.queue("transient", object.QueueSpec{})
+	b.queue("durable", object.QueueSpec{Durable: true})
+	p := b.publisher(message.AMQP091)
+	done := make(chan struct{})
+	go func() { // ends when there was room for everything
+		defer close(done)
+		for range 50 {
+			for _, q := range []string{"transient", "durable"} {
+				r, err := p.Route(nil, []byte(q))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if _, err := p.Publish(r, &message.Message{Key: r.Key, Encoding: message.AMQP091, Payload: make([]byte, 100)}, nil, 0); err != nil {
+					t.Error(err)
+				}
+				p.Flush()
+			}
+		}
+	}()
+	sinks := map[string]*sink{}
+	for _, q := range []string{"transient", "durable"} {
+		sinks[q] = newSink()
+		b.consume(q, sinks[q], hub.ConsumerOptions{NoAck: true})
+	}
+	for _, s := range sinks {
+		s.wait(t, "fifty messages", func() bool { return len(s.got) == 50 })
+	}
+	<-done
+	deadline := time.Now().Add(patience)
+	for b.hub.MemoryBytes() != 0 {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d bytes are still counted", b.hub.MemoryBytes())
+		}
+	}
+
+	// A connection that goes must not wait.
+	b.queue("nobody-takes", object.QueueSpec{})
+	stuck := make(chan struct{})
+	go func() { // ends when the publisher is cancelled
+		defer close(stuck)
+		r, err := p.Route(nil, []byte("nobody-takes"))
+		if err != nil {
+			t.Error(err)
+		}
+		if _, err := p.Publish(r, &message.Message{Key: r.Key, Encoding: message.AMQP091, Payload: make([]byte, 10_000)}, nil, 0); err != nil {
+			t.Error(err)
+		}
+		p.Flush()
+	}()
+	p.Cancel()
+	<-stuck
+}

@@ -35,6 +35,8 @@ type Publisher struct {
 	order  confirmOrder
 	match  []router.Match[*Queue] // scratch
 	pace   pace
+
+	cancelled atomic.Bool
 }
 
 // PublisherOptions of VirtualHost.NewPublisher.
@@ -303,8 +305,16 @@ func (p *Publisher) Refuse(token uint64, err error) {
 	p.refuse = append(p.refuse, Refusal{Token: token, Err: err})
 }
 
-// Flush hands the batch over. It blocks while a shard has more waiting than it may hold, or while the publisher is over
-// its rate: a reader that waits here does not read its socket.
+// Cancel ends a Flush that waits for room and keeps later ones from waiting: the connection is going. Another goroutine
+// than the publisher's may call it.
+func (p *Publisher) Cancel() {
+	p.cancelled.Store(true)
+	p.host.hub.memory.wake()
+}
+
+// Flush hands the batch over. It blocks while a shard has more waiting than it may hold, while transient messages fill
+// the memory that they may have, or while the publisher is over its rate: a reader that waits here does not read its
+// socket.
 func (p *Publisher) Flush() {
 	if len(p.batch) == 0 && p.upTo == 0 {
 		return
@@ -335,6 +345,7 @@ func (p *Publisher) Flush() {
 	clear(p.batch)
 	clear(p.clones)
 	p.batch, p.clones, p.local, p.shard, p.retain, p.upTo = p.batch[:0], p.clones[:0], p.local[:0], p.shard[:0], p.retain[:0], 0
+	p.host.hub.memory.wait(&p.cancelled)
 	p.pace.wait(p.host.hub.stop)
 }
 

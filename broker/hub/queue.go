@@ -39,6 +39,7 @@ type Queue struct {
 	frozen     bool        // about to be removed: takes no more
 	timer      *time.Timer // expires heads; nil when nothing expires
 	unused     *time.Timer // x-expires; nil when the queue stays
+	held       int64       // what the hub's memory counts for the queue
 	inFlight   int         // proposed and not yet enqueued
 	flightSize int64
 
@@ -151,6 +152,9 @@ func (q *Queue) publishState() {
 	q.live.unacked.Store(int64(q.state.Unacked()))
 	q.live.bytes.Store(q.state.Bytes())
 	q.live.consumers.Store(int64(q.state.Active()))
+	held := q.state.Held()
+	q.host.hub.memory.add(held - q.held)
+	q.held = held
 	p, d, s := q.state.Counters()
 	q.live.published.Store(p)
 	q.live.delivered.Store(d)

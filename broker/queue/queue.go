@@ -105,6 +105,7 @@ type Queue struct {
 	levels  []deque // by priority; one without priorities
 	ready   int
 	bytes   int64 // of ready items
+	held    int64 // of items that only memory has: ready and unacked ones that are not durable
 	unacked int
 	next    uint64 // ID of the next item
 
@@ -141,6 +142,9 @@ func (q *Queue) Bytes() int64 { return q.bytes }
 
 // Consumers is how many consumers there are.
 func (q *Queue) Consumers() int { return len(q.consumers) }
+
+// Held is the size of the items that only memory has, waiting or with consumers.
+func (q *Queue) Held() int64 { return q.held }
 
 // Active is how many consumers get messages by themselves.
 func (q *Queue) Active() int { return q.active }
@@ -210,6 +214,9 @@ func (q *Queue) Restore(now int64, it Item) {
 // admit takes note of an item's ID and limits its life to the queue's.
 func (q *Queue) admit(now int64, it *Item) {
 	q.next = max(q.next, it.ID+1)
+	if !it.Durable {
+		q.held += int64(it.Size)
+	}
 	if q.options.HasTTL {
 		if at := now + q.options.TTL; it.Expiry == 0 || at < it.Expiry {
 			it.Expiry = at
@@ -324,6 +331,8 @@ func (q *Queue) leave(it Item) {
 	q.settled++
 	if it.Durable {
 		q.gone = append(q.gone, it)
+	} else {
+		q.held -= int64(it.Size)
 	}
 }
 
@@ -334,6 +343,9 @@ func (q *Queue) die(it Item, why Death) {
 	}
 	it.own()
 	q.settled++
+	if !it.Durable {
+		q.held -= int64(it.Size)
+	}
 	q.dead = append(q.dead, Dead{Item: it, Why: why})
 }
 
