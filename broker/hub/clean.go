@@ -172,7 +172,7 @@ func (s *shard) copyItem(q *Queue, it *queue.Item) {
 		}
 	}
 	entry, at := s.write(s.hub.now())
-	*entry = appendEnqueue(*entry, []itemRef{{queue: q.id, item: it.ID, qos: it.QoS}}, m)
+	*entry = appendEnqueue(*entry, []itemRef{{queue: q.id, item: it.ID, qos: deliveryOf(it)}}, m)
 	s.copying++
 	s.building().acts = append(s.building().acts, &movedAct{queue: q, id: it.ID, size: int64(it.Size), inside: at})
 }

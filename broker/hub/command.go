@@ -32,7 +32,7 @@ const (
 type itemRef struct {
 	queue uint64
 	item  uint64
-	qos   uint8
+	qos   uint8 // and flagRetained
 }
 
 func appendEnqueue(dst []byte, refs []itemRef, m *message.Message) []byte {

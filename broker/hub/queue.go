@@ -113,8 +113,23 @@ func (q *Queue) enqueue(now int64, batch []message.Message, items []part) {
 	after.run(q)
 }
 
-func newItem(m *message.Message, qos uint8) queue.Item {
-	return queue.Item{Message: m, Size: uint32(m.Size()), Expiry: m.Expiry, Priority: m.Priority, QoS: qos}
+// newItem makes an item of a message; delivery is its QoS, with flagRetained or without.
+func newItem(m *message.Message, delivery uint8) queue.Item {
+	return queue.Item{
+		Message: m, Size: uint32(m.Size()), Expiry: m.Expiry, Priority: m.Priority,
+		QoS: delivery &^ flagRetained, Retained: delivery&flagRetained != 0,
+	}
+}
+
+// flagRetained beside the QoS of a delivery says that it replays a retained message. It is written to the journal.
+const flagRetained = 0x80
+
+// deliveryOf is what newItem made an item of.
+func deliveryOf(it *queue.Item) uint8 {
+	if it.Retained {
+		return it.QoS | flagRetained
+	}
+	return it.QoS
 }
 
 // effects delivers what the last steps gave to consumers, and answers what remains to be done without the lock. The

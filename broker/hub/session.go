@@ -376,3 +376,28 @@ func (v *VirtualHost) forget(s *mqttSession) {
 	v.router.RemoveTarget(s.queue)
 	s.queue.do(func(q *Queue, _ int64) { q.shut() })
 }
+
+// Replay puts retained messages into the session's queue, to be delivered with QoS qos at most and the RETAIN flag.
+// Those of QoS 0 have no place there.
+func (s *Session) Replay(messages []*message.Message, qos uint8) {
+	q := s.state.queue
+	if len(messages) == 0 {
+		return
+	}
+	if q.shard == nil {
+		q.later(func(q *Queue, now int64) {
+			for _, m := range messages {
+				q.state.Enqueue(now, newItem(m, min(m.QoS, qos)|flagRetained))
+			}
+		})
+		return
+	}
+	items := make([]enqueued, len(messages))
+	for i, m := range messages {
+		items[i] = enqueued{message: m, queue: q, qos: min(m.QoS, qos) | flagRetained}
+	}
+	q.shard.post(&enqueueOp{items: items})
+}
+
+// Backlog is how many messages wait in the session's queue.
+func (s *Session) Backlog() int { return int(s.state.queue.live.ready.Load()) }

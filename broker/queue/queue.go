@@ -32,6 +32,7 @@ type Item struct {
 	Count    uint32 // deliveries that came back
 	Priority uint8
 	QoS      uint8 // of the delivery: what the publish has, lowered to what the binding allows
+	Retained bool  // a retained message for a new subscription, not one just published
 	Durable  bool  // the journal knows it
 	Returned bool  // was delivered before
 }

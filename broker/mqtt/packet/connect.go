@@ -51,7 +51,7 @@ func (p *Connect) Decode(src []byte, _ Version) error {
 	switch {
 	case c.err != nil:
 	case name != protocolName && name != protocolName31:
-		c.fail(UnsupportedVersion, "protocol name is not MQTT") // [MQTT-3.1.2-1]
+		c.fail(MalformedPacket, "protocol name is not MQTT") // [MQTT-3.1.2-1]
 	case name == protocolName && p.Version != V311 && p.Version != V5, name == protocolName31 && p.Version != V31:
 		c.fail(UnsupportedVersion, "protocol level is unknown") // [MQTT-3.1.2-2]
 	}

@@ -1,0 +1,358 @@
+package mqtt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/turnstone-mq/turnstone/broker/admin/client"
+	"github.com/turnstone-mq/turnstone/broker/auth"
+	"github.com/turnstone-mq/turnstone/broker/config"
+	"github.com/turnstone-mq/turnstone/broker/hub"
+	"github.com/turnstone-mq/turnstone/broker/mqtt/packet"
+	"github.com/turnstone-mq/turnstone/broker/outbox"
+)
+
+// connection is one client's connection. It is the hub's SessionSink.
+type connection struct {
+	endpoint *Endpoint
+	conn     net.Conn
+	out      *outbox.Outbox
+	origin   uint64
+	since    time.Time
+
+	// Set while CONNECT is handled, before live; immutable afterwards.
+	limits    config.Limits
+	version   packet.Version
+	clientID  string
+	host      *hub.VirtualHost
+	access    *auth.Access
+	session   *hub.Session
+	publisher *hub.Publisher
+	exchange  []byte
+	silence   int64 // seconds after which the client counts as gone; zero is never
+
+	// Owned by the reader.
+	in      input
+	publish packet.Publish
+	will    *packet.Will
+	token   uint64      // of the last PUBLISH with QoS 1
+	settled []hub.Range // deliveries acknowledged since the last flush
+
+	// live: CONNACK is in the outbox, deliveries may follow. [MQTT-3.2.0-1]
+	live atomic.Bool
+	// heard is the wheel's second in which the reader last began to wait for the peer, and zero while it does not wait.
+	heard atomic.Int64
+
+	acknowledging acknowledging
+	inflight      inflight
+	replay        replay
+	room          signal // the outbox has room again
+
+	stopOnce sync.Once
+	stopping chan struct{} // closed by stop
+	cause    error         // why; set before stopping is closed
+}
+
+// signal wakes one waiter; a signal that nobody waits for is kept.
+type signal chan struct{}
+
+func newSignal() signal { return make(signal, 1) }
+
+func (s signal) raise() {
+	select {
+	case s <- struct{}{}:
+	default:
+	}
+}
+
+const (
+	// writePatience is how long a peer may take to receive 256 KiB before it counts as gone.
+	writePatience = 30 * time.Second
+	// linger is how long the last packets may take to reach a peer whose connection ends.
+	linger = time.Second
+)
+
+func newConnection(e *Endpoint, conn net.Conn) *connection {
+	c := &connection{
+		endpoint: e,
+		conn:     conn,
+		origin:   e.hub.NewOrigin(),
+		since:    time.Now(),
+		limits:   e.hub.Config().Limits,
+		room:     newSignal(),
+		stopping: make(chan struct{}),
+	}
+	c.replay.wake = newSignal()
+	c.in.conn = conn
+	if t, ok := conn.(interface{ SetNoDelay(bool) error }); ok {
+		t.SetNoDelay(true) //nolint:errcheck // a connection that is gone says so at the first read
+	}
+	c.out = outbox.New(conn, outbox.Options{
+		Limit:    c.limits.OutboxBytes,
+		Patience: writePatience,
+		Drained:  c.drained,
+		Failed:   c.stop,
+	})
+	return c
+}
+
+// stop makes the reader end for a reason, the first one counts. It does not block.
+func (c *connection) stop(cause error) {
+	c.stopOnce.Do(func() {
+		c.cause = cause
+		close(c.stopping)
+		c.interrupt()
+	})
+}
+
+// interrupt wakes the reader from a read; what the outbox holds can still be written.
+func (c *connection) interrupt() {
+	if err := c.conn.SetReadDeadline(time.Unix(1, 0)); err != nil {
+		c.conn.Close() //nolint:errcheck // it is closed already, or cannot be woken otherwise
+	}
+}
+
+func (c *connection) stopped() bool {
+	select {
+	case <-c.stopping:
+		return true
+	default:
+		return false
+	}
+}
+
+// drained is called by the outbox's writer when there is room again.
+func (c *connection) drained() {
+	c.room.raise()
+	c.replay.wake.raise()
+	if c.live.Load() {
+		c.session.Resume()
+	}
+}
+
+// errEnd is a connection's end by DISCONNECT, or before it began.
+var errEnd = errors.New("connection ended")
+
+func (c *connection) serve() {
+	defer c.in.release()
+	err := c.accept()
+	if err == nil {
+		err = c.run()
+	}
+	if c.stopped() {
+		err = c.cause
+	}
+	c.finish(err)
+}
+
+// run handles packets until the connection ends.
+func (c *connection) run() error {
+	for {
+		err := c.handleBuffered()
+		c.flush()
+		if err == nil {
+			err = c.awaitRoom()
+		}
+		if err == nil {
+			err = c.read()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// handleBuffered handles every packet that the buffer holds.
+func (c *connection) handleBuffered() error {
+	for {
+		frame, err := c.in.next(c.limits.PacketBytes)
+		if err != nil || frame == nil {
+			return err
+		}
+		if err := c.handle(frame); err != nil {
+			return err
+		}
+	}
+}
+
+// flush hands over what the packets since the last flush brought. Nothing points into the buffer afterwards.
+func (c *connection) flush() {
+	c.publisher.Flush()
+	if len(c.settled) > 0 {
+		c.settle()
+		c.settled = c.settled[:0]
+	}
+}
+
+// awaitRoom holds the reader back while its client does not read what it is sent: a client that lets answers pile up
+// gets no further requests heard.
+func (c *connection) awaitRoom() error {
+	for c.out.Full() {
+		select {
+		case <-c.room:
+		case <-c.stopping:
+			return c.cause
+		}
+	}
+	return nil
+}
+
+// read waits for bytes. The keep alive runs only while it waits: what makes the broker slow is not the client's silence.
+func (c *connection) read() error {
+	if c.silence == 0 {
+		return c.in.fill()
+	}
+	c.heard.Store(c.endpoint.wheel.now.Load())
+	err := c.in.fill()
+	c.heard.Store(0)
+	return err
+}
+
+func (c *connection) handle(frame []byte) error {
+	switch t := packet.TypeOf(frame); t {
+	case packet.TypePublish:
+		return c.handlePublish(frame)
+	case packet.TypePuback:
+		return c.handlePuback(frame)
+	case packet.TypeSubscribe:
+		return c.handleSubscribe(frame)
+	case packet.TypeUnsubscribe:
+		return c.handleUnsubscribe(frame)
+	case packet.TypePingreq:
+		return c.handlePingreq(frame)
+	case packet.TypeDisconnect:
+		return c.handleDisconnect(frame)
+	case packet.TypeConnect:
+		return protocolError("a second CONNECT") // [MQTT-3.1.0-2]
+	default:
+		return protocolError(t.String() + " from a client")
+	}
+}
+
+func protocolError(text string) error {
+	return &packet.Error{Code: packet.ProtocolError, Text: text}
+}
+
+func (c *connection) handlePingreq(frame []byte) error {
+	var p packet.Pingreq
+	if err := p.Decode(frame, c.version); err != nil {
+		return err
+	}
+	c.send(new(packet.Pingresp)) // [MQTT-3.12.4-1]
+	return nil
+}
+
+func (c *connection) handleDisconnect(frame []byte) error {
+	var p packet.Disconnect
+	if err := p.Decode(frame, c.version); err != nil { // [MQTT-3.14.1-1]
+		return err
+	}
+	c.will = nil // [MQTT-3.14.4-3]
+	return errEnd
+}
+
+// send appends a packet to the outbox.
+func (c *connection) send(p packet.Packet) {
+	c.out.Append(func(dst []byte) []byte { return p.Append(dst, c.version) })
+}
+
+// finish ends what the connection holds, in this order: deliveries, the will, the outbox.
+func (c *connection) finish(err error) {
+	c.stop(errEnd) // ends the replay
+	c.endpoint.wheel.remove(c)
+	if c.session != nil {
+		c.publisher.Flush()
+		if err := c.session.Close(context.Background()); err != nil {
+			c.log(slog.LevelWarn, "session was not ended", err)
+		}
+		c.publishWill()
+	}
+	c.out.Close(linger) // [MQTT-3.14.4-1], [MQTT-4.8.0-1]
+	c.replay.wait()
+	c.record(err)
+}
+
+// record counts and logs how the connection ended, the only place where that is done.
+func (c *connection) record(err error) {
+	var malformed *packet.Error
+	stats := &c.endpoint.stats
+	switch {
+	case errors.Is(err, errEnd), errors.Is(err, errShuttingDown):
+		c.log(slog.LevelDebug, "connection ended", nil)
+	case errors.As(err, &malformed):
+		stats.Malformed.Add(1)
+		c.log(slog.LevelInfo, "connection ended: client broke the protocol or a limit", err)
+	case errors.Is(err, errKeepAlive):
+		stats.TimedOut.Add(1)
+		c.log(slog.LevelInfo, "connection ended", err)
+	case errors.Is(err, errTakenOver):
+		stats.TakenOver.Add(1)
+		c.log(slog.LevelInfo, "connection ended", err)
+	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), errors.Is(err, os.ErrDeadlineExceeded):
+		c.log(slog.LevelDebug, "connection ended without DISCONNECT", err)
+	default:
+		c.log(slog.LevelInfo, "connection ended", err)
+	}
+}
+
+func (c *connection) log(level slog.Level, text string, err error) {
+	attrs := []slog.Attr{slog.String("peer", address(c.conn)), slog.String("client", c.clientID)}
+	if c.access != nil {
+		attrs = append(attrs, slog.String("vhost", c.access.VirtualHost()), slog.String("user", c.access.User()))
+	}
+	if err != nil {
+		attrs = append(attrs, slog.Any("error", err))
+	}
+	c.endpoint.logger.LogAttrs(context.Background(), level, "mqtt: "+text, attrs...)
+}
+
+func address(conn net.Conn) string {
+	if a := conn.RemoteAddr(); a != nil {
+		return a.String()
+	}
+	return ""
+}
+
+// peer is the client's address; the zero address when the transport has none.
+func (c *connection) peer() netip.Addr {
+	p, err := netip.ParseAddrPort(address(c.conn))
+	if err != nil {
+		return netip.Addr{}
+	}
+	return p.Addr().Unmap()
+}
+
+func (c *connection) state() client.ConnectionState {
+	return client.ConnectionState{
+		ID:          c.origin,
+		Protocol:    protocolName(c.version),
+		VirtualHost: c.host.Name(),
+		User:        c.access.User(),
+		ClientID:    c.clientID,
+		Peer:        address(c.conn),
+		TLS:         tlsState(c.conn) != nil,
+		Since:       c.since,
+	}
+}
+
+func protocolName(v packet.Version) string {
+	if v == packet.V31 {
+		return "MQTT 3.1"
+	}
+	return fmt.Sprintf("MQTT 3.1.%d", v-packet.V31)
+}
+
+// Displaced says that the client connected again. [MQTT-3.1.4-2]
+func (c *connection) Displaced() { c.stop(errTakenOver) }
+
+// Cancelled is for consumers of queues; the queue of a session goes only after its connection.
+func (c *connection) Cancelled(*hub.Consumer) {}

@@ -1,0 +1,118 @@
+package mqtt
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// wheel watches the keep alive of all connections with one timer. A connection sits in the slot of the second in which
+// it would be overdue had it been silent from then on; when that second comes, it is overdue, or moves to another slot.
+// A packet costs the wheel nothing.
+type wheel struct {
+	now atomic.Int64 // seconds since the wheel began, from 1
+
+	mu    sync.Mutex
+	slots [wheelSlots]map[*connection]struct{} // guarded by mu
+	at    map[*connection]int                  // guarded by mu; the slot of each connection
+}
+
+// wheelSlots is how many seconds the wheel reaches; what is due later comes by once in a turn.
+const wheelSlots = 512
+
+func newWheel() *wheel {
+	w := &wheel{at: make(map[*connection]int)}
+	w.now.Store(1)
+	return w
+}
+
+// silenceOf is how many seconds a client with this keep alive may be silent: one and a half times, and not less than one
+// more. [MQTT-3.1.2-24]
+func silenceOf(keepAlive uint16) int64 {
+	if keepAlive == 0 {
+		return 0
+	}
+	return int64(keepAlive) + max((int64(keepAlive)+1)/2, 1)
+}
+
+func (w *wheel) add(c *connection) {
+	if c.silence == 0 {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.placeLocked(c, w.now.Load()+c.silence)
+}
+
+func (w *wheel) placeLocked(c *connection, due int64) {
+	slot := int(min(due, w.now.Load()+wheelSlots-1) % wheelSlots)
+	if w.slots[slot] == nil {
+		w.slots[slot] = make(map[*connection]struct{})
+	}
+	w.slots[slot][c] = struct{}{}
+	w.at[c] = slot
+}
+
+func (w *wheel) remove(c *connection) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if slot, ok := w.at[c]; ok {
+		delete(w.slots[slot], c)
+		delete(w.at, c)
+	}
+}
+
+// advance moves the wheel by a second and answers the connections that were silent for too long.
+func (w *wheel) advance() (overdue []*connection) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := w.now.Add(1)
+	slot := int(now % wheelSlots)
+	due := w.slots[slot]
+	w.slots[slot] = nil
+	for c := range due {
+		heard := c.heard.Load()
+		switch {
+		case heard == 0: // the reader is busy
+			w.placeLocked(c, now+c.silence)
+		case now-heard > c.silence:
+			delete(w.at, c)
+			overdue = append(overdue, c)
+		default:
+			w.placeLocked(c, heard+c.silence+1)
+		}
+	}
+	return overdue
+}
+
+// tick runs the wheel, and ends the connections of users who may no longer connect.
+func (e *Endpoint) tick() {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	authority := e.hub.Authority()
+	generation := authority.Generation()
+	for {
+		select {
+		case <-e.stop:
+			return
+		case <-t.C:
+		}
+		for _, c := range e.wheel.advance() {
+			c.stop(errKeepAlive)
+		}
+		if g := authority.Generation(); g != generation {
+			generation = g
+			e.endRevoked()
+		}
+	}
+}
+
+func (e *Endpoint) endRevoked() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for c := range e.connections {
+		if c.live.Load() && c.access.Revoked() {
+			c.stop(errRevoked)
+		}
+	}
+}

@@ -1,0 +1,177 @@
+// Package mqtt is the MQTT endpoint: it turns connections of MQTT clients into calls of package hub, and what the hub
+// delivers into packets.
+//
+// It serves versions 3.1 and 3.1.1 with QoS 0 and 1. A client of version 5 is refused with CONNACK 0x84 in the form of
+// its version. A subscription that asks for QoS 2 is granted QoS 1, and a PUBLISH with QoS 2, for which those versions
+// know no refusal, ends its connection, as does everything else that they cannot refuse: a topic that the user may not
+// publish to, a message that cannot be stored. A filter that the user may not subscribe to is refused in SUBACK.
+//
+// # A connection
+//
+// One goroutine, that of Serve, reads. It handles every packet that one read brought and then flushes once: messages to
+// the hub as one batch, acknowledged deliveries as ranges, answers as one append to the outbox. Acknowledgements of
+// publishes come back from the hub in order, as batches, and deliveries come as batches to Deliver; both are encoded
+// straight into the outbox. A connection that is idle has no buffer, no timer and no second goroutine: the wheel of its
+// endpoint watches its keep alive.
+//
+// # Who may touch what
+//
+// The fields of a connection that its reader owns need no lock. The hub's callbacks (Deliver, Displaced, the publisher's
+// Confirmed) take only the locks of acknowledging, of inflight and of the outbox, none of which is held while the hub
+// is called.
+package mqtt
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/turnstone-mq/turnstone/broker/admin/client"
+	"github.com/turnstone-mq/turnstone/broker/hub"
+)
+
+// Endpoint serves MQTT connections. Its methods are safe for concurrent use.
+type Endpoint struct {
+	hub    *hub.Hub
+	logger *slog.Logger
+	stats  Stats
+	wheel  *wheel
+
+	mu          sync.Mutex
+	connections map[*connection]struct{} // guarded by mu
+	closing     bool                     // guarded by mu
+
+	running sync.WaitGroup // of connections
+	ticking sync.WaitGroup // of the wheel
+	stop    chan struct{}  // closed by Shutdown
+}
+
+// Stats are totals since the start.
+type Stats struct {
+	Connects       atomic.Uint64 // accepted CONNECT packets
+	Refused        atomic.Uint64 // CONNECT packets answered with an error
+	Malformed      atomic.Uint64 // connections ended because of a packet that breaks the protocol or a limit
+	TimedOut       atomic.Uint64 // connections ended by keep alive
+	TakenOver      atomic.Uint64 // connections ended because their client connected again
+	Dropped        atomic.Uint64 // messages of QoS 0 for connections without room
+	Untranslatable atomic.Uint64 // messages of other protocols whose key is no topic name
+}
+
+// New makes an endpoint of a hub.
+func New(h *hub.Hub, logger *slog.Logger) *Endpoint {
+	e := &Endpoint{
+		hub:         h,
+		logger:      logger,
+		connections: make(map[*connection]struct{}),
+		stop:        make(chan struct{}),
+	}
+	e.wheel = newWheel()
+	e.ticking.Go(e.tick) // ends when stop is closed
+	return e
+}
+
+// Stats are the endpoint's totals.
+func (e *Endpoint) Stats() *Stats { return &e.stats }
+
+var (
+	errShuttingDown = errors.New("broker is stopping")
+	errTakenOver    = errors.New("client connected again")
+	errKeepAlive    = errors.New("client was silent for longer than its keep alive")
+	errRevoked      = errors.New("user may no longer connect")
+)
+
+// Serve speaks MQTT on a connection until it ends, and closes it. The connection may be plain TCP, a *tls.Conn, or
+// anything with a method TLS() *tls.ConnectionState that says how it is encrypted.
+func (e *Endpoint) Serve(conn net.Conn) {
+	c := newConnection(e, conn)
+	if !e.add(c) {
+		conn.Close() //nolint:errcheck // refused
+		return
+	}
+	defer e.remove(c)
+	c.serve()
+}
+
+func (e *Endpoint) add(c *connection) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closing {
+		return false
+	}
+	e.connections[c] = struct{}{}
+	e.running.Add(1)
+	return true
+}
+
+func (e *Endpoint) remove(c *connection) {
+	e.mu.Lock()
+	delete(e.connections, c)
+	e.mu.Unlock()
+	e.running.Done()
+}
+
+// Shutdown ends every connection and returns when all have ended, or when ctx has: then the rest is cut. Wills are
+// published, as for every end without DISCONNECT. It is idempotent.
+func (e *Endpoint) Shutdown(ctx context.Context) error {
+	e.mu.Lock()
+	if !e.closing {
+		e.closing = true
+		close(e.stop)
+	}
+	for c := range e.connections {
+		c.stop(errShuttingDown)
+	}
+	e.mu.Unlock()
+	ended := make(chan struct{})
+	go func() { // ends when the connections have, which cut makes sure of
+		e.running.Wait()
+		e.ticking.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		e.cut()
+		return ctx.Err()
+	}
+}
+
+func (e *Endpoint) cut() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for c := range e.connections {
+		c.conn.Close() //nolint:errcheck // the peer had its time
+	}
+}
+
+// Connections lists those that are authenticated, in the order in which they came.
+func (e *Endpoint) Connections() []client.ConnectionState {
+	e.mu.Lock()
+	out := make([]client.ConnectionState, 0, len(e.connections))
+	for c := range e.connections {
+		if c.live.Load() {
+			out = append(out, c.state())
+		}
+	}
+	e.mu.Unlock()
+	slices.SortFunc(out, func(a, b client.ConnectionState) int { return int(a.ID) - int(b.ID) })
+	return out
+}
+
+// tlsState says how a connection is encrypted; nil when it is not.
+func tlsState(conn net.Conn) *tls.ConnectionState {
+	switch c := conn.(type) {
+	case *tls.Conn:
+		s := c.ConnectionState()
+		return &s
+	case interface{ TLS() *tls.ConnectionState }:
+		return c.TLS()
+	}
+	return nil
+}
