@@ -19,7 +19,7 @@ import (
 
 const module = "github.com/turnstone-mq/turnstone"
 
-// levels is the picture of the broker in docs/architecture.md, top to bottom: a package imports only from lines below its own. A package that
+// levels is DESIGN's picture of the broker, top to bottom: a package imports only from lines below its own. A package that
 // is not listed has the level of the nearest listed folder above it. A package may always import from its own folder.
 var levels = [][]string{
 	{"broker"},
@@ -27,8 +27,8 @@ var levels = [][]string{
 	{"broker/mqtt", "broker/amqp091", "broker/amqp10", "broker/admin"},
 	{"broker/hub"},
 	{"broker/router", "broker/queue", "broker/session", "broker/retain", "broker/auth", "broker/cluster"},
-	{"broker/journal", "broker/message", "broker/catalog", "broker/config", "broker/metrics", "broker/admin/client"},
-	{"broker/object", "broker/topic", "broker/outbox", "broker/mqtt/packet", "broker/amqp091/frame", "broker/amqp10/frame", "broker/journal/vfs"},
+	{"broker/catalog", "broker/journal", "broker/message", "broker/config", "broker/metrics", "broker/admin/client"},
+	{"broker/object", "broker/outbox", "broker/topic", "broker/mqtt/packet", "broker/amqp091/frame", "broker/amqp10/frame", "broker/journal/vfs"},
 }
 
 // sideways are the imports inside a level, each with its reason.
