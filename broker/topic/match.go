@@ -6,72 +6,46 @@ import "strings"
 // order that callers may rely on. The name may be any text; in the form of MQTT it is a valid topic name. Match does
 // not allocate unless the name is a routing key with a '/' in it, or patterns with '#' before their end abound.
 func (t *Tree[V]) Match(name string, form Form, visit func(V)) {
-	var space [3][16]*node[V] // so that the usual match stays on the stack
-	s := state[V]{
-		facts: factsOf(name, form),
-		next:  space[0][:0],
-		any:   members[V]{list: space[1][:0]},
-	}
-	now := space[2][:0]
+	// Lists that start on the stack, which the usual match does not leave. They are locals, and members a value, since
+	// what is stored through a pointer would move to the heap.
+	var space [3][16]*node[V]
+	now, next := space[0][:0], space[1][:0] // reached before and after the level at hand, without '#' nodes
+	sticky := members[V]{list: space[2][:0]}
+	f := factsOf(name, form)
 	separator := form.separator()
 	if form == AMQP && strings.IndexByte(name, '/') >= 0 {
 		name, separator = Swap(name), '/'
 	}
-	s = s.enter(&t.root, visit)
+	next = append(next, &t.root)
+	sticky = sticky.enter(t.root.any, f, visit)
 	for rest, more := name, name != ""; more; {
 		var level string
 		level, rest, more = cut(rest, separator)
 		symbol := t.symbols[level]
-		now, s.next = s.next, now[:0]
-		earlier := s.any.list // a '#' reached by this level does not read it as well
-		for _, n := range now {
-			s = s.follow(n, symbol, visit)
+		earlier := sticky.list // a '#' reached by this level does not read it as well
+		now, next = next, now[:0]
+		for from := now; ; from, earlier = earlier, nil {
+			for _, n := range from {
+				if c := n.next.get(symbol); c != nil {
+					next = append(next, c)
+					sticky = sticky.enter(c.any, f, visit)
+				}
+				if c := n.one; c != nil {
+					next = append(next, c)
+					sticky = sticky.enter(c.any, f, visit)
+				}
+			}
+			if len(earlier) == 0 {
+				break
+			}
 		}
-		for _, n := range earlier {
-			s = s.follow(n, symbol, visit)
-		}
-		if len(s.next)+len(s.any.list) == 0 {
+		if len(next)+len(sticky.list) == 0 {
 			return
 		}
 	}
-	for _, n := range s.next {
-		n.answer(s.facts, visit)
+	for _, n := range next {
+		n.answer(f, visit)
 	}
-}
-
-// state is what a match has reached by the levels read so far. It is passed by value, because what is stored through
-// a pointer would move to the heap.
-type state[V comparable] struct {
-	facts facts
-	next  []*node[V] // without '#' nodes
-	any   members[V] // '#' nodes reached at any time, whose values have been visited
-}
-
-func (s state[V]) follow(n *node[V], symbol uint32, visit func(V)) state[V] {
-	if symbol != 0 {
-		if c := n.next.get(symbol); c != nil {
-			s = s.enter(c, visit)
-		}
-	}
-	if n.one != nil {
-		s = s.enter(n.one, visit)
-	}
-	return s
-}
-
-// enter reaches a node, and with it the '#' below, which match zero levels too.
-func (s state[V]) enter(n *node[V], visit func(V)) state[V] {
-	s.next = append(s.next, n)
-	for h := n.any; h != nil; h = h.any {
-		if h.again && s.any.has(h) {
-			break // then those below were reached with it
-		}
-		h.answer(s.facts, visit) // whatever follows, it matches
-		if h.again || !h.leaf() {
-			s.any = s.any.with(h)
-		}
-	}
-	return s
 }
 
 func (n *node[V]) answer(f facts, visit func(V)) {
@@ -82,10 +56,25 @@ func (n *node[V]) answer(f facts, visit func(V)) {
 	}
 }
 
-// members is a set of nodes.
+// members are the '#' nodes reached so far, whose values have been visited.
 type members[V comparable] struct {
 	list  []*node[V]
 	index map[*node[V]]struct{} // nil while the list is short
+}
+
+// enter reaches the '#' node below a node that was reached, nil if it has none, and those below that: each of them
+// matches zero levels too.
+func (m members[V]) enter(h *node[V], f facts, visit func(V)) members[V] {
+	for ; h != nil; h = h.any {
+		if h.again && m.has(h) {
+			break // then those below were reached with it
+		}
+		h.answer(f, visit) // whatever follows, it matches
+		if h.again || !h.leaf() {
+			m = m.with(h)
+		}
+	}
+	return m
 }
 
 func (m members[V]) has(n *node[V]) bool {

@@ -60,29 +60,35 @@ func (s *set[T]) remove(v T) bool {
 	return true
 }
 
-// edges are the literal children of a node, by symbol: a list while they are few, then a map.
+// edges are the literal children of a node, by symbol: the first one in place, since most nodes have no other, some
+// more in a list, many in a map.
 type edges[V comparable] struct {
+	first edge[V]
 	few   []edge[V]
 	index map[uint32]*node[V]
 }
 
 type edge[V comparable] struct {
-	symbol uint32
+	symbol uint32 // zero for no edge
 	to     *node[V]
 }
 
 const fewEdges = 8
 
-func (e *edges[V]) size() int { return len(e.few) + len(e.index) }
+func (e *edges[V]) empty() bool { return e.first.symbol == 0 && len(e.few)+len(e.index) == 0 }
 
+// get is the child for a symbol, nil if there is none, as for symbol zero.
 func (e *edges[V]) get(symbol uint32) *node[V] {
-	if e.index != nil {
-		return e.index[symbol]
+	if e.first.symbol == symbol {
+		return e.first.to
 	}
 	for i := range e.few {
 		if e.few[i].symbol == symbol {
 			return e.few[i].to
 		}
+	}
+	if e.index != nil {
+		return e.index[symbol]
 	}
 	return nil
 }
@@ -90,6 +96,8 @@ func (e *edges[V]) get(symbol uint32) *node[V] {
 // put adds a child that is not there.
 func (e *edges[V]) put(symbol uint32, to *node[V]) {
 	switch {
+	case e.first.symbol == 0:
+		e.first = edge[V]{symbol: symbol, to: to}
 	case e.index != nil:
 		e.index[symbol] = to
 	case len(e.few) < fewEdges:
@@ -105,6 +113,10 @@ func (e *edges[V]) put(symbol uint32, to *node[V]) {
 }
 
 func (e *edges[V]) remove(symbol uint32) {
+	if e.first.symbol == symbol {
+		e.first = edge[V]{}
+		return
+	}
 	if e.index != nil {
 		if delete(e.index, symbol); len(e.index) == 0 {
 			e.index = nil
@@ -116,5 +128,17 @@ func (e *edges[V]) remove(symbol uint32) {
 			e.few = slices.Delete(e.few, i, i+1)
 			return
 		}
+	}
+}
+
+func (e *edges[V]) each(visit func(*node[V])) {
+	if e.first.symbol != 0 {
+		visit(e.first.to)
+	}
+	for _, x := range e.few {
+		visit(x.to)
+	}
+	for _, to := range e.index {
+		visit(to)
 	}
 }

@@ -31,14 +31,14 @@ type symbolUse struct {
 
 // node is not empty, except for the root: it has values or children.
 type node[V comparable] struct {
+	one     *node[V]
+	any     *node[V]
+	next    edges[V]
+	entries set[entry[V]]
 	parent  *node[V]
 	symbol  uint32 // of the edge from the parent when kind is literal
 	kind    levelKind
 	again   bool // there is a '#' above: a match can reach this node more than once
-	next    edges[V]
-	one     *node[V]
-	any     *node[V]
-	entries set[entry[V]]
 }
 
 // entry is a value with what a name must have for the value's pattern to match it, beside fitting the levels.
@@ -114,17 +114,16 @@ func (n *node[V]) each(visit func(V)) {
 	for _, e := range n.entries.list {
 		visit(e.value)
 	}
-	for _, e := range n.next.few {
-		e.to.each(visit)
-	}
-	for _, c := range n.next.index {
-		c.each(visit)
-	}
+	n.children(func(c *node[V]) { c.each(visit) })
+}
+
+func (n *node[V]) children(visit func(*node[V])) {
+	n.next.each(visit)
 	if n.one != nil {
-		n.one.each(visit)
+		visit(n.one)
 	}
 	if n.any != nil {
-		n.any.each(visit)
+		visit(n.any)
 	}
 }
 
@@ -187,7 +186,7 @@ func (t *Tree[V]) prune(n *node[V]) {
 
 func (n *node[V]) empty() bool { return len(n.entries.list) == 0 && n.leaf() }
 
-func (n *node[V]) leaf() bool { return n.next.size() == 0 && n.one == nil && n.any == nil }
+func (n *node[V]) leaf() bool { return n.one == nil && n.any == nil && n.next.empty() }
 
 // canonical is a level in the spelling of MQTT.
 func canonical(level string, form Form) string {
