@@ -49,9 +49,19 @@ func (t *Tree[V]) Match(name string, form Form, visit func(V)) {
 }
 
 func (n *node[V]) answer(f facts, visit func(V)) {
-	for i := range n.entries.list {
-		if e := &n.entries.list[i]; e.needs&^f == 0 {
-			visit(e.value)
+	e := &n.entries
+	if e.empty() {
+		return
+	}
+	if e.first.needs&^f == 0 {
+		visit(e.first.value)
+	}
+	if e.rest == nil {
+		return
+	}
+	for i := range e.rest.list {
+		if x := &e.rest.list[i]; x.needs&^f == 0 {
+			visit(x.value)
 		}
 	}
 }

@@ -60,10 +60,46 @@ func (s *set[T]) remove(v T) bool {
 	return true
 }
 
-// edges are the literal children of a node, by symbol: the first one in place, since most nodes have no other, some
-// more in a list, many in a map.
+// entries are the values of a node: the first one in place, since most nodes have no other.
+type entries[V comparable] struct {
+	first entry[V] // without needs: there is none, and no rest
+	rest  *set[entry[V]]
+}
+
+func (e *entries[V]) empty() bool { return e.first.needs == 0 }
+
+func (e *entries[V]) add(x entry[V]) bool {
+	switch {
+	case e.empty():
+		e.first = x
+		return true
+	case e.first == x:
+		return false
+	case e.rest == nil:
+		e.rest = new(set[entry[V]])
+	}
+	return e.rest.add(x)
+}
+
+func (e *entries[V]) remove(x entry[V]) bool {
+	if e.first != x {
+		return e.rest != nil && e.rest.remove(x)
+	}
+	if e.first = (entry[V]{}); e.rest != nil && len(e.rest.list) > 0 {
+		e.first = e.rest.list[len(e.rest.list)-1]
+		e.rest.remove(e.first)
+	}
+	return true
+}
+
+// edges are the literal children of a node, by symbol: the first one in place, as with entries.
 type edges[V comparable] struct {
 	first edge[V]
+	rest  *edgeTable[V]
+}
+
+// edgeTable has a list for few edges, a map for many.
+type edgeTable[V comparable] struct {
 	few   []edge[V]
 	index map[uint32]*node[V]
 }
@@ -75,59 +111,70 @@ type edge[V comparable] struct {
 
 const fewEdges = 8
 
-func (e *edges[V]) empty() bool { return e.first.symbol == 0 && len(e.few)+len(e.index) == 0 }
+func (e *edges[V]) empty() bool { return e.first.symbol == 0 && e.rest == nil }
 
 // get is the child for a symbol, nil if there is none, as for symbol zero.
 func (e *edges[V]) get(symbol uint32) *node[V] {
 	if e.first.symbol == symbol {
 		return e.first.to
 	}
-	for i := range e.few {
-		if e.few[i].symbol == symbol {
-			return e.few[i].to
+	if e.rest == nil {
+		return nil
+	}
+	return e.rest.get(symbol)
+}
+
+func (t *edgeTable[V]) get(symbol uint32) *node[V] {
+	for i := range t.few {
+		if t.few[i].symbol == symbol {
+			return t.few[i].to
 		}
 	}
-	if e.index != nil {
-		return e.index[symbol]
+	if t.index != nil {
+		return t.index[symbol]
 	}
 	return nil
 }
 
 // put adds a child that is not there.
 func (e *edges[V]) put(symbol uint32, to *node[V]) {
-	switch {
-	case e.first.symbol == 0:
+	if e.first.symbol == 0 {
 		e.first = edge[V]{symbol: symbol, to: to}
-	case e.index != nil:
-		e.index[symbol] = to
-	case len(e.few) < fewEdges:
-		e.few = append(e.few, edge[V]{symbol: symbol, to: to})
+		return
+	}
+	if e.rest == nil {
+		e.rest = new(edgeTable[V])
+	}
+	e.rest.put(symbol, to)
+}
+
+func (t *edgeTable[V]) put(symbol uint32, to *node[V]) {
+	switch {
+	case t.index != nil:
+		t.index[symbol] = to
+	case len(t.few) < fewEdges:
+		t.few = append(t.few, edge[V]{symbol: symbol, to: to})
 	default:
-		e.index = make(map[uint32]*node[V], 2*fewEdges)
-		for _, x := range e.few {
-			e.index[x.symbol] = x.to
+		t.index = make(map[uint32]*node[V], 2*fewEdges)
+		for _, x := range t.few {
+			t.index[x.symbol] = x.to
 		}
-		e.index[symbol] = to
-		e.few = nil
+		t.index[symbol] = to
+		t.few = nil
 	}
 }
 
+// remove takes out a child that is there.
 func (e *edges[V]) remove(symbol uint32) {
 	if e.first.symbol == symbol {
 		e.first = edge[V]{}
 		return
 	}
-	if e.index != nil {
-		if delete(e.index, symbol); len(e.index) == 0 {
-			e.index = nil
-		}
-		return
-	}
-	for i, x := range e.few {
-		if x.symbol == symbol {
-			e.few = slices.Delete(e.few, i, i+1)
-			return
-		}
+	t := e.rest
+	t.few = slices.DeleteFunc(t.few, func(x edge[V]) bool { return x.symbol == symbol })
+	delete(t.index, symbol)
+	if len(t.few)+len(t.index) == 0 {
+		e.rest = nil
 	}
 }
 
@@ -135,10 +182,13 @@ func (e *edges[V]) each(visit func(*node[V])) {
 	if e.first.symbol != 0 {
 		visit(e.first.to)
 	}
-	for _, x := range e.few {
+	if e.rest == nil {
+		return
+	}
+	for _, x := range e.rest.few {
 		visit(x.to)
 	}
-	for _, to := range e.index {
+	for _, to := range e.rest.index {
 		visit(to)
 	}
 }

@@ -29,12 +29,13 @@ type symbolUse struct {
 	nodes int
 }
 
-// node is not empty, except for the root: it has values or children.
+// node is not empty, except for the root: it has values or children. What a match reads comes first and is small: in a
+// large tree, a match costs what it takes to load its nodes.
 type node[V comparable] struct {
 	one     *node[V]
 	any     *node[V]
 	next    edges[V]
-	entries set[entry[V]]
+	entries entries[V]
 	parent  *node[V]
 	symbol  uint32 // of the edge from the parent when kind is literal
 	kind    levelKind
@@ -51,14 +52,19 @@ type entry[V comparable] struct {
 type facts uint8
 
 const (
+	// isName holds for every name, so that an entry without needs is no entry.
+	isName facts = 1 << iota
 	// isTopic: the name can be an MQTT topic. Routing keys that cannot (empty, wildcards, not UTF-8) match no MQTT filter,
 	// since no PUBLISH could carry them.
-	isTopic facts = 1 << iota
+	isTopic
 	// isPlain: the name does not begin with '$'. MQTT filters that begin with a wildcard need that. [MQTT-4.7.2-1]
 	isPlain
+
+	anyFacts = isName | isTopic | isPlain
 )
 
-func factsOf(name string, form Form) (f facts) {
+func factsOf(name string, form Form) facts {
+	f := isName
 	if form == MQTT || CheckName(name, 0) == nil {
 		f |= isTopic
 	}
@@ -71,11 +77,11 @@ func factsOf(name string, form Form) (f facts) {
 func needsOf(pattern string, form Form) facts {
 	switch {
 	case form == AMQP:
-		return 0
+		return isName
 	case pattern != "" && wildcard(pattern[0]):
-		return isTopic | isPlain
+		return isName | isTopic | isPlain
 	}
-	return isTopic
+	return isName | isTopic
 }
 
 // Len is how many values the tree holds, each pattern's counted apart.
@@ -111,9 +117,7 @@ func (t *Tree[V]) Remove(pattern string, form Form, v V) bool {
 func (t *Tree[V]) Each(visit func(V)) { t.root.each(visit) }
 
 func (n *node[V]) each(visit func(V)) {
-	for _, e := range n.entries.list {
-		visit(e.value)
-	}
+	n.answer(anyFacts, visit)
 	n.children(func(c *node[V]) { c.each(visit) })
 }
 
@@ -184,7 +188,7 @@ func (t *Tree[V]) prune(n *node[V]) {
 	}
 }
 
-func (n *node[V]) empty() bool { return len(n.entries.list) == 0 && n.leaf() }
+func (n *node[V]) empty() bool { return n.entries.empty() && n.leaf() }
 
 func (n *node[V]) leaf() bool { return n.one == nil && n.any == nil && n.next.empty() }
 
