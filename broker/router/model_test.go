@@ -196,7 +196,7 @@ func (h table) Header(name string) (any, bool) { v, ok := h[name]; return v, ok 
 func TestTableAgainstModel(t *testing.T) {
 	r := random(t)
 	table, m := New[string](), newModel()
-	for step := range 20_000 {
+	for step := range 6_000 {
 		before := table.Generation()
 		did, changed := randomStep(t, r, table, m)
 		if changed && table.Generation() == before {
