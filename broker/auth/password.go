@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/crypto/argon2"
 )
@@ -37,7 +38,9 @@ func Hash(password string) (string, error) {
 	if _, err := rand.Read(salt); err != nil {
 		return "", fmt.Errorf("make salt: %w", err)
 	}
-	return encoded{costMemory, costTime, costThreads, salt, argon2.IDKey([]byte(password), salt, costTime, costMemory, costThreads, hashBytes)}.String(), nil
+	e := encoded{memory: costMemory, time: costTime, threads: costThreads, salt: salt}
+	e.hash = e.sum(password, hashBytes)
+	return e.String(), nil
 }
 
 // Verify says whether a stored form is that of a password. It takes its time, and costMemory of memory.
@@ -46,14 +49,17 @@ func Verify(hash, password string) bool {
 	if err != nil {
 		return false
 	}
-	got := argon2.IDKey([]byte(password), e.salt, e.time, e.memory, e.threads, uint32(len(e.hash)))
-	return subtle.ConstantTimeCompare(got, e.hash) == 1
+	return subtle.ConstantTimeCompare(e.sum(password, len(e.hash)), e.hash) == 1
 }
 
 type encoded struct {
 	memory, time uint32
 	threads      uint8
 	salt, hash   []byte
+}
+
+func (e encoded) sum(password string, n int) []byte {
+	return argon2.IDKey([]byte(password), e.salt, e.time, e.memory, e.threads, uint32(n))
 }
 
 func (e encoded) String() string {
@@ -92,10 +98,11 @@ type verifier struct {
 	key   [32]byte
 	decoy string // a hash of no password, for users who do not exist
 	slots chan struct{}
+	done  atomic.Uint64 // verifications
 }
 
-func newVerifier() verifier {
-	v := verifier{slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)))}
+func newVerifier() *verifier {
+	v := &verifier{slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)))}
 	random := make([]byte, saltBytes+hashBytes)
 	rand.Read(v.key[:]) //nolint:errcheck // never fails
 	rand.Read(random)   //nolint:errcheck // never fails
@@ -136,6 +143,7 @@ func (v *verifier) verify(ctx context.Context, u *user, password string) (bool, 
 		hash = u.hash
 	}
 	ok := Verify(hash, password)
+	v.done.Add(1)
 	if ok {
 		p := v.proofOf(u.name, password)
 		u.verified.Store(&p)

@@ -24,6 +24,7 @@ func (s *Server) expose() {
 	m.Counter("turnstone_reload_failures_total", "Changed TLS or configuration files that could not be used.", t.reloadFailures.Load)
 	m.Gauge("turnstone_tls_certificate_not_after_seconds", "When the certificate in force ends, in seconds since 1970; 0 without TLS.", s.certificates.notAfter)
 	m.Counter("turnstone_authentication_failures_total", "Logins with a wrong name, password or certificate.", s.hub.Authority().Failures)
+	m.Counter("turnstone_password_verifications_total", "Passwords verified against a hash; known ones take none.", s.hub.Authority().Verifications)
 	m.Group(s.overQueues())
 	m.Group(s.byProtocol())
 }
