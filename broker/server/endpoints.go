@@ -13,6 +13,7 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/admin"
 	"github.com/turnstone-mq/turnstone/broker/admin/client"
 	"github.com/turnstone-mq/turnstone/broker/metrics"
+	"github.com/turnstone-mq/turnstone/broker/mqtt"
 )
 
 // endpoint speaks one protocol.
@@ -28,10 +29,7 @@ type endpoint interface {
 
 // makeEndpoints makes the endpoints, which are shut down together.
 func (s *Server) makeEndpoints(context.Context) error {
-	s.endpoints = map[string]endpoint{}
-	for _, raw := range s.options.Config.Listeners {
-		_ = raw
-	}
+	s.endpoints = map[string]endpoint{"mqtt": mqtt.New(s.hub, s.logger)}
 	s.onStop(s.drain)
 	return nil
 }

@@ -159,7 +159,7 @@ func (s *Server) openHub(context.Context) error {
 	}
 	began := time.Now()
 	h, err := hub.Open(hub.Options{
-		Config: s.options.Config, FS: vfs.NewMemory(), Dir: filepath.Join(s.options.Config.DataDir, journalFolder),
+		Config: s.options.Config, FS: vfs.OS, Dir: filepath.Join(s.options.Config.DataDir, journalFolder),
 		Incarnation: incarnation, Logger: s.logger, Fatal: s.fatal,
 	})
 	if err != nil {
