@@ -1,0 +1,289 @@
+package v1alpha1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// MessageBrokerSpec is the wanted state of a broker.
+type MessageBrokerSpec struct {
+	// Replicas is how many pods serve. It is 1 for now.
+	// +kubebuilder:default=1
+	// +kubebuilder:validation:XValidation:rule="self == 1",message="replicas must be 1: a broker of several pods is not supported yet"
+	// +optional
+	Replicas *int32 `json:"replicas,omitempty"`
+	// Image of the broker; unset, the operator's default.
+	// +kubebuilder:validation:MaxLength=512
+	// +optional
+	Image string `json:"image,omitempty"`
+	// ImagePullPolicy as in a container.
+	// +kubebuilder:validation:Enum=Always;IfNotPresent;Never
+	// +optional
+	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy,omitempty"`
+	// ImagePullSecrets are Secrets in the namespace to pull the image with.
+	// +kubebuilder:validation:MaxItems=16
+	// +listType=atomic
+	// +optional
+	ImagePullSecrets []LocalReference `json:"imagePullSecrets,omitempty"`
+	// Resources of the broker's container; unset, 100m CPU and 256Mi of memory are requested and nothing is limited.
+	// +optional
+	Resources *Resources `json:"resources,omitempty"`
+	// Storage is the volume that holds messages and metadata.
+	// +kubebuilder:default={}
+	// +optional
+	Storage Storage `json:"storage,omitzero"`
+	// Service is how clients reach the broker.
+	// +kubebuilder:default={}
+	// +optional
+	Service Service `json:"service,omitzero"`
+	// Configuration of the broker; unset keys have the broker's defaults.
+	// +optional
+	Configuration *Configuration `json:"configuration,omitempty"`
+	// NodeSelector as in a pod.
+	// +optional
+	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
+	// Tolerations as in a pod.
+	// +kubebuilder:validation:MaxItems=64
+	// +listType=atomic
+	// +optional
+	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
+	// PriorityClassName as in a pod.
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	PriorityClassName string `json:"priorityClassName,omitempty"`
+}
+
+// Resources are the requests and limits of a container.
+type Resources struct {
+	// +optional
+	Requests corev1.ResourceList `json:"requests,omitempty"`
+	// +optional
+	Limits corev1.ResourceList `json:"limits,omitempty"`
+}
+
+// Storage describes the broker's volume.
+// +kubebuilder:validation:XValidation:rule="quantity(self.size).compareTo(quantity(oldSelf.size)) == 0",message="storage.size cannot be changed: the volume keeps the size it was made with"
+// +kubebuilder:validation:XValidation:rule="(has(self.storageClassName) ? self.storageClassName : ”) == (has(oldSelf.storageClassName) ? oldSelf.storageClassName : ”)",message="storage.storageClassName cannot be changed: the volume stays where it was made"
+type Storage struct {
+	// Size of the volume.
+	// +kubebuilder:default="10Gi"
+	// +kubebuilder:validation:XValidation:rule="quantity(self).compareTo(quantity('512Mi')) >= 0",message="storage.size must be at least 512Mi: the journal needs room for its segments"
+	// +optional
+	Size resource.Quantity `json:"size,omitzero"`
+	// StorageClassName of the volume; unset, the cluster's default class.
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	StorageClassName *string `json:"storageClassName,omitempty"`
+	// DeletionPolicy says what becomes of the volume, and of the credentials that belong to what is on it, when the
+	// MessageBroker is deleted. Retained, a MessageBroker of the same name takes them up again.
+	// +kubebuilder:default=Retain
+	// +kubebuilder:validation:Enum=Retain;Delete
+	// +optional
+	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
+}
+
+// Service describes the Service for clients.
+type Service struct {
+	// Type of the Service.
+	// +kubebuilder:default=ClusterIP
+	// +kubebuilder:validation:Enum=ClusterIP;NodePort;LoadBalancer
+	// +optional
+	Type corev1.ServiceType `json:"type,omitempty"`
+	// Annotations of the Service, such as those that load balancers read.
+	// +optional
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// Configuration holds the keys of the broker's configuration that are the user's to choose. A key takes effect without a
+// restart unless it says otherwise.
+type Configuration struct {
+	// LogLevel of the broker.
+	// +kubebuilder:validation:Enum=debug;info;warn;error
+	// +optional
+	LogLevel string `json:"logLevel,omitempty"`
+	// DrainSeconds bounds a graceful stop.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=600
+	// +optional
+	DrainSeconds *int `json:"drainSeconds,omitempty"`
+	// MinTLSVersion that clients may speak. Changing it restarts the pod.
+	// +kubebuilder:validation:Enum="1.2";"1.3"
+	// +optional
+	MinTLSVersion string `json:"minTLSVersion,omitempty"`
+	// AnonymousMQTT admits clients without a name.
+	// +optional
+	Anonymous bool `json:"anonymous,omitempty"`
+	// MQTTExchange is the topic exchange through which MQTT publishes and subscribes. Changing it restarts the pod.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	// +optional
+	MQTTExchange string `json:"mqttExchange,omitempty"`
+	// AMQP holds what is proposed to AMQP clients.
+	// +optional
+	AMQP *AMQPConfiguration `json:"amqp,omitempty"`
+	// Limits bound what clients can make the broker hold.
+	// +optional
+	Limits *Limits `json:"limits,omitempty"`
+}
+
+// AMQPConfiguration is proposed to AMQP clients when they connect.
+type AMQPConfiguration struct {
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=65535
+	// +optional
+	HeartbeatSeconds *int `json:"heartbeatSeconds,omitempty"`
+	// +kubebuilder:validation:Minimum=4096
+	// +kubebuilder:validation:Maximum=16777216
+	// +optional
+	FrameMaxBytes *int `json:"frameMaxBytes,omitempty"`
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	// +optional
+	ChannelMax *int `json:"channelMax,omitempty"`
+}
+
+// Limits are the bounds of the broker's configuration, each a positive number.
+type Limits struct {
+	// Connections that may be open at once.
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	Connections *int64 `json:"connections,omitempty"`
+	// ConnectTimeoutMillis until a client must be authenticated.
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	ConnectTimeoutMillis *int64 `json:"connectTimeoutMillis,omitempty"`
+	// PacketBytes of one MQTT packet.
+	// +kubebuilder:validation:Minimum=1024
+	// +kubebuilder:validation:Maximum=268435460
+	// +optional
+	PacketBytes *int64 `json:"packetBytes,omitempty"`
+	// MessageBytes of one message's body.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=33554432
+	// +optional
+	MessageBytes *int64 `json:"messageBytes,omitempty"`
+	// Subscriptions of one MQTT session.
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	Subscriptions *int64 `json:"subscriptions,omitempty"`
+	// TopicLevels of a topic, words of a routing key.
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	TopicLevels *int64 `json:"topicLevels,omitempty"`
+	// InFlight deliveries of one MQTT session that wait for their acknowledgement.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=32767
+	// +optional
+	InFlight *int64 `json:"inFlight,omitempty"`
+	// SessionQueueMessages that wait for one MQTT session; the oldest goes first.
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	SessionQueueMessages *int64 `json:"sessionQueueMessages,omitempty"`
+	// SessionQueueBytes that wait for one MQTT session.
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	SessionQueueBytes *int64 `json:"sessionQueueBytes,omitempty"`
+	// Channels of one AMQP connection.
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	Channels *int64 `json:"channels,omitempty"`
+	// ConsumersPerChannel of AMQP.
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	ConsumersPerChannel *int64 `json:"consumersPerChannel,omitempty"`
+	// UnackedPerChannel of AMQP.
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	UnackedPerChannel *int64 `json:"unackedPerChannel,omitempty"`
+	// OutboxBytes that wait to be written to one connection.
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	OutboxBytes *int64 `json:"outboxBytes,omitempty"`
+	// RetainedMessages of one virtual host.
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	RetainedMessages *int64 `json:"retainedMessages,omitempty"`
+	// BodyCacheBytes are bodies of durable messages that are kept in memory.
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	BodyCacheBytes *int64 `json:"bodyCacheBytes,omitempty"`
+	// AuthFailuresPerMinute of one peer address; more are refused unheard.
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	AuthFailuresPerMinute *int64 `json:"authFailuresPerMinute,omitempty"`
+}
+
+// MessageBrokerStatus is the observed state of a broker.
+type MessageBrokerStatus struct {
+	// ObservedGeneration is the generation that the conditions are about.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// Conditions are Ready, Reconciling and Stalled.
+	// +listType=map
+	// +listMapKey=type
+	// +optional
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// Replicas is how many pods there are, ReadyReplicas how many serve.
+	// +optional
+	Replicas int32 `json:"replicas,omitempty"`
+	// +optional
+	ReadyReplicas int32 `json:"readyReplicas,omitempty"`
+	// Selector finds the pods.
+	// +optional
+	Selector string `json:"selector,omitempty"`
+	// Version that the broker says it is.
+	// +optional
+	Version string `json:"version,omitempty"`
+	// Endpoints are how clients in the cluster reach the broker.
+	// +optional
+	Endpoints *Endpoints `json:"endpoints,omitempty"`
+	// Binding names the Secret of the default user, as the Service Binding specification says.
+	// +optional
+	Binding *LocalReference `json:"binding,omitempty"`
+	// AdminSecret names the Secret of the administrator.
+	// +optional
+	AdminSecret *LocalReference `json:"adminSecret,omitempty"`
+	// CertificateExpires is when the server certificate ends; it is renewed before.
+	// +optional
+	CertificateExpires *metav1.Time `json:"certificateExpires,omitempty"`
+}
+
+// Endpoints are URLs without credentials.
+type Endpoints struct {
+	MQTT  string `json:"mqtt"`
+	MQTTS string `json:"mqtts"`
+	AMQP  string `json:"amqp"`
+	AMQPS string `json:"amqps"`
+	Admin string `json:"admin"`
+}
+
+// MessageBroker is a message broker for MQTT and AMQP.
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:subresource:scale:specpath=.spec.replicas,statuspath=.status.replicas,selectorpath=.status.selector
+// +kubebuilder:resource:shortName=mb,categories=turnstone
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Replicas",type=integer,JSONPath=`.status.readyReplicas`
+// +kubebuilder:printcolumn:name="Version",type=string,JSONPath=`.status.version`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="the name of a MessageBroker must be a DNS label of at most 40 characters that begins with a letter: it names the Services and pods"
+type MessageBroker struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	// +kubebuilder:default={}
+	// +optional
+	Spec MessageBrokerSpec `json:"spec,omitzero"`
+	// +optional
+	Status MessageBrokerStatus `json:"status,omitzero"`
+}
+
+// MessageBrokerList is a list of MessageBrokers.
+// +kubebuilder:object:root=true
+type MessageBrokerList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []MessageBroker `json:"items"`
+}

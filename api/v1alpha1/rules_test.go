@@ -1,0 +1,112 @@
+package v1alpha1_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+)
+
+// object reads "Kind NAME" and a spec in YAML.
+func object(kind, name, spec string) *unstructured.Unstructured {
+	GinkgoHelper()
+	var s any
+	Expect(yaml.Unmarshal([]byte(spec), &s)).To(Succeed())
+	u := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "messaging.turnstone.dev/v1alpha1", "kind": kind,
+		"metadata": map[string]any{"namespace": "default", "name": name},
+		"spec":     s,
+	}}
+	return u
+}
+
+
+func create(ctx context.Context, o client.Object) error {
+	return client.WithFieldValidation(api, "Strict").Create(ctx, o)
+}
+
+var _ = DescribeTable("an object that breaks a rule is refused with the rule's sentence",
+	func(ctx SpecContext, kind, name, spec, sentence string) {
+		err := create(ctx, object(kind, name, spec))
+		Expect(err).To(MatchError(ContainSubstring(sentence)))
+	},
+	Entry(nil, "MessageBroker", "many", "{replicas: 3}", "replicas must be 1: a broker of several pods is not supported yet"),
+	Entry(nil, "MessageBroker", "none", "{replicas: 0}", "replicas must be 1: a broker of several pods is not supported yet"),
+	Entry(nil, "MessageBroker", "1broker", "{}", "the name of a MessageBroker must be a DNS label"),
+	Entry(nil, "MessageBroker", strings.Repeat("b", 41), "{}", "at most 40 characters"),
+	Entry(nil, "MessageBroker", "small", "{storage: {size: 1Mi}}", "storage.size must be at least 512Mi: the journal needs room for its segments"),
+	Entry(nil, "MessageBroker", "unknown", "{replicaz: 1}", `unknown field "spec.replicaz"`),
+	Entry(nil, "MessageBroker", "kept", "{storage: {deletionPolicy: DeleteIfEmpty}}", `supported values: "Retain", "Delete"`),
+	Entry(nil, "Exchange", "type", "{brokerRef: {name: b}, type: x-random}", `supported values: "direct", "topic", "fanout", "headers"`),
+	Entry(nil, "Exchange", "reserved", "{brokerRef: {name: b}, name: amq.mine}", "names that begin with amq. are reserved for the broker: choose another name"),
+	Entry(nil, "Exchange", "nobroker", "{type: direct}", "spec.brokerRef: Required value"),
+	Entry(nil, "Queue", "long", "{brokerRef: {name: b}, name: '"+strings.Repeat("ü", 200)+"'}", "name must be at most 255 bytes of UTF-8 without NUL"),
+	Entry(nil, "Queue", "nul", `{brokerRef: {name: b}, name: "a\0b"}`, "name must be at most 255 bytes of UTF-8 without NUL"),
+	Entry(nil, "Queue", "reserved", "{brokerRef: {name: b}, name: amq.gen-1}", "names that begin with amq. are reserved for the broker: choose another name"),
+	Entry(nil, "Queue", "overflow", "{brokerRef: {name: b}, overflow: drop-head}", "overflow needs maxLength or maxLengthBytes: without them the queue never overflows"),
+	Entry(nil, "Queue", "ttl", "{brokerRef: {name: b}, messageTTL: -1s}", "messageTTL must be between 0s and 1193h"),
+	Entry(nil, "Queue", "expires", "{brokerRef: {name: b}, expires: 0s}", "expires must be between 1ms and 1193h"),
+	Entry(nil, "Queue", "limit", "{brokerRef: {name: b}, deliveryLimit: -2}", "greater than or equal to -1"),
+	Entry(nil, "Queue", "vhost", `{brokerRef: {name: b}, vhost: ""}`, "should be at least 1 chars long"),
+	Entry(nil, "Binding", "nosource", "{brokerRef: {name: b}, destination: q}", "spec.source: Required value"),
+	Entry(nil, "TopicPolicy", "nothing", "{brokerRef: {name: b}}", "filter or queues must be set: the policy would cover nothing"),
+	Entry(nil, "TopicPolicy", "nofilter", "{brokerRef: {name: b}, queues: {pattern: a}, maxQoS: 1}", "publishers, subscribers and the limits of messages need a filter that says for which topics"),
+	Entry(nil, "TopicPolicy", "qos", "{brokerRef: {name: b}, filter: a, maxQoS: 3}", "less than or equal to 2"),
+	Entry(nil, "User", "tag", "{brokerRef: {name: b}, tags: [root]}", `supported values: "administrator", "monitoring", "management", "policymaker"`),
+	Entry(nil, "Permission", "nobody", "{brokerRef: {name: b}}", "exactly one of user and userRef must be set"),
+	Entry(nil, "Permission", "both", "{brokerRef: {name: b}, user: a, userRef: {name: a}}", "exactly one of user and userRef must be set"),
+	Entry(nil, "Permission", "idle", "{brokerRef: {name: b}, user: a, topics: [{filter: a}]}", "a topic rule must allow something: set publish or subscribe"),
+	Entry(nil, "VirtualHost", "negative", "{brokerRef: {name: b}, maxQueues: -1}", "greater than or equal to 0"),
+)
+
+var _ = DescribeTable("what the broker cannot change in place is refused",
+	func(ctx SpecContext, kind, before, after, sentence string) {
+		name := fmt.Sprintf("immutable-%s-%d", strings.ToLower(kind), GinkgoRandomSeed()%1000+int64(len(before)*100+len(after)))
+		o := object(kind, name, before)
+		Expect(create(ctx, o)).To(Succeed())
+		DeferCleanup(func(ctx SpecContext) { Expect(api.Delete(ctx, o)).To(Succeed()) })
+		changed := object(kind, name, after)
+		changed.SetResourceVersion(o.GetResourceVersion())
+		Expect(api.Update(ctx, changed)).To(MatchError(ContainSubstring(sentence)))
+	},
+	Entry(nil, "MessageBroker", "{}", "{storage: {size: 20Gi}}", "storage.size cannot be changed: the volume keeps the size it was made with"),
+	Entry(nil, "MessageBroker", "{}", "{storage: {storageClassName: fast}}", "storage.storageClassName cannot be changed"),
+	Entry(nil, "Queue", "{brokerRef: {name: a}}", "{brokerRef: {name: b}}", "brokerRef cannot be changed: delete the object and make another"),
+	Entry(nil, "Queue", "{brokerRef: {name: a}}", "{brokerRef: {name: a}, vhost: other}", "vhost cannot be changed"),
+	Entry(nil, "Queue", "{brokerRef: {name: a}}", "{brokerRef: {name: a}, name: other}", "name cannot be changed"),
+	Entry(nil, "Queue", "{brokerRef: {name: a}}", "{brokerRef: {name: a}, durable: false}", "durable cannot be changed"),
+	Entry(nil, "Queue", "{brokerRef: {name: a}, messageTTL: 1s}", "{brokerRef: {name: a}}", "messageTTL cannot be changed"),
+	Entry(nil, "Queue", "{brokerRef: {name: a}}", "{brokerRef: {name: a}, deadLetter: {exchange: x}}", "deadLetter cannot be changed"),
+	Entry(nil, "Exchange", "{brokerRef: {name: a}}", "{brokerRef: {name: a}, type: topic}", "type cannot be changed"),
+	Entry(nil, "Binding", "{brokerRef: {name: a}, source: s, destination: d}", "{brokerRef: {name: a}, source: s, destination: e}", "destination cannot be changed"),
+	Entry(nil, "Permission", "{brokerRef: {name: a}, user: u}", "{brokerRef: {name: a}, userRef: {name: u}}", "user cannot be changed"),
+)
+
+var _ = Describe("defaults", func() {
+	It("are those that keep data", func(ctx SpecContext) {
+		q := object("Queue", "defaults", "{brokerRef: {name: b}}")
+		Expect(create(ctx, q)).To(Succeed())
+		DeferCleanup(func(ctx SpecContext) { Expect(api.Delete(ctx, q)).To(Succeed()) })
+		Expect(q.Object["spec"]).To(Equal(map[string]any{
+			"brokerRef": map[string]any{"name": "b"}, "vhost": "/", "durable": true, "deletionPolicy": "DeleteIfEmpty",
+		}))
+		b := object("MessageBroker", "defaults", "{}")
+		Expect(create(ctx, b)).To(Succeed())
+		DeferCleanup(func(ctx SpecContext) { Expect(api.Delete(ctx, b)).To(Succeed()) })
+		Expect(b.Object["spec"]).To(Equal(map[string]any{
+			"replicas": int64(1), "service": map[string]any{"type": "ClusterIP"},
+			"storage": map[string]any{"size": "10Gi", "deletionPolicy": "Retain"},
+		}))
+	})
+
+	It("leave room for every argument", func(ctx SpecContext) {
+		q := object("Queue", "arguments", `{brokerRef: {name: b}, messageTTL: 1m30s, maxLength: 5, overflow: reject-publish, arguments: {x-queue-type: quorum, mine: [1, {a: true}]}}`)
+		Expect(create(ctx, q)).To(Succeed())
+		Expect(api.Delete(ctx, q)).To(Succeed())
+	})
+})

@@ -1,0 +1,71 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// Topology is what the kinds that live inside a broker have in common.
+// +kubebuilder:object:generate=false
+type Topology interface {
+	metav1.Object
+	runtime.Object
+	// BrokerName is the MessageBroker, in the object's namespace, in which the object lives.
+	BrokerName() string
+	// NameInBroker is the object's name there.
+	NameInBroker() string
+	// Deletion is what happens in the broker when the object is deleted.
+	Deletion() DeletionPolicy
+	// Common is the part of the status that every kind has. It may be written to.
+	Common() *TopologyStatus
+}
+
+// BrokerReference names a MessageBroker in the same namespace.
+type BrokerReference struct {
+	// Name of the MessageBroker.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Name string `json:"name"`
+}
+
+// LocalReference names an object in the same namespace.
+type LocalReference struct {
+	// Name of the object.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+}
+
+// DeletionPolicy says what becomes of an object in the broker when its Kubernetes object is deleted.
+type DeletionPolicy string
+
+// The deletion policies. Each kind admits those that make sense for it.
+const (
+	// DeletionRetain leaves the object in the broker.
+	DeletionRetain DeletionPolicy = "Retain"
+	// DeletionDelete deletes it, with what it holds.
+	DeletionDelete DeletionPolicy = "Delete"
+	// DeletionDeleteIfEmpty waits until a queue holds no messages.
+	DeletionDeleteIfEmpty DeletionPolicy = "DeleteIfEmpty"
+	// DeletionDeleteIfUnused waits until a queue has no consumers, an exchange no bindings.
+	DeletionDeleteIfUnused DeletionPolicy = "DeleteIfUnused"
+)
+
+// TopologyStatus is the status that every kind inside a broker has.
+type TopologyStatus struct {
+	// ObservedGeneration is the generation that the conditions are about.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// Conditions are Ready (the broker has the object as it is written here), Reconciling and Stalled (only present while true).
+	// +listType=map
+	// +listMapKey=type
+	// +optional
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+func nameOr(name string, o metav1.Object) string {
+	if name != "" {
+		return name
+	}
+	return o.GetName()
+}

@@ -1,0 +1,101 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// UserSpec is the wanted state of a User.
+// +kubebuilder:validation:XValidation:rule="self.brokerRef == oldSelf.brokerRef",message="brokerRef cannot be changed: delete the object and make another"
+// +kubebuilder:validation:XValidation:rule="(has(self.name) ? [self.name] : []) == (has(oldSelf.name) ? [oldSelf.name] : [])",message="name cannot be changed: delete the object and make another"
+type UserSpec struct {
+	// BrokerRef names the MessageBroker.
+	BrokerRef BrokerReference `json:"brokerRef"`
+	// Name of the user in the broker; unset, that of the object.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="size(bytes(self)) <= 255 && !self.contains('\u0000')",message="name must be at most 255 bytes of UTF-8 without NUL"
+	// +optional
+	Name string `json:"name,omitempty"`
+	// PasswordSecretRef is where the password is. Unset, one is made and kept in the Secret NAME-user-credentials.
+	// +optional
+	PasswordSecretRef *PasswordReference `json:"passwordSecretRef,omitempty"`
+	// Tags: an administrator may change the broker through its admin API, monitoring may read it. The others are known to
+	// tools and give no right.
+	// +kubebuilder:validation:MaxItems=4
+	// +kubebuilder:validation:items:Enum=administrator;monitoring;management;policymaker
+	// +listType=set
+	// +optional
+	Tags []string `json:"tags,omitempty"`
+	// DeletionPolicy says what becomes of it in the broker when this object is deleted.
+	// +kubebuilder:default=Delete
+	// +kubebuilder:validation:Enum=Retain;Delete
+	// +optional
+	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
+}
+
+// PasswordReference names a key of a Secret in the namespace.
+type PasswordReference struct {
+	// Name of the Secret.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+	// Key in it.
+	// +kubebuilder:default=password
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	Key string `json:"key,omitempty"`
+}
+
+// UserStatus is the observed state of a User.
+type UserStatus struct {
+	TopologyStatus `json:",inline"`
+	// Username in the broker.
+	// +optional
+	Username string `json:"username,omitempty"`
+	// Binding names the Secret that was made for the user, as the Service Binding specification says.
+	// +optional
+	Binding *LocalReference `json:"binding,omitempty"`
+	// PasswordVersion says which content of the Secret the broker has.
+	// +optional
+	PasswordVersion string `json:"passwordVersion,omitempty"`
+}
+
+// User is somebody who may connect.
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=tuser,categories=turnstone
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Username",type=string,JSONPath=`.status.username`
+// +kubebuilder:printcolumn:name="Broker",type=string,JSONPath=`.spec.brokerRef.name`,priority=1
+// +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type User struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	Spec              UserSpec `json:"spec"`
+	// +optional
+	Status UserStatus `json:"status,omitzero"`
+}
+
+// UserList is a list of User objects.
+// +kubebuilder:object:root=true
+type UserList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []User `json:"items"`
+}
+
+// BrokerName implements Topology.
+func (o *User) BrokerName() string { return o.Spec.BrokerRef.Name }
+
+// NameInBroker implements Topology.
+func (o *User) NameInBroker() string { return nameOr(o.Spec.Name, o) }
+
+// Deletion implements Topology.
+func (o *User) Deletion() DeletionPolicy { return o.Spec.DeletionPolicy }
+
+// Common implements Topology.
+func (o *User) Common() *TopologyStatus { return &o.Status.TopologyStatus }
