@@ -1,0 +1,111 @@
+// Package connection gives controllers the admin clients of brokers: one per broker, made anew when its credentials or
+// its authority change.
+package connection
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/turnstone-mq/turnstone/api/v1alpha1"
+	admin "github.com/turnstone-mq/turnstone/broker/admin/client"
+)
+
+// AdminPort is the port of the admin API on the Service of a broker.
+const AdminPort = 15671
+
+// AdminSecret and AuthoritySecret name the Secrets that hold a broker's administrator and its certificate authority.
+func AdminSecret(broker string) string     { return broker + "-admin" }
+func AuthoritySecret(broker string) string { return broker + "-ca" }
+
+// Pool holds the clients. Its methods are safe for concurrent use.
+type Pool struct {
+	// Reader reads Secrets.
+	Reader client.Reader
+	// Address is the URL of a broker's admin API; nil is its Service.
+	Address func(*v1alpha1.MessageBroker) string
+
+	mu      sync.Mutex
+	clients map[types.NamespacedName]entry
+}
+
+type entry struct {
+	client  *admin.Client
+	version string // of the Secrets and the address
+}
+
+// To answers the client of a broker. It does not connect.
+func (p *Pool) To(ctx context.Context, b *v1alpha1.MessageBroker) (*admin.Client, error) {
+	name := client.ObjectKeyFromObject(b)
+	credentials, err := p.secret(ctx, b.Namespace, AdminSecret(b.Name))
+	if err != nil {
+		return nil, err
+	}
+	authority, err := p.secret(ctx, b.Namespace, AuthoritySecret(b.Name))
+	if err != nil {
+		return nil, err
+	}
+	address := p.address(b)
+	version := fmt.Sprint(address, credentials.UID, credentials.ResourceVersion, authority.UID, authority.ResourceVersion)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e, ok := p.clients[name]; ok && e.version == version {
+		return e.client, nil
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(authority.Data["ca.crt"]) {
+		return nil, fmt.Errorf("secret %s: key ca.crt holds no certificate", authority.Name)
+	}
+	c, err := admin.New(admin.Options{
+		URL: address, User: string(credentials.Data["username"]), Password: string(credentials.Data["password"]),
+		TLS: &tls.Config{RootCAs: roots, ServerName: serverName(b), MinVersion: tls.VersionTLS13},
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.dropLocked(name)
+	if p.clients == nil {
+		p.clients = make(map[types.NamespacedName]entry)
+	}
+	p.clients[name] = entry{client: c, version: version}
+	return c, nil
+}
+
+func (p *Pool) secret(ctx context.Context, namespace, name string) (*corev1.Secret, error) {
+	s := &corev1.Secret{}
+	if err := p.Reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, s); err != nil {
+		return nil, fmt.Errorf("secret %s: %w", name, err)
+	}
+	return s, nil
+}
+
+func (p *Pool) address(b *v1alpha1.MessageBroker) string {
+	if p.Address != nil {
+		return p.Address(b)
+	}
+	return fmt.Sprintf("https://%s:%d", serverName(b), AdminPort)
+}
+
+func serverName(b *v1alpha1.MessageBroker) string {
+	return fmt.Sprintf("%s.%s.svc", b.Name, b.Namespace)
+}
+
+// Drop forgets the client of a broker that is gone.
+func (p *Pool) Drop(name types.NamespacedName) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dropLocked(name)
+}
+
+func (p *Pool) dropLocked(name types.NamespacedName) {
+	if e, ok := p.clients[name]; ok {
+		e.client.Close()
+		delete(p.clients, name)
+	}
+}

@@ -1,0 +1,111 @@
+package topology
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/turnstone-mq/turnstone/api/v1alpha1"
+	admin "github.com/turnstone-mq/turnstone/broker/admin/client"
+	"github.com/turnstone-mq/turnstone/broker/object"
+	"github.com/turnstone-mq/turnstone/controllers/condition"
+)
+
+// scope is one look at everything that belongs to one broker.
+type scope struct {
+	broker  *v1alpha1.MessageBroker // nil when there is none
+	admin   *admin.Client
+	entries []*entry
+	users   map[string]*v1alpha1.User // by the name of the Kubernetes object
+
+	incarnation string
+	revision    uint64
+	pending     bool // something will be right later: look again soon
+}
+
+// entry is one Kubernetes object, what the broker should have for it, and what became of that.
+type entry struct {
+	kind   kind
+	object v1alpha1.Topology
+	before client.Object // as it was read
+
+	wanted object.Object
+	// password is what a user has to have; passwordVersion tells contents of its Secret apart.
+	password        string
+	passwordVersion string
+
+	state     condition.State
+	decided   bool // state is final for this look
+	deleting  bool
+	released  bool // its finalizer may go
+	asked     bool // it takes part in the batch to the broker
+	messages  int64
+	consumers int64
+}
+
+// owner is in whose name the operator owns objects of a broker.
+const owner = "turnstone-operator"
+
+func (e *entry) ref() string {
+	return e.object.GetNamespace() + "/" + e.object.GetName()
+}
+
+func (e *entry) decide(s condition.State) { e.state, e.decided = s, true }
+
+// load reads all objects that name the broker. They are shared with the cache: nothing changes them but copies.
+func (r *Reconciler) load(ctx context.Context, key client.ObjectKey, s *scope) error {
+	s.users = make(map[string]*v1alpha1.User)
+	for _, k := range kinds {
+		list := k.list()
+		if err := r.List(ctx, list, client.InNamespace(key.Namespace), client.MatchingFields{brokerIndex: key.Name}); err != nil {
+			return fmt.Errorf("list %s objects of broker %s: %w", k.name, key.Name, err)
+		}
+		for _, o := range k.items(list) {
+			if u, ok := o.(*v1alpha1.User); ok {
+				s.users[u.Name] = u
+			}
+			s.entries = append(s.entries, &entry{
+				kind: k, object: o, before: o.DeepCopyObject().(client.Object), deleting: !o.GetDeletionTimestamp().IsZero(),
+			})
+		}
+	}
+	return nil
+}
+
+// translate fills in what the broker should have, and decides about objects for which that cannot be said. Of two
+// objects that stand for the same thing the older one has it.
+func (s *scope) translate() {
+	slices.SortStableFunc(s.entries, func(a, b *entry) int {
+		if c := a.object.GetCreationTimestamp().Compare(b.object.GetCreationTimestamp().Time); c != 0 {
+			return c
+		}
+		return strings.Compare(string(a.object.GetUID()), string(b.object.GetUID()))
+	})
+	first := make(map[object.Key]*entry, len(s.entries))
+	for _, e := range s.entries {
+		var err error
+		if e.wanted, err = e.kind.translate(e.object, s); err != nil {
+			e.untranslatable(err)
+			continue
+		}
+		e.wanted.Owner, e.wanted.Ref = owner, e.ref()
+		if other := first[e.wanted.Key]; other != nil {
+			e.decide(condition.Stuck(condition.ResourceConflict, fmt.Sprintf("%s %s stands for the same %s and is older: delete one of the two", other.kind.name, other.ref(), e.wanted.Key)))
+			e.released = e.deleting
+			continue
+		}
+		first[e.wanted.Key] = e
+	}
+}
+
+func (e *entry) untranslatable(err error) {
+	if _, missing := err.(*missingError); missing {
+		e.decide(condition.Waiting(condition.Missing, err.Error()))
+	} else {
+		e.decide(condition.Stuck(condition.Invalid, err.Error()))
+	}
+	e.released = e.deleting // what the broker never had for it need not be deleted
+}

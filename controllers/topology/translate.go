@@ -1,0 +1,192 @@
+package topology
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/turnstone-mq/turnstone/api/v1alpha1"
+	"github.com/turnstone-mq/turnstone/broker/object"
+)
+
+// kind is what one Kubernetes kind supplies to the common reconciler.
+type kind struct {
+	name   object.Kind
+	sample v1alpha1.Topology
+	list   func() client.ObjectList
+	// items answers the objects of a list.
+	items func(client.ObjectList) []v1alpha1.Topology
+	// translate says what the broker should have for an object.
+	translate func(o v1alpha1.Topology, s *scope) (object.Object, error)
+}
+
+// kinds are all kinds that live in a broker.
+var kinds = []kind{
+	{object.KindVirtualHost, &v1alpha1.VirtualHost{}, func() client.ObjectList { return &v1alpha1.VirtualHostList{} },
+		func(l client.ObjectList) []v1alpha1.Topology { return pointers(l.(*v1alpha1.VirtualHostList).Items) }, virtualHost},
+	{object.KindUser, &v1alpha1.User{}, func() client.ObjectList { return &v1alpha1.UserList{} },
+		func(l client.ObjectList) []v1alpha1.Topology { return pointers(l.(*v1alpha1.UserList).Items) }, user},
+	{object.KindPermission, &v1alpha1.Permission{}, func() client.ObjectList { return &v1alpha1.PermissionList{} },
+		func(l client.ObjectList) []v1alpha1.Topology { return pointers(l.(*v1alpha1.PermissionList).Items) }, permission},
+	{object.KindTopicPolicy, &v1alpha1.TopicPolicy{}, func() client.ObjectList { return &v1alpha1.TopicPolicyList{} },
+		func(l client.ObjectList) []v1alpha1.Topology { return pointers(l.(*v1alpha1.TopicPolicyList).Items) }, topicPolicy},
+	{object.KindExchange, &v1alpha1.Exchange{}, func() client.ObjectList { return &v1alpha1.ExchangeList{} },
+		func(l client.ObjectList) []v1alpha1.Topology { return pointers(l.(*v1alpha1.ExchangeList).Items) }, exchange},
+	{object.KindQueue, &v1alpha1.Queue{}, func() client.ObjectList { return &v1alpha1.QueueList{} },
+		func(l client.ObjectList) []v1alpha1.Topology { return pointers(l.(*v1alpha1.QueueList).Items) }, queue},
+	{object.KindBinding, &v1alpha1.Binding{}, func() client.ObjectList { return &v1alpha1.BindingList{} },
+		func(l client.ObjectList) []v1alpha1.Topology { return pointers(l.(*v1alpha1.BindingList).Items) }, binding},
+}
+
+// pointers answers the items as Topology objects.
+func pointers[T any, P interface {
+	*T
+	v1alpha1.Topology
+}](items []T) []v1alpha1.Topology {
+	out := make([]v1alpha1.Topology, len(items))
+	for i := range items {
+		out[i] = P(&items[i])
+	}
+	return out
+}
+
+func virtualHost(o v1alpha1.Topology, _ *scope) (object.Object, error) {
+	s := o.(*v1alpha1.VirtualHost).Spec
+	return object.New(object.KindVirtualHost, "", o.NameInBroker(), object.VirtualHostSpec{
+		Description: s.Description, MaxConnections: int(s.MaxConnections), MaxQueues: int(s.MaxQueues),
+	})
+}
+
+func user(o v1alpha1.Topology, _ *scope) (object.Object, error) {
+	return object.New(object.KindUser, "", o.NameInBroker(), object.UserSpec{Tags: o.(*v1alpha1.User).Spec.Tags})
+}
+
+func permission(o v1alpha1.Topology, sc *scope) (object.Object, error) {
+	p := o.(*v1alpha1.Permission)
+	name := p.Spec.User
+	if ref := p.Spec.UserRef; ref != nil {
+		u := sc.users[ref.Name]
+		if u == nil {
+			return object.Object{}, &missingError{fmt.Sprintf("User %q does not exist in namespace %q", ref.Name, p.Namespace)}
+		}
+		name = u.NameInBroker()
+	}
+	spec := object.PermissionSpec{Configure: p.Spec.Configure, Write: p.Spec.Write, Read: p.Spec.Read}
+	for _, r := range p.Spec.Topics {
+		spec.Topics = append(spec.Topics, object.TopicRule{Filter: r.Filter, Publish: r.Publish, Subscribe: r.Subscribe})
+	}
+	return object.New(object.KindPermission, p.Spec.VHost, name, spec)
+}
+
+func topicPolicy(o v1alpha1.Topology, _ *scope) (object.Object, error) {
+	s := o.(*v1alpha1.TopicPolicy).Spec
+	spec := object.TopicPolicySpec{
+		Priority: int(s.Priority), Filter: s.Filter, Publishers: s.Publishers, Subscribers: s.Subscribers, RetainAllowed: s.RetainAllowed,
+		MessageExpirySeconds: valueOf(s.MessageExpirySeconds), MaxPayloadBytes: valueOf(s.MaxPayloadBytes),
+		MaxMessagesPerSecond: float64(valueOf(s.MaxMessagesPerSecond)), MaxBytesPerSecond: float64(valueOf(s.MaxBytesPerSecond)),
+	}
+	if s.MaxQoS != nil {
+		q := uint8(*s.MaxQoS)
+		spec.MaxQoS = &q
+	}
+	if s.Queues != nil {
+		spec.QueuePattern = s.Queues.Pattern
+		spec.QueueArguments = object.Arguments{}
+		settings(spec.QueueArguments, s.Queues.QueueSettings)
+	}
+	return object.New(object.KindTopicPolicy, s.VHost, o.NameInBroker(), spec)
+}
+
+func exchange(o v1alpha1.Topology, _ *scope) (object.Object, error) {
+	s := o.(*v1alpha1.Exchange).Spec
+	return object.New(object.KindExchange, s.VHost, o.NameInBroker(), object.ExchangeSpec{
+		Type: s.Type, Durable: s.Durable == nil || *s.Durable, AutoDelete: s.AutoDelete, Internal: s.Internal,
+	})
+}
+
+func queue(o v1alpha1.Topology, _ *scope) (object.Object, error) {
+	s := o.(*v1alpha1.Queue).Spec
+	arguments, err := rawArguments(s.Arguments)
+	if err != nil {
+		return object.Object{}, err
+	}
+	settings(arguments, s.QueueSettings)
+	return object.New(object.KindQueue, s.VHost, o.NameInBroker(), object.QueueSpec{
+		Durable: s.Durable == nil || *s.Durable, AutoDelete: s.AutoDelete, Arguments: arguments,
+	})
+}
+
+func binding(o v1alpha1.Topology, _ *scope) (object.Object, error) {
+	s := o.(*v1alpha1.Binding).Spec
+	arguments, err := rawArguments(s.Arguments)
+	if err != nil {
+		return object.Object{}, err
+	}
+	spec := object.BindingSpec{
+		Source: s.Source, DestinationType: object.DestinationType(s.DestinationType), Destination: s.Destination,
+		RoutingKey: s.RoutingKey, Arguments: arguments,
+	}
+	return object.New(object.KindBinding, s.VHost, spec.Name(), spec)
+}
+
+// settings writes the typed arguments of a queue; a typed one wins over a raw one of the same name.
+func settings(a object.Arguments, s v1alpha1.QueueSettings) {
+	millis := func(name string, d *metav1.Duration) {
+		if d != nil {
+			a[name] = int64(d.Duration / time.Millisecond)
+		}
+	}
+	millis("x-message-ttl", s.MessageTTL)
+	millis("x-expires", s.Expires)
+	setValue(a, "x-max-length", s.MaxLength)
+	setValue(a, "x-max-length-bytes", s.MaxLengthBytes)
+	setValue(a, "x-delivery-limit", s.DeliveryLimit)
+	if s.MaxPriority != nil {
+		a["x-max-priority"] = int64(*s.MaxPriority)
+	}
+	setValue(a, "x-single-active-consumer", s.SingleActiveConsumer)
+	if s.Overflow != "" {
+		a["x-overflow"] = s.Overflow
+	}
+	if d := s.DeadLetter; d != nil {
+		a["x-dead-letter-exchange"] = d.Exchange
+		setValue(a, "x-dead-letter-routing-key", d.RoutingKey)
+	}
+}
+
+func setValue[T any](a object.Arguments, name string, v *T) {
+	if v != nil {
+		a[name] = *v
+	}
+}
+
+func valueOf(v *int64) int64 {
+	if v == nil {
+		return 0
+	}
+	return *v
+}
+
+func rawArguments(raw map[string]apiextensionsv1.JSON) (object.Arguments, error) {
+	b, err := json.Marshal(raw)
+	if err != nil {
+		return nil, fmt.Errorf("arguments: %w", err)
+	}
+	a := object.Arguments{}
+	if len(raw) == 0 {
+		return a, nil
+	}
+	if err := json.Unmarshal(b, &a); err != nil {
+		return nil, fmt.Errorf("arguments: %w", err)
+	}
+	return a, nil
+}
+
+// missingError says that something in Kubernetes is missing to know what the broker should have.
+type missingError struct{ text string }
+
+func (e *missingError) Error() string { return e.text }
