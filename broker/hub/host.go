@@ -506,7 +506,7 @@ func routerError(err error) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &e):
-		codes := map[router.Code]Code{router.NotFound: NotFound, router.Reserved: Refused, router.Inequivalent: Precondition, router.InUse: Precondition, router.UnknownType: Invalid}
+		codes := map[router.Code]Code{router.NotFound: NotFound, router.Reserved: Refused, router.Inequivalent: Precondition, router.InUse: Precondition, router.UnknownType: Invalid, router.BadArgument: Precondition}
 		return &Error{Code: codes[e.Code], Text: e.Error()}
 	}
 	return err

@@ -138,50 +138,6 @@ func Match(filter, name string) bool {
 // wildcard says whether a filter that begins with c begins with a wildcard: in a valid filter those are whole levels.
 func wildcard(c byte) bool { return c == '+' || c == '#' }
 
-// Covers says whether a valid MQTT filter matches every name that a pattern matches: whether somebody who may see what
-// filter matches may subscribe with pattern. It never says yes wrongly but for this: a filter that begins with a
-// wildcard covers AMQP patterns that begin with one, although those also match names that begin with '$'.
-func Covers(filter, pattern string, form Form) bool {
-	if filter == "" {
-		return false
-	}
-	if pattern == "" {
-		return filter == "#"
-	}
-	if pattern[0] == '$' && wildcard(filter[0]) {
-		return false
-	}
-	for {
-		f, filterRest, filterMore := cut(filter, '/')
-		if f == "#" {
-			return true
-		}
-		p, patternRest, patternMore := cut(pattern, form.separator())
-		switch kind := form.kind(p); {
-		case kind == anyLevels:
-			return false
-		case f == "+":
-		case kind == oneLevel || !sameLevel(f, p, form):
-			return false
-		}
-		switch {
-		case !patternMore:
-			return !filterMore || filterRest == "#"
-		case !filterMore:
-			return false
-		}
-		filter, pattern = filterRest, patternRest
-	}
-}
-
-// sameLevel compares an MQTT level with a level in a form.
-func sameLevel(level, other string, form Form) bool {
-	if form == AMQP && strings.IndexByte(other, '/') >= 0 {
-		other = Swap(other)
-	}
-	return level == other
-}
-
 func (f Form) separator() byte {
 	if f == AMQP {
 		return '.'

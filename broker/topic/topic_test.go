@@ -153,54 +153,6 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-func TestCovers(t *testing.T) {
-	for _, c := range []struct {
-		filter, pattern string
-		form            Form
-		want            bool
-	}{
-		{"#", "#", MQTT, true}, {"#", "a/b", MQTT, true}, {"#", "#", AMQP, true}, {"#", "", AMQP, true}, {"#", "*.#.x", AMQP, true},
-		{"+", "#", MQTT, false}, {"+", "+", MQTT, true}, {"+", "a", MQTT, true}, {"+", "*", AMQP, true}, {"+", "#", AMQP, false},
-		{"a/+", "a/#", MQTT, false}, {"a/+", "a.#", AMQP, false}, {"a/#", "a.#", AMQP, true}, {"a/#", "a.#.b", AMQP, true},
-		{"a/#", "a", MQTT, true}, {"a/#", "#", MQTT, false}, {"a/#", "+/b", MQTT, false}, {"a/#", "*.b", AMQP, false},
-		{"a/b", "a/+", MQTT, false}, {"a/b", "a/b", MQTT, true}, {"a/b", "a.b", AMQP, true}, {"a/*", "a.*", AMQP, false},
-		{"a/b.c", "a.b/c", AMQP, true}, {"a/+/c", "a/+/+", MQTT, false}, {"a/+/c", "a/x/c", MQTT, true},
-		{"#", "$SYS/#", MQTT, false}, {"+/#", "$SYS/#", MQTT, false}, {"$SYS/#", "$SYS/+", MQTT, true},
-		{"a/+/#", "a", MQTT, false}, {"a/+/#", "a/#", MQTT, false}, {"", "a", MQTT, false}, {"a", "", AMQP, false},
-		{"a", "a/b", MQTT, false}, {"a/b", "a", MQTT, false},
-	} {
-		if got := Covers(c.filter, c.pattern, c.form); got != c.want {
-			t.Errorf("Covers(%q, %q, %d) = %v", c.filter, c.pattern, c.form, got)
-		}
-	}
-}
-
-// A name that a covered pattern matches is matched by the filter.
-func TestCoversImpliesMatch(t *testing.T) {
-	r := random(t)
-	covered := 0
-	for range 300_000 {
-		filter, form := randomFilter(r), randomForm(r)
-		pattern, name := randomPattern(r, form), randomName(r)
-		if name == "" || name[0] == '$' || CheckName(name, 0) != nil || !Covers(filter, pattern, form) {
-			continue
-		}
-		key := name
-		if form == AMQP {
-			key = Swap(name)
-		}
-		if matchNaive(pattern, form, key, form) {
-			covered++
-			if !Match(filter, name) {
-				t.Fatalf("%q covers %q (form %d), which matches %q, but does not match it", filter, pattern, form, name)
-			}
-		}
-	}
-	if covered < 100 {
-		t.Fatalf("only %d random cases say anything", covered)
-	}
-}
-
 func randomForm(r *rand.Rand) Form { return Form(1 + r.IntN(2)) }
 
 // randomName is a few levels, joined by '/', out of a few texts that are special somewhere.
