@@ -1,6 +1,7 @@
 package retain
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/turnstone-mq/turnstone/broker/message"
@@ -19,6 +20,9 @@ const looksPerMatch = 16
 // short or empty, when many topics were passed over to make it. The store may change between pages: what is there all
 // the time is answered once, what comes and goes meanwhile may be answered or not. Messages may have expired.
 func (s *Store) Match(filter string, after Cursor, limit int) (page []*message.Message, next Cursor, more bool) {
+	if limit < 1 {
+		panic(fmt.Sprintf("BUG: a page of %d messages", limit))
+	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	f := parse(filter)

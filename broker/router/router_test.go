@@ -3,6 +3,7 @@ package router
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -158,4 +159,35 @@ func BenchmarkSubscribeUnsubscribe(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// What a subscription costs in memory, with the client's target.
+func BenchmarkSubscriptionMemory(b *testing.B) {
+	const n = 200_000
+	for name, filter := range map[string]string{"own": "devices/device-%06d/commands", "common": "alerts/#"} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				before := heap()
+				table := New[int]()
+				for i := range n {
+					f := filter
+					if strings.Contains(f, "%") {
+						f = fmt.Sprintf(f, i)
+					}
+					if err := table.Subscribe("amq.topic", f, i, Options{QoS: 1}); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(float64(heap()-before)/n, "B/subscription")
+				runtime.KeepAlive(table)
+			}
+		})
+	}
+}
+
+func heap() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }

@@ -177,18 +177,3 @@ func (e *edges[V]) remove(symbol uint32) {
 		e.rest = nil
 	}
 }
-
-func (e *edges[V]) each(visit func(*node[V])) {
-	if e.first.symbol != 0 {
-		visit(e.first.to)
-	}
-	if e.rest == nil {
-		return
-	}
-	for _, x := range e.rest.few {
-		visit(x.to)
-	}
-	for _, to := range e.rest.index {
-		visit(to)
-	}
-}

@@ -3,7 +3,7 @@ package topic
 import "strings"
 
 // Tree maps patterns of both forms to values and finds the values whose patterns match a name. The zero Tree is empty.
-// Match and Each may run concurrently with one another, with Add and Remove they may not.
+// Matches may run side by side, but not beside Add and Remove.
 //
 // # How it works
 //
@@ -21,7 +21,6 @@ type Tree[V comparable] struct {
 	symbols map[string]uint32
 	uses    []symbolUse // by symbol; symbol zero is no symbol
 	free    []uint32    // symbols without uses
-	size    int
 }
 
 type symbolUse struct {
@@ -59,8 +58,6 @@ const (
 	isTopic
 	// isPlain: the name does not begin with '$'. MQTT filters that begin with a wildcard need that. [MQTT-4.7.2-1]
 	isPlain
-
-	anyFacts = isName | isTopic | isPlain
 )
 
 func factsOf(name string, form Form) facts {
@@ -84,9 +81,6 @@ func needsOf(pattern string, form Form) facts {
 	return isName | isTopic
 }
 
-// Len is how many values the tree holds, each pattern's counted apart.
-func (t *Tree[V]) Len() int { return t.size }
-
 // Add puts a value under a pattern, which for MQTT is a valid filter. It answers false if it was there already.
 func (t *Tree[V]) Add(pattern string, form Form, v V) bool {
 	n := &t.root
@@ -95,11 +89,7 @@ func (t *Tree[V]) Add(pattern string, form Form, v V) bool {
 		level, rest, more = cut(rest, form.separator())
 		n = t.child(n, level, form)
 	}
-	if !n.entries.add(entry[V]{value: v, needs: needsOf(pattern, form)}) {
-		return false
-	}
-	t.size++
-	return true
+	return n.entries.add(entry[V]{value: v, needs: needsOf(pattern, form)})
 }
 
 // Remove takes a value from under a pattern. It answers false if it was not there.
@@ -108,27 +98,8 @@ func (t *Tree[V]) Remove(pattern string, form Form, v V) bool {
 	if n == nil || !n.entries.remove(entry[V]{value: v, needs: needsOf(pattern, form)}) {
 		return false
 	}
-	t.size--
 	t.prune(n)
 	return true
-}
-
-// Each visits every value, once for each of its patterns.
-func (t *Tree[V]) Each(visit func(V)) { t.root.each(visit) }
-
-func (n *node[V]) each(visit func(V)) {
-	n.answer(anyFacts, visit)
-	n.children(func(c *node[V]) { c.each(visit) })
-}
-
-func (n *node[V]) children(visit func(*node[V])) {
-	n.next.each(visit)
-	if n.one != nil {
-		visit(n.one)
-	}
-	if n.any != nil {
-		visit(n.any)
-	}
 }
 
 // child is the node below n for a level, made if it is not there.
