@@ -86,7 +86,7 @@ func (f *scan) look(topic string) sight {
 	start := 0 // of the topic's level i
 	plus := -1 // where the topic's level of the last '+' so far ends
 	for i, want := range f.levels {
-		if i == 0 && topic[0] == '$' && (want == "+" || want == "#") { // [MQTT-4.7.2-1]
+		if i == 0 && strings.HasPrefix(topic, "$") && (want == "+" || want == "#") { // [MQTT-4.7.2-1]
 			return f.to("", behindDollar)
 		}
 		if want == "#" {

@@ -24,21 +24,8 @@ func (t *Tree[V]) Match(name string, form Form, visit func(V)) {
 		symbol := t.symbols[level]
 		earlier := sticky.list // a '#' reached by this level does not read it as well
 		now, next = next, now[:0]
-		for from := now; ; from, earlier = earlier, nil {
-			for _, n := range from {
-				if c := n.next.get(symbol); c != nil {
-					next = append(next, c)
-					sticky = sticky.enter(c.any, f, visit)
-				}
-				if c := n.one; c != nil {
-					next = append(next, c)
-					sticky = sticky.enter(c.any, f, visit)
-				}
-			}
-			if len(earlier) == 0 {
-				break
-			}
-		}
+		next, sticky = read(now, symbol, next, sticky, f, visit)
+		next, sticky = read(earlier, symbol, next, sticky, f, visit)
 		if len(next)+len(sticky.list) == 0 {
 			return
 		}
@@ -46,6 +33,21 @@ func (t *Tree[V]) Match(name string, form Form, visit func(V)) {
 	for _, n := range next {
 		n.answer(f, visit)
 	}
+}
+
+// read adds to next what a level leads to from the nodes of now.
+func read[V comparable](now []*node[V], symbol uint32, next []*node[V], sticky members[V], f facts, visit func(V)) ([]*node[V], members[V]) {
+	for _, n := range now {
+		if c := n.next.get(symbol); c != nil {
+			next = append(next, c)
+			sticky = sticky.enter(c.any, f, visit)
+		}
+		if c := n.one; c != nil {
+			next = append(next, c)
+			sticky = sticky.enter(c.any, f, visit)
+		}
+	}
+	return next, sticky
 }
 
 func (n *node[V]) answer(f facts, visit func(V)) {

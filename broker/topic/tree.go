@@ -105,21 +105,24 @@ func (t *Tree[V]) Remove(pattern string, form Form, v V) bool {
 // child is the node below n for a level, made if it is not there.
 func (t *Tree[V]) child(n *node[V], level string, form Form) *node[V] {
 	kind := form.kind(level)
-	c := &node[V]{parent: n, kind: kind, again: n.again || n.kind == anyLevels}
 	if slot := n.wild(kind); slot != nil {
 		if *slot == nil {
-			*slot = c
+			*slot = n.sprout(kind, 0)
 		}
 		return *slot
 	}
 	s := t.symbol(canonical(level, form))
-	if old := n.next.get(s); old != nil {
-		return old
+	c := n.next.get(s)
+	if c == nil {
+		c = n.sprout(kind, s)
+		t.uses[s].nodes++
+		n.next.put(s, c)
 	}
-	c.symbol = s
-	t.uses[s].nodes++
-	n.next.put(s, c)
 	return c
+}
+
+func (n *node[V]) sprout(kind levelKind, symbol uint32) *node[V] {
+	return &node[V]{parent: n, kind: kind, symbol: symbol, again: n.again || n.kind == anyLevels}
 }
 
 // wild is where the child for a wildcard is kept, nil for literals.
