@@ -51,19 +51,18 @@ func read[V comparable](now []*node[V], symbol uint32, next []*node[V], sticky m
 }
 
 func (n *node[V]) answer(f facts, visit func(V)) {
-	e := &n.entries
-	if e.empty() {
+	if n.needs == 0 {
 		return
 	}
-	if e.first.needs&^f == 0 {
-		visit(e.first.value)
+	if n.needs&^f == 0 {
+		visit(n.value)
 	}
-	if e.rest == nil {
+	if n.rest == nil {
 		return
 	}
-	for i := range e.rest.list {
-		if x := &e.rest.list[i]; x.needs&^f == 0 {
-			visit(x.value)
+	for i := range n.rest.list {
+		if e := &n.rest.list[i]; e.needs&^f == 0 {
+			visit(e.value)
 		}
 	}
 }

@@ -60,39 +60,8 @@ func (s *set[T]) remove(v T) bool {
 	return true
 }
 
-// entries are the values of a node: the first one in place, since most nodes have no other.
-type entries[V comparable] struct {
-	first entry[V] // without needs: there is none, and no rest
-	rest  *set[entry[V]]
-}
-
-func (e *entries[V]) empty() bool { return e.first.needs == 0 }
-
-func (e *entries[V]) add(x entry[V]) bool {
-	switch {
-	case e.empty():
-		e.first = x
-		return true
-	case e.first == x:
-		return false
-	case e.rest == nil:
-		e.rest = new(set[entry[V]])
-	}
-	return e.rest.add(x)
-}
-
-func (e *entries[V]) remove(x entry[V]) bool {
-	if e.first != x {
-		return e.rest != nil && e.rest.remove(x)
-	}
-	if e.first = (entry[V]{}); e.rest != nil && len(e.rest.list) > 0 {
-		e.first = e.rest.list[len(e.rest.list)-1]
-		e.rest.remove(e.first)
-	}
-	return true
-}
-
-// edges are the literal children of a node, by symbol: the first one in place, as with entries.
+// edges are the literal children of a node, by symbol: the first one in place,
+// since most nodes have no other.
 type edges[V comparable] struct {
 	first edge[V]
 	rest  *edgeTable[V]

@@ -28,17 +28,17 @@ type symbolUse struct {
 	nodes int
 }
 
-// node is not empty, except for the root: it has values or children. What a match reads comes first and is small: in a
-// large tree, a match costs what it takes to load its nodes.
+// node is not empty, except for the root: it has values or children. With a value of a pointer's size it is one cache
+// line, since a match in a large tree costs what it takes to load its nodes.
 type node[V comparable] struct {
-	one     *node[V]
-	any     *node[V]
-	next    edges[V]
-	entries entries[V]
-	parent  *node[V]
-	symbol  uint32 // of the edge from the parent when kind is literal
-	kind    levelKind
-	again   bool // there is a '#' above: a match can reach this node more than once
+	one   *node[V]
+	any   *node[V]
+	next  edges[V]
+	value V // the first value, if needs is not zero
+	rest  *set[entry[V]]
+	kind  levelKind
+	needs facts // of value
+	again bool  // there is a '#' above: a match can reach this node more than once
 }
 
 // entry is a value with what a name must have for the value's pattern to match it, beside fitting the levels.
@@ -89,16 +89,47 @@ func (t *Tree[V]) Add(pattern string, form Form, v V) bool {
 		level, rest, more = cut(rest, form.separator())
 		n = t.child(n, level, form)
 	}
-	return n.entries.add(entry[V]{value: v, needs: needsOf(pattern, form)})
+	return n.add(entry[V]{value: v, needs: needsOf(pattern, form)})
 }
 
 // Remove takes a value from under a pattern. It answers false if it was not there.
 func (t *Tree[V]) Remove(pattern string, form Form, v V) bool {
-	n := t.find(pattern, form)
-	if n == nil || !n.entries.remove(entry[V]{value: v, needs: needsOf(pattern, form)}) {
+	path := t.find(pattern, form)
+	if path == nil || !path[len(path)-1].to.remove(entry[V]{value: v, needs: needsOf(pattern, form)}) {
 		return false
 	}
-	t.prune(n)
+	t.prune(path)
+	return true
+}
+
+func (n *node[V]) add(e entry[V]) bool {
+	switch {
+	case n.needs == 0:
+		n.value, n.needs = e.value, e.needs
+		return true
+	case n.value == e.value && n.needs == e.needs:
+		return false
+	case n.rest == nil:
+		n.rest = new(set[entry[V]])
+	}
+	return n.rest.add(e)
+}
+
+func (n *node[V]) remove(e entry[V]) bool {
+	if n.needs != e.needs || n.value != e.value {
+		return n.rest != nil && n.rest.remove(e)
+	}
+	var first entry[V]
+	if n.rest != nil {
+		if last := len(n.rest.list) - 1; last >= 0 {
+			first = n.rest.list[last]
+			n.rest.remove(first)
+		}
+		if len(n.rest.list) == 0 {
+			n.rest = nil
+		}
+	}
+	n.value, n.needs = first.value, first.needs
 	return true
 }
 
@@ -107,22 +138,22 @@ func (t *Tree[V]) child(n *node[V], level string, form Form) *node[V] {
 	kind := form.kind(level)
 	if slot := n.wild(kind); slot != nil {
 		if *slot == nil {
-			*slot = n.sprout(kind, 0)
+			*slot = n.sprout(kind)
 		}
 		return *slot
 	}
 	s := t.symbol(canonical(level, form))
 	c := n.next.get(s)
 	if c == nil {
-		c = n.sprout(kind, s)
+		c = n.sprout(kind)
 		t.uses[s].nodes++
 		n.next.put(s, c)
 	}
 	return c
 }
 
-func (n *node[V]) sprout(kind levelKind, symbol uint32) *node[V] {
-	return &node[V]{parent: n, kind: kind, symbol: symbol, again: n.again || n.kind == anyLevels}
+func (n *node[V]) sprout(kind levelKind) *node[V] {
+	return &node[V]{kind: kind, again: n.again || n.kind == anyLevels}
 }
 
 // wild is where the child for a wildcard is kept, nil for literals.
@@ -136,33 +167,42 @@ func (n *node[V]) wild(kind levelKind) **node[V] {
 	return nil
 }
 
-func (t *Tree[V]) find(pattern string, form Form) *node[V] {
-	n := &t.root
-	for rest, more := pattern, pattern != ""; more && n != nil; {
+// find is the way to a pattern's node: nodes with the symbols that lead to them, from the root on; nil if there is none.
+func (t *Tree[V]) find(pattern string, form Form) []edge[V] {
+	path := []edge[V]{{to: &t.root}}
+	for rest, more := pattern, pattern != ""; more; {
 		var level string
 		level, rest, more = cut(rest, form.separator())
+		n := path[len(path)-1].to
+		var e edge[V]
 		if slot := n.wild(form.kind(level)); slot != nil {
-			n = *slot
+			e.to = *slot
 		} else {
-			n = n.next.get(t.symbols[canonical(level, form)])
+			e.symbol = t.symbols[canonical(level, form)]
+			e.to = n.next.get(e.symbol)
 		}
+		if e.to == nil {
+			return nil
+		}
+		path = append(path, e)
 	}
-	return n
+	return path
 }
 
-// prune removes n and what above it has become empty.
-func (t *Tree[V]) prune(n *node[V]) {
-	for p := n.parent; p != nil && n.empty(); n, p = p, p.parent {
-		if slot := p.wild(n.kind); slot != nil {
+// prune removes the last node of a path and what above it has become empty.
+func (t *Tree[V]) prune(path []edge[V]) {
+	for i := len(path) - 1; i > 0 && path[i].to.empty(); i-- {
+		parent, e := path[i-1].to, path[i]
+		if slot := parent.wild(e.to.kind); slot != nil {
 			*slot = nil
 			continue
 		}
-		p.next.remove(n.symbol)
-		t.release(n.symbol)
+		parent.next.remove(e.symbol)
+		t.release(e.symbol)
 	}
 }
 
-func (n *node[V]) empty() bool { return n.entries.empty() && n.leaf() }
+func (n *node[V]) empty() bool { return n.needs == 0 && n.leaf() }
 
 func (n *node[V]) leaf() bool { return n.one == nil && n.any == nil && n.next.empty() }
 
