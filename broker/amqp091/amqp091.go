@@ -1,0 +1,162 @@
+// Package amqp091 is the AMQP 0-9-1 endpoint: it turns connections of AMQP clients into calls of package hub, and what
+// the hub delivers into frames. docs/amqp091.md says what is served and where that differs from RabbitMQ.
+//
+// # A connection
+//
+// One goroutine, that of Serve, reads. It handles every frame that one read brought and then flushes once: settled
+// deliveries as ranges, then the published messages of each channel as one batch. Confirms come back from the hub in
+// order, as ranges, and deliveries come as batches to consumer.Deliver; both are encoded straight into the connection's
+// outbox. A connection that is idle has no buffer, no timer and no second goroutine: its endpoint watches the heartbeats.
+//
+// # Who may touch what
+//
+// The fields of connections and channels that belong to the reader need no lock. What the hub's callbacks share with the
+// reader (delivery tags, whether the channel is closed) is guarded by channel.mu, which also makes the order of delivery
+// tags that of the frames. Nothing holds channel.mu while it calls the hub.
+package amqp091
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/turnstone-mq/turnstone/broker/admin/client"
+	"github.com/turnstone-mq/turnstone/broker/hub"
+)
+
+// Endpoint serves AMQP 0-9-1 connections. Its methods are safe for concurrent use.
+type Endpoint struct {
+	hub     *hub.Hub
+	logger  *slog.Logger
+	version string
+	stats   Stats
+
+	mu          sync.Mutex
+	connections map[*connection]struct{} // guarded by mu
+	closing     bool                     // guarded by mu
+
+	running sync.WaitGroup // of connections
+	ticking sync.WaitGroup // of tick
+	stop    chan struct{}  // closed by Shutdown
+}
+
+// Stats are totals since the start.
+type Stats struct {
+	Opened        atomic.Uint64 // connections that reached connection.open-ok
+	Refused       atomic.Uint64 // connections whose credentials or virtual host were refused
+	ChannelErrors atomic.Uint64 // channels that the broker closed
+	Errors        atomic.Uint64 // connections that the broker closed because of what the peer did
+	TimedOut      atomic.Uint64 // connections without a heartbeat
+}
+
+// New makes an endpoint of a hub. Clients are told the broker's version.
+func New(h *hub.Hub, logger *slog.Logger, version string) *Endpoint {
+	e := &Endpoint{
+		hub:         h,
+		logger:      logger,
+		version:     version,
+		connections: make(map[*connection]struct{}),
+		stop:        make(chan struct{}),
+	}
+	e.ticking.Go(e.tick) // ends when stop is closed
+	return e
+}
+
+// Stats are the endpoint's totals.
+func (e *Endpoint) Stats() *Stats { return &e.stats }
+
+// Serve speaks AMQP on a connection until it ends, and closes it. The connection may be plain TCP, a *tls.Conn, or
+// anything with a method TLS() *tls.ConnectionState that says how it is encrypted.
+func (e *Endpoint) Serve(conn net.Conn) {
+	c := newConnection(e, conn)
+	if !e.add(c) {
+		conn.Close() //nolint:errcheck // refused
+		return
+	}
+	defer e.remove(c)
+	c.serve()
+}
+
+func (e *Endpoint) add(c *connection) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closing {
+		return false
+	}
+	e.connections[c] = struct{}{}
+	e.running.Add(1)
+	return true
+}
+
+func (e *Endpoint) remove(c *connection) {
+	e.mu.Lock()
+	delete(e.connections, c)
+	e.mu.Unlock()
+	e.running.Done()
+}
+
+// Shutdown ends every connection with CONNECTION_FORCED and returns when all have ended, or when ctx has: then the rest
+// is cut. It is idempotent.
+func (e *Endpoint) Shutdown(ctx context.Context) error {
+	e.mu.Lock()
+	if !e.closing {
+		e.closing = true
+		close(e.stop)
+	}
+	for c := range e.connections {
+		c.stop(errShutdown)
+	}
+	e.mu.Unlock()
+	ended := make(chan struct{})
+	go func() { // ends when the connections have, which cut makes sure of
+		e.running.Wait()
+		e.ticking.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		e.cut()
+		return ctx.Err()
+	}
+}
+
+func (e *Endpoint) cut() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for c := range e.connections {
+		c.conn.Close() //nolint:errcheck // the peer had its time
+	}
+}
+
+// Connections lists those that are open, in the order in which they came.
+func (e *Endpoint) Connections() []client.ConnectionState {
+	e.mu.Lock()
+	out := make([]client.ConnectionState, 0, len(e.connections))
+	for c := range e.connections {
+		if c.live.Load() {
+			out = append(out, c.describe())
+		}
+	}
+	e.mu.Unlock()
+	slices.SortFunc(out, func(a, b client.ConnectionState) int { return cmp.Compare(a.ID, b.ID) })
+	return out
+}
+
+// tlsState says how a connection is encrypted; nil when it is not.
+func tlsState(conn net.Conn) *tls.ConnectionState {
+	switch c := conn.(type) {
+	case *tls.Conn:
+		s := c.ConnectionState()
+		return &s
+	case interface{ TLS() *tls.ConnectionState }:
+		return c.TLS()
+	}
+	return nil
+}

@@ -1,0 +1,444 @@
+package amqp091
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/turnstone-mq/turnstone/broker/admin/client"
+	"github.com/turnstone-mq/turnstone/broker/amqp091/frame"
+	"github.com/turnstone-mq/turnstone/broker/auth"
+	"github.com/turnstone-mq/turnstone/broker/config"
+	"github.com/turnstone-mq/turnstone/broker/hub"
+	"github.com/turnstone-mq/turnstone/broker/outbox"
+)
+
+// state is where a connection is between its first byte and its last. §2.2.4
+type state uint8
+
+const (
+	awaitHeader state = iota
+	awaitStartOk
+	awaitTuneOk
+	awaitOpen
+	open
+	closing // connection.close was sent: everything but its answer is passed over
+	deaf    // closing, and what arrives cannot be told apart any more
+	closed
+)
+
+// connection is one client's connection.
+type connection struct {
+	endpoint *Endpoint
+	conn     net.Conn
+	out      *outbox.Outbox
+	origin   uint64
+	since    time.Time
+	config   config.Config // at the start: limits do not change under a connection
+
+	// Set by the handshake; immutable once live.
+	user       auth.Credentials
+	host       *hub.VirtualHost
+	access     *auth.Access
+	frameMax   int
+	channelMax int
+	heartbeat  int64 // seconds; zero is none
+	notify     bool  // the client understands basic.cancel from the server
+
+	// Owned by the reader.
+	state    state
+	in       input
+	channels map[uint16]*channel
+	touched  []*channel // published or settled since the last flush
+	begun    []*channel // began to assemble a message since the last flush
+
+	live     atomic.Bool // open: others may read what the handshake set
+	numbers  atomic.Int32
+	reading  atomic.Bool // the reader waits for the peer
+	heard    atomic.Bool // something arrived since the last beat
+	beats    beats
+	room     chan struct{} // the outbox has room again; holds one signal
+	held     held
+	stopOnce sync.Once
+	stopping chan struct{} // closed by stop
+	cause    error         // why; set before stopping is closed
+}
+
+// held is the consumers that hold back because the outbox was full.
+type held struct {
+	mu   sync.Mutex
+	list []*consumer
+}
+
+const (
+	// writePatience is how long a peer may take to receive 256 KiB before it counts as gone.
+	writePatience = 30 * time.Second
+	// closePatience is how long a peer may take to answer connection.close.
+	closePatience = 3 * time.Second
+	// linger is how long the last frames may take to reach a peer whose connection ends.
+	linger = time.Second
+)
+
+var (
+	errShutdown  = errors.New("broker is stopping")
+	errRevoked   = errors.New("user may no longer connect")
+	errHeartbeat = errors.New("no heartbeat from the client")
+)
+
+func newConnection(e *Endpoint, conn net.Conn) *connection {
+	c := &connection{
+		endpoint: e,
+		conn:     conn,
+		origin:   e.hub.NewOrigin(),
+		since:    time.Now(),
+		config:   e.hub.Config(),
+		channels: make(map[uint16]*channel),
+		room:     make(chan struct{}, 1),
+		stopping: make(chan struct{}),
+	}
+	c.in.conn = conn
+	if t, ok := conn.(interface{ SetNoDelay(bool) error }); ok {
+		t.SetNoDelay(true) //nolint:errcheck // a connection that is gone says so at the first read
+	}
+	c.out = outbox.New(conn, outbox.Options{
+		Limit:    c.config.Limits.OutboxBytes,
+		Patience: writePatience,
+		Drained:  c.drained,
+		Failed:   c.stop,
+	})
+	return c
+}
+
+// stop makes the reader end for a reason; the first one counts. It does not block.
+func (c *connection) stop(cause error) {
+	c.stopOnce.Do(func() {
+		c.cause = cause
+		close(c.stopping)
+		c.interrupt()
+	})
+}
+
+// interrupt wakes the reader from a read; what the outbox holds can still be written.
+func (c *connection) interrupt() {
+	if err := c.conn.SetReadDeadline(time.Unix(1, 0)); err != nil {
+		c.conn.Close() //nolint:errcheck // it is closed already, or cannot be woken otherwise
+	}
+}
+
+func (c *connection) stopped() bool {
+	select {
+	case <-c.stopping:
+		return true
+	default:
+		return false
+	}
+}
+
+// drained is called by the outbox's writer when there is room again.
+func (c *connection) drained() {
+	select {
+	case c.room <- struct{}{}:
+	default:
+	}
+	c.held.mu.Lock()
+	list := c.held.list
+	c.held.list = nil
+	c.held.mu.Unlock()
+	for _, s := range list {
+		s.hub.Resume()
+	}
+}
+
+// hasRoom says whether the outbox takes more; if not, the consumer is resumed when it does.
+func (c *connection) hasRoom(s *consumer) bool {
+	if !c.out.Full() {
+		return true
+	}
+	// drained takes the lock too: it either comes before Full, which then sees the room, or finds the consumer.
+	c.held.mu.Lock()
+	defer c.held.mu.Unlock()
+	if !c.out.Full() {
+		return true
+	}
+	c.held.list = append(c.held.list, s)
+	return false
+}
+
+// waitForRoom blocks while the outbox is full: a peer that does not read its answers is not listened to.
+func (c *connection) waitForRoom() {
+	for c.out.Full() {
+		select {
+		case <-c.room:
+		case <-c.stopping:
+			return
+		}
+	}
+}
+
+func (c *connection) describe() client.ConnectionState {
+	return client.ConnectionState{
+		ID: c.origin, Protocol: "AMQP 0-9-1", VirtualHost: c.host.Name(), User: c.access.User(), Peer: c.conn.RemoteAddr().String(),
+		TLS: tlsState(c.conn) != nil, Since: c.since, Channels: int(c.numbers.Load()),
+	}
+}
+
+// serve runs the connection from its first byte to its last.
+func (c *connection) serve() {
+	err := c.run()
+	c.live.Store(false)
+	c.endChannels()
+	if c.host != nil {
+		c.host.EndOrigin(c.origin)
+	}
+	c.out.Close(linger)
+	c.in.release()
+	if err != nil && !errors.Is(err, io.EOF) {
+		c.log(slog.LevelInfo, "connection ended", "error", err)
+	}
+}
+
+func (c *connection) log(level slog.Level, what string, args ...any) {
+	c.endpoint.logger.Log(context.Background(), level, what, append([]any{"protocol", "amqp091", "peer", c.conn.RemoteAddr().String()}, args...)...)
+}
+
+func (c *connection) run() error {
+	if err := c.conn.SetReadDeadline(time.Now().Add(c.config.Limits.ConnectTimeout())); err != nil {
+		return err
+	}
+	for c.state != closed {
+		if c.stopped() && c.state < closing {
+			c.forced()
+		}
+		c.reading.Store(true)
+		err := c.in.fill()
+		c.reading.Store(false)
+		if err != nil {
+			if c.stopped() && c.state < closing && errors.Is(err, os.ErrDeadlineExceeded) {
+				continue // woken by stop
+			}
+			return c.ended(err)
+		}
+		c.heard.Store(true)
+		c.handleRead()
+		c.flush()
+		c.waitForRoom()
+	}
+	if c.stopped() {
+		return c.cause
+	}
+	return nil
+}
+
+// ended says what a failed read means.
+func (c *connection) ended(err error) error {
+	switch {
+	case c.state >= closing:
+		return nil
+	case c.stopped():
+		return c.cause
+	}
+	return err
+}
+
+// forced begins the end that stop asked for.
+func (c *connection) forced() {
+	switch {
+	case errors.Is(c.cause, errHeartbeat), c.state < awaitOpen:
+		c.state = closed // nobody listens, or nobody that could be told
+	case errors.Is(c.cause, errShutdown), errors.Is(c.cause, errRevoked):
+		c.fail(errorf(frame.ConnectionForced, "%v", c.cause))
+	default:
+		c.state = closed
+	}
+}
+
+// handleRead handles every whole frame that has arrived.
+func (c *connection) handleRead() {
+	if c.state == awaitHeader && !c.handleHeader() {
+		return
+	}
+	for c.state < deaf {
+		f, n, err := frame.Read(c.in.unread(), c.mostFrame())
+		if err != nil {
+			c.fail(toError(err, 0))
+			c.state = max(c.state, deaf)
+			return
+		}
+		if n == 0 {
+			return
+		}
+		c.in.take(n)
+		if err := c.handleFrame(f); err != nil {
+			c.handleError(f, err)
+		}
+	}
+	if c.state == deaf {
+		c.in.take(len(c.in.unread()))
+	}
+}
+
+func (c *connection) mostFrame() int {
+	if c.state < open && c.frameMax == 0 {
+		return max(c.config.Limits.PreAuthPacketBytes, frame.MinMax)
+	}
+	return c.frameMax
+}
+
+func (c *connection) handleFrame(f frame.Frame) error {
+	switch {
+	case c.state == closing:
+		return c.handleClosing(f)
+	case f.Type == frame.TypeHeartbeat:
+		if f.Channel != 0 {
+			return errorf(frame.FrameError, "heartbeat on channel %d", f.Channel) // §4.2.7
+		}
+		return nil
+	case f.Channel == 0:
+		return c.handleOwn(f)
+	case c.state != open:
+		return errorf(frame.CommandInvalid, "channel %d is used before connection.open", f.Channel)
+	}
+	ch := c.channels[f.Channel]
+	if ch == nil {
+		return c.handleUnopened(f)
+	}
+	return ch.handle(f)
+}
+
+// handleOwn handles a frame of channel 0, which is the connection's.
+func (c *connection) handleOwn(f frame.Frame) error {
+	if f.Type != frame.TypeMethod {
+		return errorf(frame.UnexpectedFrame, "%s frame on channel 0", f.Type)
+	}
+	id, args, err := frame.CutID(f.Payload)
+	if err != nil {
+		return err
+	}
+	m, err := decode(id, args)
+	if err != nil {
+		return err
+	}
+	return c.handleMethod(m)
+}
+
+// decode reads a method that a client may send.
+func decode(id frame.ID, args []byte) (frame.Method, error) {
+	if !id.Known() {
+		return nil, errorf(frame.CommandInvalid, "%v does not exist", id)
+	}
+	if !id.FromClient() {
+		return nil, errorf(frame.CommandInvalid, "%v is not a client's method", id)
+	}
+	m := id.New()
+	return m, m.Decode(args)
+}
+
+// handleUnopened handles a frame of a channel that is not open: only channel.open may be.
+func (c *connection) handleUnopened(f frame.Frame) error {
+	if f.Type != frame.TypeMethod {
+		return errorf(frame.ChannelError, "%s frame on channel %d, which is not open", f.Type, f.Channel)
+	}
+	id, args, err := frame.CutID(f.Payload)
+	if err != nil {
+		return err
+	}
+	switch {
+	case id == frame.ChannelCloseOkID:
+		return nil // both ends closed it at once
+	case id != frame.ChannelOpenID:
+		return &Error{Code: frame.ChannelError, Text: "expected 'channel.open'", Method: id}
+	case int(f.Channel) > c.channelMax:
+		return &Error{Code: frame.ChannelError, Text: "channel number is above the negotiated channel_max", Method: id}
+	}
+	if _, err := decode(id, args); err != nil {
+		return err
+	}
+	c.channels[f.Channel] = newChannel(c, f.Channel)
+	c.numbers.Add(1)
+	c.send(f.Channel, &frame.ChannelOpenOk{})
+	return nil
+}
+
+// handleError closes what an error is about: the channel of the frame if it has one and the code lets it.
+func (c *connection) handleError(f frame.Frame, err error) {
+	var id frame.ID
+	if f.Type == frame.TypeMethod {
+		id, _, _ = frame.CutID(f.Payload)
+	}
+	e := toError(err, id)
+	if ch := c.channels[f.Channel]; ch != nil && !e.Code.Hard() {
+		c.endpoint.stats.ChannelErrors.Add(1)
+		c.log(slog.LevelDebug, "channel closed", "channel", f.Channel, "error", e)
+		ch.fail(e)
+		return
+	}
+	c.fail(e)
+}
+
+// fail closes the connection for a reason. §1.4.2.10
+func (c *connection) fail(e *Error) {
+	if c.state >= closing {
+		return
+	}
+	if e.Code != frame.ConnectionForced {
+		c.endpoint.stats.Errors.Add(1)
+		c.log(slog.LevelWarn, "connection closed", "error", e)
+	}
+	c.flush()
+	c.endChannels()
+	c.send(0, &frame.ConnectionClose{ReplyCode: uint16(e.Code), ReplyText: e.replyText(), ClassID: e.Method.Class(), MethodID: e.Method.Method()})
+	c.state = closing
+	c.live.Store(false)
+	if err := c.conn.SetReadDeadline(time.Now().Add(closePatience)); err != nil {
+		c.state = closed
+	}
+}
+
+// handleClosing looks for the end of the connection and passes everything else over.
+func (c *connection) handleClosing(f frame.Frame) error {
+	if f.Type != frame.TypeMethod || f.Channel != 0 {
+		return nil
+	}
+	switch id, _, _ := frame.CutID(f.Payload); id {
+	case frame.ConnectionCloseOkID:
+		c.state = closed
+	case frame.ConnectionCloseID:
+		c.send(0, &frame.ConnectionCloseOk{})
+		c.state = closed
+	}
+	return nil
+}
+
+func (c *connection) send(channel uint16, m frame.Method) {
+	c.out.Append(func(dst []byte) []byte { return frame.AppendMethod(dst, channel, m) })
+}
+
+// flush hands over what the channels collected: settled deliveries first, which makes room for what is published. What
+// aliases the read buffer is void afterwards.
+func (c *connection) flush() {
+	for i, ch := range c.touched {
+		c.touched[i] = nil
+		ch.flush()
+	}
+	c.touched = c.touched[:0]
+	for i, ch := range c.begun {
+		c.begun[i] = nil
+		ch.content.detach()
+	}
+	c.begun = c.begun[:0]
+}
+
+func (c *connection) endChannels() {
+	c.flush()
+	for n, ch := range c.channels {
+		ch.end(nil)
+		delete(c.channels, n)
+	}
+	c.numbers.Store(0)
+}

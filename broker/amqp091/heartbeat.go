@@ -1,0 +1,70 @@
+package amqp091
+
+import (
+	"time"
+
+	"github.com/turnstone-mq/turnstone/broker/amqp091/frame"
+)
+
+var heartbeatFrame = frame.AppendHeartbeat(nil)
+
+// beats is what the endpoint's tick knows of one connection; only tick touches it.
+type beats struct {
+	written uint64 // bytes that had been written at the last tick
+	silent  int64  // seconds without a byte from the peer
+	idle    int64  // seconds without a byte to the peer
+}
+
+// tick sends and expects heartbeats, once a second for all connections, and ends those of users who may no longer
+// connect.
+func (e *Endpoint) tick() {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	authority := e.hub.Authority()
+	generation := authority.Generation()
+	for {
+		select {
+		case <-e.stop:
+			return
+		case <-t.C:
+		}
+		g := authority.Generation()
+		e.beat(g != generation)
+		generation = g
+	}
+}
+
+func (e *Endpoint) beat(recheck bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for c := range e.connections {
+		if !c.live.Load() {
+			continue
+		}
+		if recheck && c.access.Revoked() {
+			c.stop(errRevoked)
+		}
+		if c.heartbeat > 0 {
+			c.beat()
+		}
+	}
+}
+
+// beat is one second in the life of a connection with heartbeats. A peer is gone after twice the interval without a
+// byte; time in which the broker itself did not read does not count. §4.2.7
+func (c *connection) beat() {
+	b := &c.beats
+	if c.heard.Swap(false) || !c.reading.Load() {
+		b.silent = 0
+	} else if b.silent++; b.silent > 2*c.heartbeat {
+		c.endpoint.stats.TimedOut.Add(1)
+		c.stop(errHeartbeat)
+		return
+	}
+	if w := c.out.Written(); w != b.written {
+		b.written, b.idle = w, 0
+	} else if b.idle++; b.idle >= max(c.heartbeat/2, 1) {
+		b.idle = 0
+		c.out.Write(heartbeatFrame)
+	}
+}
