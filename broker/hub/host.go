@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/turnstone-mq/turnstone/broker/auth"
@@ -30,6 +31,8 @@ type VirtualHost struct {
 	retained   *retain.Store
 	deliveries deliveryPool
 	opening    keyedLock // by MQTT client id
+
+	connections atomic.Int64 // that Enter let in
 
 	mu       sync.RWMutex
 	queues   map[string]*Queue
