@@ -14,8 +14,10 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,6 +25,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/coder/websocket"
 
 	"github.com/turnstone-mq/turnstone/broker/admin/client"
 	"github.com/turnstone-mq/turnstone/broker/object"
@@ -411,6 +415,95 @@ func TestCertificatesReload(t *testing.T) {
 		t.Errorf("serial number %d, wanted 2", n)
 	}
 	p.stop()
+}
+
+// connect is CONNECT of MQTT 3.1.1 with a clean session and no client id; connack accepts it.
+var (
+	connect = []byte{0x10, 12, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 60, 0, 0}
+	connack = []byte{0x20, 2, 0, 0}
+)
+
+// TestEveryListener: each accepts its protocol when the broker says ready.
+func TestEveryListener(t *testing.T) {
+	dir := t.TempDir()
+	roots := certificate(t, dir, 1)
+	secure := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	p := start(t, "--data", filepath.Join(dir, "data"), "--tls-cert", filepath.Join(dir, "tls.crt"), "--tls-key", filepath.Join(dir, "tls.key"),
+		"--listen", "mqtt://127.0.0.1:0", "--listen", "mqtt://127.0.0.1:0", "--listen", "mqtts://127.0.0.1:0",
+		"--listen", "ws://127.0.0.1:0", "--listen", "wss://127.0.0.1:0", "--listen", anyHTTP)
+	plain := strings.Split(p.address("mqtt"), ",")
+	if len(plain) != 2 {
+		t.Fatalf("two listeners, addresses %v", plain)
+	}
+	webSocket := func(url string) (net.Conn, error) {
+		ws, _, err := websocket.Dial(t.Context(), url, &websocket.DialOptions{
+			Subprotocols: []string{"mqtt"}, HTTPClient: &http.Client{Transport: &http.Transport{TLSClientConfig: secure}},
+		})
+		if err != nil {
+			return nil, err
+		}
+		return websocket.NetConn(t.Context(), ws, websocket.MessageBinary), nil
+	}
+	for name, dial := range map[string]func() (net.Conn, error){
+		"mqtt":       func() (net.Conn, error) { return net.Dial("tcp", plain[0]) },
+		"other mqtt": func() (net.Conn, error) { return net.Dial("tcp", plain[1]) },
+		"mqtts":      func() (net.Conn, error) { return tls.Dial("tcp", p.address("mqtts"), secure) },
+		"ws":         func() (net.Conn, error) { return webSocket("ws://" + p.address("ws")) },
+		"wss":        func() (net.Conn, error) { return webSocket("wss://" + p.address("wss")) },
+	} {
+		conn, err := dial()
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		defer conn.Close()                         //nolint:errcheck // the broker ends it
+		conn.SetDeadline(time.Now().Add(patience)) //nolint:errcheck // reads say so
+		got := make([]byte, len(connack))
+		if _, err := conn.Write(connect); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := io.ReadFull(conn, got); err != nil || !bytes.Equal(got, connack) {
+			t.Errorf("%s answers % x, %v", name, got, err)
+		}
+	}
+	connections, err := p.api("guest", "guest").Connections(t.Context())
+	encrypted := 0
+	for _, c := range connections {
+		if c.TLS {
+			encrypted++
+		}
+	}
+	if err != nil || len(connections) != 5 || encrypted != 2 {
+		t.Errorf("connections %+v, %v", connections, err)
+	}
+	p.stop() // with all of them open
+}
+
+// TestObjectsSurviveEveryEnd: a stop, and a kill.
+func TestObjectsSurviveEveryEnd(t *testing.T) {
+	dir := t.TempDir()
+	args := []string{"--data", dir, "--listen", anyHTTP, "--user", "root:pw"}
+	first := start(t, args...)
+	queue, err := object.New(object.KindQueue, "/", "q", object.QueueSpec{Durable: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := first.api("root", "pw").Apply(t.Context(), client.ApplyRequest{Owner: "op", Changes: []object.Change{{Object: queue}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.signal(syscall.SIGKILL)
+	if code := first.end(); code != -1 {
+		t.Fatalf("exit code %d after SIGKILL", code)
+	}
+	for _, again := range []string{"after a kill", "after a stop"} {
+		p := start(t, args...)
+		list, err := p.api("root", "pw").Objects(t.Context(), "op", "")
+		if err != nil || len(list.Objects) != 1 || list.Objects[0].Name != "q" || list.Revision != before.Revision || list.Incarnation != before.Incarnation {
+			t.Errorf("%s there is %+v, %v; revision was %d of %s", again, list, err, before.Revision, before.Incarnation)
+		}
+		p.stop()
+	}
 }
 
 // TestStopEndsWatches: a stop does not wait for who watches.

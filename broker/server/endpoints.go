@@ -29,7 +29,8 @@ type endpoint interface {
 
 // makeEndpoints makes the endpoints, which are shut down together.
 func (s *Server) makeEndpoints(context.Context) error {
-	s.endpoints = map[string]endpoint{"mqtt": mqtt.New(s.hub, s.logger)}
+	s.mqtt = mqtt.New(s.hub, s.logger)
+	s.endpoints = map[string]endpoint{"mqtt": s.mqtt}
 	s.onStop(s.drain)
 	return nil
 }

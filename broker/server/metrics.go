@@ -25,8 +25,21 @@ func (s *Server) expose() {
 	m.Gauge("turnstone_tls_certificate_not_after_seconds", "When the certificate in force ends, in seconds since 1970; 0 without TLS.", s.certificates.notAfter)
 	m.Counter("turnstone_authentication_failures_total", "Logins with a wrong name, password or certificate.", s.hub.Authority().Failures)
 	m.Counter("turnstone_password_verifications_total", "Passwords verified against a hash; known ones take none.", s.hub.Authority().Verifications)
+	m.Gauge("turnstone_journal_segments", "Segments of the journal on disk.", func() float64 { return float64(s.hub.JournalSegments()) })
 	m.Group(s.overQueues())
 	m.Group(s.byProtocol())
+	s.exposeMQTT()
+}
+
+func (s *Server) exposeMQTT() {
+	m, stats := s.metrics, s.mqtt.Stats()
+	m.Counter("turnstone_mqtt_connects_total", "CONNECT packets that were accepted.", stats.Connects.Load)
+	m.Counter("turnstone_mqtt_connects_refused_total", "CONNECT packets that were answered with an error.", stats.Refused.Load)
+	m.Counter("turnstone_mqtt_malformed_total", "Connections ended because of a packet that breaks the protocol or a limit.", stats.Malformed.Load)
+	m.Counter("turnstone_mqtt_keep_alive_timeouts_total", "Connections ended by keep alive.", stats.TimedOut.Load)
+	m.Counter("turnstone_mqtt_taken_over_total", "Connections ended because their client connected again.", stats.TakenOver.Load)
+	m.Counter("turnstone_mqtt_dropped_total", "Messages of QoS 0 for connections without room.", stats.Dropped.Load)
+	m.Counter("turnstone_mqtt_untranslatable_total", "Messages of other protocols whose key is no topic name.", stats.Untranslatable.Load)
 }
 
 // overQueues sums up what queues hold.

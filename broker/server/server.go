@@ -21,6 +21,7 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/hub"
 	"github.com/turnstone-mq/turnstone/broker/journal/vfs"
 	"github.com/turnstone-mq/turnstone/broker/metrics"
+	"github.com/turnstone-mq/turnstone/broker/mqtt"
 )
 
 // Options of Run.
@@ -49,6 +50,7 @@ type Server struct {
 	admin        *admin.Server
 	metrics      *metrics.Registry
 	api          switchHandler
+	mqtt         *mqtt.Endpoint
 	endpoints    map[string]endpoint // by protocol
 	bound        []bound
 	traffic      traffic
