@@ -152,6 +152,8 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) error {
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
+	// Deadlines are those of the connection: an earlier request may have left one.
+	deadline(w, answerPatience)
 	rt, ok := byMethod[method]
 	if !ok {
 		allowed := strings.Join(slices.Sorted(maps.Keys(byMethod)), ", ")

@@ -33,6 +33,7 @@ var exchangeTypes = []string{"direct", "topic", "fanout", "headers"}
 const (
 	longestName      = 255 // bytes; AMQP 0-9-1 short strings hold no more
 	longestUserEntry = 1024
+	longestRef       = 1024
 	longestPattern   = 4096 // bytes of a regular expression
 	generatedQueue   = "amq.gen-"
 )

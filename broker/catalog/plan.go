@@ -205,6 +205,9 @@ func (d *draft) want(o object.Object) (object.Result, error) {
 	if reason, err := checkKey(o.Key, d.owner); err != nil {
 		return refused(o.Key, reason, "%v", err), nil
 	}
+	if len(d.owner) > longestName || len(o.Ref) > longestRef {
+		return refused(o.Key, object.ReasonInvalid, "owner must not be longer than %d bytes, ref not longer than %d", longestName, longestRef), nil
+	}
 	if len(o.Spec) == 0 {
 		o.Spec = json.RawMessage("{}")
 	}

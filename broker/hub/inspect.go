@@ -48,6 +48,38 @@ func (q *Queue) info() QueueInfo {
 	}
 }
 
+// QueueTotals are sums over all queues.
+type QueueTotals struct {
+	Queues, Ready, Unacked, Consumers int
+	Bytes                             int64
+}
+
+// Totals sums up what queues hold, without a list of them.
+func (h *Hub) Totals() (t QueueTotals) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for _, v := range h.hosts {
+		v.mu.RLock()
+		for _, q := range v.queues {
+			t.add(q)
+		}
+		for _, s := range v.sessions {
+			t.add(s.queue)
+		}
+		v.mu.RUnlock()
+	}
+	return t
+}
+
+func (t *QueueTotals) add(q *Queue) {
+	l := &q.live
+	t.Queues++
+	t.Ready += int(l.ready.Load())
+	t.Unacked += int(l.unacked.Load())
+	t.Consumers += int(l.consumers.Load())
+	t.Bytes += l.bytes.Load()
+}
+
 // Revision is that of the metadata.
 func (h *Hub) Revision() uint64 { return h.meta.revision() }
 

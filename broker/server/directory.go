@@ -40,6 +40,7 @@ func (s *Server) takeDirectory(context.Context) error {
 		return err
 	}
 	s.onStop(release)
+	s.logger.Info("starting", "version", s.options.Version, "commit", s.options.Commit, "data", dir)
 	return nil
 }
 

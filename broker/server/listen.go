@@ -63,20 +63,20 @@ func (s *Server) listen(ctx context.Context, which func(scheme string) bool) err
 			return fmt.Errorf("listen on %s: %w", raw, err)
 		}
 		s.bound = append(s.bound, bound{u.Scheme, l.Addr().String()})
-		s.serve(u.Scheme, l)
+		s.serve(ctx, u.Scheme, l)
 	}
 	return nil
 }
 
-// serve begins to accept. Each way of serving ends through onStop.
-func (s *Server) serve(scheme string, l net.Listener) {
+// serve begins to accept. Each way of serving ends through onStop; ctx ends what is not yet served.
+func (s *Server) serve(ctx context.Context, scheme string, l net.Listener) {
 	switch {
 	case administrative(scheme):
 		s.serveHTTP(scheme, l, &s.api, "h2", "http/1.1")
 	case scheme == "ws" || scheme == "wss":
 		s.serveHTTP(scheme, l, s.webSocket(scheme), "http/1.1")
 	default:
-		s.serveClients(scheme, l)
+		s.serveClients(ctx, scheme, l)
 	}
 }
 
@@ -86,7 +86,7 @@ func (s *Server) serveHTTP(scheme string, l net.Listener, h http.Handler, protoc
 		Handler: h, ReadHeaderTimeout: admin.HeaderPatience, MaxHeaderBytes: admin.HeaderBytes, IdleTimeout: 2 * time.Minute,
 		ErrorLog: log.New(quiet{s.logger, scheme}, "", 0),
 	}
-	counted := &countedListener{l, &s.traffic, s.limit}
+	counted := &countedListener{l, &s.traffic}
 	serve := func() error { return server.Serve(counted) }
 	if config.Secure(scheme) {
 		server.TLSConfig = s.certificates.server(protocols...)
@@ -120,21 +120,21 @@ func (q quiet) Write(b []byte) (int, error) {
 }
 
 // serveClients accepts connections for an endpoint until stop.
-func (s *Server) serveClients(scheme string, l net.Listener) {
+func (s *Server) serveClients(ctx context.Context, scheme string, l net.Listener) {
 	var secure *tls.Config
 	if config.Secure(scheme) {
 		secure = s.certificates.server()
 	}
 	e := s.endpoints[strings.TrimSuffix(scheme, "s")]
 	s.running.Go(func() { // ends when the listener is closed
-		for s.accept(scheme, l, e, secure) {
+		for s.accept(ctx, scheme, l, e, secure) {
 		}
 	})
 	s.onStop(l.Close)
 }
 
 // accept takes one connection; false says that the listener is closed.
-func (s *Server) accept(scheme string, l net.Listener, e endpoint, secure *tls.Config) bool {
+func (s *Server) accept(ctx context.Context, scheme string, l net.Listener, e endpoint, secure *tls.Config) bool {
 	conn, err := l.Accept()
 	switch {
 	case errors.Is(err, net.ErrClosed):
@@ -144,14 +144,14 @@ func (s *Server) accept(scheme string, l net.Listener, e endpoint, secure *tls.C
 		const pause = 100 * time.Millisecond
 		<-time.After(pause)
 		return true
-	case !s.traffic.enter(s.limit()):
+	case !s.traffic.enter():
 		conn.Close() //nolint:errcheck // refused
 		return true
 	}
 	s.running.Go(func() { // ends with the connection, which the endpoint's Shutdown ends
 		defer s.traffic.leave()
 		if secure != nil {
-			conn = s.handshake(conn, secure)
+			conn = s.handshake(ctx, conn, secure)
 		}
 		if conn != nil {
 			e.Serve(conn)
@@ -160,9 +160,9 @@ func (s *Server) accept(scheme string, l net.Listener, e endpoint, secure *tls.C
 	return true
 }
 
-// handshake makes a connection secure; nil when the peer did not bring it to an end in time.
-func (s *Server) handshake(conn net.Conn, c *tls.Config) net.Conn {
-	ctx, cancel := context.WithTimeout(context.Background(), s.hub.Config().Limits.ConnectTimeout())
+// handshake makes a connection secure; nil when the peer did not bring it to an end in time, or before the broker stops.
+func (s *Server) handshake(ctx context.Context, conn net.Conn, c *tls.Config) net.Conn {
+	ctx, cancel := context.WithTimeout(ctx, s.hub.Config().Limits.ConnectTimeout())
 	defer cancel()
 	t := tls.Server(conn, c)
 	if err := t.HandshakeContext(ctx); err != nil {
@@ -174,19 +174,10 @@ func (s *Server) handshake(conn net.Conn, c *tls.Config) net.Conn {
 	return t
 }
 
-// limit is how many connections there may be. Before the hub is open it is that of the configuration at start.
-func (s *Server) limit() int {
-	if s.phase.Load() == starting {
-		return s.options.Config.Limits.Connections
-	}
-	return s.hub.Config().Limits.Connections
-}
-
 // countedListener holds HTTP connections to the limit.
 type countedListener struct {
 	net.Listener
 	traffic *traffic
-	limit   func() int
 }
 
 func (l *countedListener) Accept() (net.Conn, error) {
@@ -195,7 +186,7 @@ func (l *countedListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if l.traffic.enter(l.limit()) {
+		if l.traffic.enter() {
 			return &countedConn{Conn: conn, leave: sync.OnceFunc(l.traffic.leave)}, nil
 		}
 		conn.Close() //nolint:errcheck // refused

@@ -82,7 +82,7 @@ func TestConnectionsAreLimited(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.serve("mqtt", l)
+	s.serve(t.Context(), "mqtt", l)
 	first := dial(t, l.Addr().String())
 	if err := pings(first); err != nil {
 		t.Fatal(err)

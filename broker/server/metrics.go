@@ -53,13 +53,8 @@ func (s *Server) overQueues() metrics.Group {
 			{Name: "turnstone_consumers", Help: "Consumers of queues, connected MQTT sessions included."},
 		},
 		Read: func(emit func(metrics.Sample)) {
-			var sum [5]float64
-			for _, q := range s.hub.Inspect("") {
-				for i, n := range []float64{1, float64(q.Ready), float64(q.Unacked), float64(q.Bytes), float64(q.Consumers)} {
-					sum[i] += n
-				}
-			}
-			for i, v := range sum {
+			t := s.hub.Totals()
+			for i, v := range []float64{float64(t.Queues), float64(t.Ready), float64(t.Unacked), float64(t.Bytes), float64(t.Consumers)} {
 				emit(metrics.Sample{Metric: i, Value: v})
 			}
 		},

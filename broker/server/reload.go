@@ -64,7 +64,7 @@ func (s *Server) watchFiles(context.Context) error {
 func (s *Server) reloadCertificates() {
 	changed, err := s.certificates.load()
 	switch {
-	case err != nil && changed:
+	case changed && err != nil:
 		s.traffic.reloadFailures.Add(1)
 		s.logger.Error("new TLS files cannot be used; the former ones stay in force", "error", err)
 	case changed:
@@ -108,6 +108,7 @@ func (s *Server) reconfigure(wanted config.Config) (pending []string) {
 	s.hub.Reconfigure(wanted)
 	s.hub.Authority().Refresh()
 	s.level.Set(levelOf(wanted.Log.Level))
+	s.traffic.limit.Store(int64(wanted.Limits.Connections))
 	if len(live) > 0 {
 		s.logger.Info("configuration changed", "keys", live)
 	}

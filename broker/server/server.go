@@ -70,8 +70,11 @@ const (
 // Run serves until ctx ends and then stops in an orderly way. Its error says what kept it from serving, or what went
 // wrong while it stopped.
 func Run(ctx context.Context, o Options) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	s := newServer(o)
 	if err := s.start(ctx); err != nil {
+		cancel()
 		return errors.Join(err, s.stop())
 	}
 	s.logger.Info("ready", s.addresses()...)
@@ -88,6 +91,7 @@ func newServer(o Options) *Server {
 	s := &Server{options: o, level: new(slog.LevelVar)}
 	s.logger = newLogger(o.LogTo, o.Config.Log, s.level)
 	s.settings = &settings{}
+	s.traffic.limit.Store(int64(o.Config.Limits.Connections))
 	return s
 }
 

@@ -22,7 +22,7 @@ type certificates struct {
 	current atomic.Pointer[tls.Config]
 
 	mu   sync.Mutex
-	seen [][]byte // the contents that were tried last; guarded by mu
+	seen [][]byte // the contents that were tried last, nil when a file could not be read; guarded by mu
 }
 
 // loadCertificates reads the files for the first time, when they must be right.
@@ -39,17 +39,13 @@ func (c *certificates) load() (changed bool, err error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var contents [][]byte
-	for _, name := range []string{c.files.CertFile, c.files.KeyFile, c.files.ClientCAFile} {
-		var b []byte
-		if name != "" {
-			if b, err = os.ReadFile(name); err != nil {
-				return false, fmt.Errorf("TLS: %w", err)
-			}
-		}
-		contents = append(contents, b)
+	contents, err := c.read()
+	if err != nil {
+		changed = c.seen != nil || c.current.Load() == nil
+		c.seen = nil
+		return changed, err
 	}
-	if slices.EqualFunc(contents, c.seen, bytes.Equal) {
+	if c.seen != nil && slices.EqualFunc(contents, c.seen, bytes.Equal) {
 		return false, nil
 	}
 	c.seen = contents
@@ -59,6 +55,20 @@ func (c *certificates) load() (changed bool, err error) {
 	}
 	c.current.Store(made)
 	return true, nil
+}
+
+// read answers the contents of certificate, key and client authorities; empty for those that have no file.
+func (c *certificates) read() (contents [][]byte, err error) {
+	for _, name := range []string{c.files.CertFile, c.files.KeyFile, c.files.ClientCAFile} {
+		var b []byte
+		if name != "" {
+			if b, err = os.ReadFile(name); err != nil {
+				return nil, fmt.Errorf("TLS: %w", err)
+			}
+		}
+		contents = append(contents, b)
+	}
+	return contents, nil
 }
 
 func (c *certificates) make(cert, key, clientCA []byte) (*tls.Config, error) {

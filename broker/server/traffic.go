@@ -8,6 +8,7 @@ import (
 
 // traffic counts connections over all listeners.
 type traffic struct {
+	limit             atomic.Int64 // on open; follows limits.connections
 	open              atomic.Int64
 	accepted          metrics.Counter
 	refused           metrics.Counter // over the limit
@@ -16,8 +17,8 @@ type traffic struct {
 }
 
 // enter takes a place; false says that there are as many connections as may be.
-func (t *traffic) enter(limit int) bool {
-	if t.open.Add(1) > int64(limit) {
+func (t *traffic) enter() bool {
+	if t.open.Add(1) > t.limit.Load() {
 		t.open.Add(-1)
 		t.refused.Add(1)
 		return false
