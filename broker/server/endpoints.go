@@ -12,6 +12,7 @@ import (
 
 	"github.com/turnstone-mq/turnstone/broker/admin"
 	"github.com/turnstone-mq/turnstone/broker/admin/client"
+	"github.com/turnstone-mq/turnstone/broker/amqp091"
 	"github.com/turnstone-mq/turnstone/broker/metrics"
 	"github.com/turnstone-mq/turnstone/broker/mqtt"
 )
@@ -30,7 +31,8 @@ type endpoint interface {
 // makeEndpoints makes the endpoints, which are shut down together.
 func (s *Server) makeEndpoints(context.Context) error {
 	s.mqtt = mqtt.New(s.hub, s.logger)
-	s.endpoints = map[string]endpoint{"mqtt": s.mqtt}
+	s.amqp091 = amqp091.New(s.hub, s.logger, s.options.Version)
+	s.endpoints = map[string]endpoint{"mqtt": s.mqtt, "amqp": s.amqp091}
 	s.onStop(s.drain)
 	return nil
 }

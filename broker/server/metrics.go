@@ -29,6 +29,16 @@ func (s *Server) expose() {
 	m.Group(s.overQueues())
 	m.Group(s.byProtocol())
 	s.exposeMQTT()
+	s.exposeAMQP091()
+}
+
+func (s *Server) exposeAMQP091() {
+	m, stats := s.metrics, s.amqp091.Stats()
+	m.Counter("turnstone_amqp091_opened_total", "AMQP 0-9-1 connections that were opened.", stats.Opened.Load)
+	m.Counter("turnstone_amqp091_refused_total", "AMQP 0-9-1 connections whose credentials or virtual host were refused.", stats.Refused.Load)
+	m.Counter("turnstone_amqp091_channel_errors_total", "AMQP 0-9-1 channels that the broker closed.", stats.ChannelErrors.Load)
+	m.Counter("turnstone_amqp091_errors_total", "AMQP 0-9-1 connections that the broker closed because of what the peer did.", stats.Errors.Load)
+	m.Counter("turnstone_amqp091_timeouts_total", "AMQP 0-9-1 connections without a heartbeat.", stats.TimedOut.Load)
 }
 
 func (s *Server) exposeMQTT() {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/turnstone-mq/turnstone/broker/admin"
+	"github.com/turnstone-mq/turnstone/broker/amqp091"
 	"github.com/turnstone-mq/turnstone/broker/config"
 	"github.com/turnstone-mq/turnstone/broker/hub"
 	"github.com/turnstone-mq/turnstone/broker/journal/vfs"
@@ -51,6 +52,7 @@ type Server struct {
 	metrics      *metrics.Registry
 	api          switchHandler
 	mqtt         *mqtt.Endpoint
+	amqp091      *amqp091.Endpoint
 	endpoints    map[string]endpoint // by protocol
 	bound        []bound
 	traffic      traffic
