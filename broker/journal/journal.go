@@ -1,19 +1,18 @@
 // Package journal is the segmented durable log of one pod. It serves every group (the metadata and the shards) and is
 // their log and the store of their messages in one: what is appended is written once and read back by its position.
 //
-// It knows bytes and positions. What an entry means, which of them are still needed and when a segment may go is up to
-// package hub.
+// It knows bytes and positions. What an entry means, which of them are still needed and when a segment may go is the
+// owner's business. The format is described in docs/formats/journal.md.
 //
 // # Group commit
 //
-// Append hands records to one goroutine and returns. The goroutine takes everything that waits (at most 4 MiB), writes
-// it with one write, makes it durable with one fdatasync and then calls back everybody in the order of their appends.
-// While it does, the next batch gathers: there is no timer. Durable, then acknowledged, is visible in one function,
-// (*Journal).commit.
+// Append hands records to one goroutine and returns. The goroutine takes what waits (at most 4 MiB), writes it with one
+// write, makes it durable with one fdatasync and then calls back everybody in the order of their appends. While it does,
+// the next batch gathers: there is no timer. Durable, then acknowledged, is visible in one function, (*Journal).commit.
 //
 // # Failure
 //
-// A write or an fsync that fails is fatal: what the kernel then holds is unknown, so nothing is retried, every append
+// A write or an fsync that fails is fatal: what the disk then holds is unknown, so nothing is retried, every append
 // fails, and the process has to end. A disk without space is not fatal: segments are made ahead of need, appends are
 // refused with ErrFull while the next one cannot be made, and go on by themselves when it can. Damage is never repaired
 // by deleting; see Open.
@@ -24,18 +23,17 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/turnstone-mq/turnstone/broker/journal/vfs"
 )
 
-// Options of Open. SegmentBytes and Spares have defaults.
+// Options of Open. FS, SegmentBytes, Spares and Logger have defaults.
 type Options struct {
-	FS           vfs.FS
+	FS           vfs.FS // vfs.OS
 	Dir          string
-	SegmentBytes int64 // of a segment file; 64 MiB
-	Spares       int   // segments made ahead; 2
+	SegmentBytes int64 // of a new segment file; 64 MiB
+	Spares       int   // segment files kept back for reserved records; 2
 	Logger       *slog.Logger
 	// OnFatal is called once, by the journal's goroutine, when a write or an fsync failed: the process must end.
 	OnFatal func(error)
@@ -48,77 +46,109 @@ type Position struct {
 	Offset  uint32
 }
 
-// ErrFull: there is no room for the records; nothing was written. It wraps the reason.
+// Compare is negative when p is before q, positive when it is after it, and zero when they are equal.
+func (p Position) Compare(q Position) int {
+	switch {
+	case p == q:
+		return 0
+	case p.Segment < q.Segment || p.Segment == q.Segment && p.Offset < q.Offset:
+		return -1
+	}
+	return 1
+}
+
+// ErrFull: there is no room for the records; nothing was written. It comes with the directory and the reason.
 var ErrFull = errors.New("journal is full")
 
 // ErrClosed is the error of appends to a closed journal.
 var ErrClosed = errors.New("journal is closed")
 
+// ErrTooLarge is the error of appends that do not fit into a segment.
+var ErrTooLarge = errors.New("records do not fit into a segment")
+
 // Journal is an open journal. Its methods are safe for concurrent use.
 type Journal struct {
-	fs      vfs.FS
-	dir     string
-	size    int64
-	spares  int
-	logger  *slog.Logger
-	onFatal func(error)
-
+	fs        vfs.FS
+	dir       string
+	logger    *slog.Logger
+	onFatal   func(error)
+	opened    time.Time
 	recovered Recovery
+	counters  counters
+	pool      pool
+	done      chan struct{} // closed when the goroutine has ended
 
 	mu       sync.Mutex
 	filled   sync.Cond // something was appended, or the journal was closed
 	room     sync.Cond // what waited was taken
-	waiting  []request
-	bytes    int // of what waits
+	idle     sync.Cond // a segment has no more readers
+	waiting  []request // guarded by mu, as all below
+	bytes    int       // of what waits
 	closed   bool
-	segments map[uint64]*segment // guarded by mu
+	ended    bool // the files are closed
+	segments map[uint64]*segment
 	oldest   uint64
 	newest   uint64
-	released []*segment // files to reuse
 
 	// Owned by the journal's goroutine.
 
-	current *segment
-	end     int64 // where the next record goes
-	cut     bool  // a torn write lies after end: nothing more goes into this segment
-	records uint64
-	buf     []byte
-	at      []Position
-	fatal   error
-
-	pool  pool
-	stats counters
-	done  chan struct{} // closed when the goroutine has ended
+	current   *segment
+	end       int64  // where the next record goes
+	index     index  // of the current segment
+	releasing uint64 // segments before this one are released
+	dirty     bool   // the last commit is not followed by a Batch record that says that it was durable
+	buf       []byte
+	at        []Position
+	fatal     error
 }
 
+// request is what one Append hands over.
 type request struct {
-	records []Record
-	bytes   int
-	done    func([]Position, error)
+	records  []Record
+	bytes    int // of the records as they are stored
+	reserved bool
+	own      bool   // the journal's: no records, may use the last bytes of a segment
+	release  uint64 // of an own one: the oldest segment from now on
+	invalid  error
+	done     func([]Position, error)
 }
 
 const (
 	defaultSegment = 64 << 20
 	defaultSpares  = 2
-	maxBatch       = 4 << 20  // bytes of one write
-	maxWaiting     = 64 << 20 // bytes from which Append blocks
+	minSegment     = 4 << 10
+	maxSegment     = 1<<32 - 1 // offsets have 32 bits
+	maxBatch       = 4 << 20   // bytes of one write, unless one append is larger
+	maxWaiting     = 64 << 20  // bytes from which Append blocks
+	// ownReserve bytes of each segment are for the journal's own commits: Release must be possible when the disk is full.
+	ownReserve = 4 * batchRecord
 )
 
-// Append hands records over. It blocks only while more than 64 MiB wait. The records' data belong to the journal until
-// done was called: by the journal's goroutine, in the order of appends, with the position of each record (valid during
-// the call) when all of them are durable, or with the reason why they are not. Done must not call Append and wait for it.
+// Append hands records over. It blocks only while more than 64 MiB wait. The records and their data belong to the journal
+// until done was called: by the journal's goroutine, in the order of appends, with the position of each record (valid
+// during the call) when all of them are durable, or with the reason why they are not. Done must not call Append, Release
+// or Close: it would wait for itself.
 func (j *Journal) Append(records []Record, done func(at []Position, err error)) {
-	r := request{records: records, done: done}
+	r := request{records: records, done: done, reserved: true}
 	for i := range records {
-		r.bytes += records[i].size()
+		r.bytes += recordHeader + len(records[i].Data)
+		r.reserved = r.reserved && records[i].Reserved
+		if !records[i].Type.callers() {
+			r.invalid = fmt.Errorf("records of type %d cannot be appended", records[i].Type)
+		}
 	}
+	j.enqueue(r)
+}
+
+func (j *Journal) enqueue(r request) {
 	j.mu.Lock()
 	for j.bytes > maxWaiting && !j.closed {
 		j.room.Wait()
 	}
 	if j.closed {
 		j.mu.Unlock()
-		done(nil, ErrClosed)
+		<-j.done // after what was appended before
+		r.done(nil, ErrClosed)
 		return
 	}
 	j.waiting = append(j.waiting, r)
@@ -132,17 +162,16 @@ func (j *Journal) run() {
 	defer close(j.done)
 	var spare []request
 	for {
-		batch, ok := j.take(spare)
+		taken, ok := j.take(spare)
 		if !ok {
+			j.markClean()
 			return
 		}
-		for rest := batch; len(rest) > 0; {
-			n := j.fit(rest)
-			j.commit(rest[:n])
-			rest = rest[n:]
+		for rest := taken; len(rest) > 0; {
+			rest = rest[j.commit(rest):]
 		}
-		clear(batch)
-		spare = batch[:0]
+		clear(taken)
+		spare = taken[:0]
 	}
 }
 
@@ -155,222 +184,194 @@ func (j *Journal) take(spare []request) ([]request, bool) {
 		}
 		j.filled.Wait()
 	}
-	batch := j.waiting
+	taken := j.waiting
 	j.waiting, j.bytes = spare, 0
 	j.room.Broadcast()
-	return batch, true
+	return taken, true
 }
 
-// fit is how many requests go into one commit: at least one.
+// commit writes the first requests, as many as belong together, makes them durable, and says so to each. It answers how
+// many it has dealt with.
+func (j *Journal) commit(requests []request) int {
+	if err := j.admit(&requests[0]); err != nil {
+		requests[0].done(nil, err)
+		return 1
+	}
+	n := j.fit(requests)
+	j.encode(requests[:n])
+	err := j.flush()
+	at := j.at
+	for i := range requests[:n] {
+		r := &requests[i]
+		if err != nil {
+			r.done(nil, err)
+			continue
+		}
+		r.done(at[:len(r.records)], nil)
+		at = at[len(r.records):]
+	}
+	return n
+}
+
+// admit makes room for a request or says why it is refused.
+func (j *Journal) admit(r *request) error {
+	if j.fatal != nil {
+		return j.fatal
+	}
+	if r.invalid != nil {
+		return r.invalid
+	}
+	if err := j.pool.lean(); err != nil && !r.reserved {
+		return j.full(err)
+	}
+	if j.fits(r.bytes, len(r.records), r.own) {
+		return nil
+	}
+	if most := j.pool.size - headerSize - batchRecord - recordHeader - trailerSize - ownReserve - int64(len(r.records))*maxIndexed; int64(r.bytes) > most {
+		return fmt.Errorf("%d records of %d bytes: %w", len(r.records), r.bytes, ErrTooLarge)
+	}
+	next, err := j.pool.take(r.reserved)
+	if err != nil {
+		return j.full(err)
+	}
+	err = j.roll(next)
+	if errors.Is(err, ErrFull) {
+		j.counters.refused.Add(1)
+		return err
+	}
+	return j.fail(err)
+}
+
+func (j *Journal) full(reason error) error {
+	j.counters.refused.Add(1)
+	return fmt.Errorf("%w: %s: %w", ErrFull, j.dir, reason)
+}
+
+// fail makes an error of the disk fatal.
+func (j *Journal) fail(err error) error {
+	if err == nil {
+		return nil
+	}
+	j.fatal = fmt.Errorf("journal has stopped: %w", err)
+	if j.onFatal != nil {
+		j.onFatal(err)
+	}
+	return j.fatal
+}
+
+// fits says whether a commit has room in the current segment, with the footer that it makes necessary.
+func (j *Journal) fits(bytes, records int, own bool) bool {
+	need := batchRecord + int64(bytes) + j.index.size() + int64(records)*maxIndexed
+	if !own {
+		need += ownReserve
+	}
+	return j.end+need <= j.current.size
+}
+
+// fit is how many requests go into one commit: at least one, which admit has let in.
 func (j *Journal) fit(requests []request) int {
-	bytes := 0
-	for i := range requests {
-		bytes += requests[i].bytes
-		if bytes > maxBatch && i > 0 {
+	bytes, records := requests[0].bytes, len(requests[0].records)
+	if requests[0].own {
+		return 1
+	}
+	lean := j.pool.lean() != nil
+	for i := 1; i < len(requests); i++ {
+		r := &requests[i]
+		bytes += r.bytes
+		records += len(r.records)
+		if bytes > maxBatch || r.own || r.invalid != nil || lean && !r.reserved || !j.fits(bytes, records, false) {
 			return i
 		}
 	}
 	return len(requests)
 }
 
-// batchRecord is the size of the record that begins a commit.
-const batchRecord = recordHeader + 4
-
-// commit writes requests, makes them durable, and says so to each.
-func (j *Journal) commit(requests []request) {
-	at, err := j.write(requests)
-	for i := range requests {
-		if err != nil {
-			requests[i].done(nil, err)
-			continue
-		}
-		n := len(requests[i].records)
-		requests[i].done(at[:n], nil)
-		at = at[n:]
-	}
-}
-
-func (j *Journal) write(requests []request) ([]Position, error) {
-	if j.fatal != nil {
-		return nil, j.fatal
-	}
-	size, reserved := int64(batchRecord), true
-	for i := range requests {
-		size += int64(requests[i].bytes)
-		for _, r := range requests[i].records {
-			reserved = reserved && r.Reserved
-		}
-	}
-	if size > j.size-headerSize-recordHeader {
-		return nil, fmt.Errorf("%d bytes do not fit into a segment of %d", size, j.size)
-	}
-	if err := j.makeRoom(size, reserved); err != nil {
-		return nil, err
-	}
-	j.encode(requests)
-	if err := j.flush(); err != nil {
-		j.fatal = err
-		if j.onFatal != nil {
-			j.onFatal(err)
-		}
-		return nil, err
-	}
-	return j.at, nil
-}
-
-// encode fills the write buffer with a batch record and the requests' records.
+// encode fills the write buffer with a Batch record and the requests' records.
 func (j *Journal) encode(requests []request) {
-	var durable [4]byte
-	putUint32(durable[:], uint32(j.end))
-	first := Record{Type: Batch, Data: durable[:]}
-	j.buf = first.append(j.buf[:0], j.current.sequence)
+	bytes := 0
+	for i := range requests {
+		bytes += requests[i].bytes
+		j.releasing = max(j.releasing, requests[i].release)
+	}
 	j.at = j.at[:0]
-	j.records++
+	j.buf = j.appendBatch(j.buf[:0], bytes)
 	for i := range requests {
 		for k := range requests[i].records {
-			j.at = append(j.at, Position{Segment: j.current.sequence, Offset: uint32(j.end + int64(len(j.buf)))})
-			j.buf = requests[i].records[k].append(j.buf, j.current.sequence)
-			j.records++
+			r := &requests[i].records[k]
+			at := uint32(j.end) + uint32(len(j.buf))
+			j.at = append(j.at, Position{Segment: j.current.sequence, Offset: at})
+			j.buf = r.append(j.buf, j.current.sequence)
+			j.index.add(r, at)
 		}
 	}
+	j.dirty = len(j.at) > 0
+}
+
+func (j *Journal) appendBatch(dst []byte, bytes int) []byte {
+	var data [batchData]byte
+	b := batch{durable: uint32(j.end), bytes: uint32(bytes), oldest: j.releasing}
+	r := Record{Type: Batch, Data: b.append(data[:0])}
+	return r.append(dst, j.current.sequence)
 }
 
 // flush writes the buffer at the end of the segment and makes it durable.
 func (j *Journal) flush() error {
-	start := time.Now()
-	j.stats.syncSince.Store(start.UnixNano())
-	defer j.stats.syncSince.Store(0)
+	start := time.Since(j.opened)
+	j.counters.syncSince.Store(int64(start) + 1)
+	defer j.counters.syncSince.Store(0)
 	if _, err := j.current.file.WriteAt(j.buf, j.end); err != nil {
-		return fmt.Errorf("write segment %d: %w", j.current.sequence, err)
+		return j.fail(fmt.Errorf("write segment %d: %w", j.current.sequence, err))
 	}
 	if err := j.current.file.Sync(); err != nil {
-		return fmt.Errorf("sync segment %d: %w", j.current.sequence, err)
+		return j.fail(fmt.Errorf("sync segment %d: %w", j.current.sequence, err))
 	}
 	j.end += int64(len(j.buf))
-	j.stats.commits.Add(1)
-	j.stats.bytes.Add(uint64(len(j.buf)))
-	j.stats.syncNanos.Add(uint64(time.Since(start)))
-	const keep = 2 * maxBatch
-	if cap(j.buf) > keep {
+	j.counters.synced(time.Since(j.opened) - start)
+	j.counters.commits.Add(1)
+	j.counters.records.Add(uint64(len(j.at)))
+	j.counters.bytes.Add(uint64(len(j.buf)))
+	if cap(j.buf) > 2*maxBatch { // one large append must not hold memory for ever
 		j.buf = nil
 	}
 	return nil
 }
 
-// Read answers the record at a position. Data aliases buf if it fits there. The checksum is verified.
-func (j *Journal) Read(p Position, buf []byte) (Record, error) {
-	s, err := j.hold(p.Segment)
-	if err != nil {
-		return Record{}, err
+// markClean says at the end that the last commit was durable: what is bad afterwards is damage, not a torn write.
+func (j *Journal) markClean() {
+	if j.fatal != nil || !j.dirty || !j.fits(0, 0, true) {
+		return
 	}
-	defer j.letGo(s)
-	return s.read(p.Offset, buf)
-}
-
-// hold finds a segment and keeps its file from being reused until letGo.
-func (j *Journal) hold(sequence uint64) (*segment, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	s := j.segments[sequence]
-	if s == nil {
-		return nil, fmt.Errorf("segment %d is not in the journal (%d to %d)", sequence, j.oldest, j.newest)
-	}
-	s.readers++
-	return s, nil
-}
-
-func (j *Journal) letGo(s *segment) {
-	j.mu.Lock()
-	s.readers--
-	idle := s.gone && s.readers == 0
-	j.mu.Unlock()
-	if idle {
-		j.pool.give(s)
+	j.at = j.at[:0]
+	j.buf = j.appendBatch(j.buf[:0], 0)
+	if err := j.flush(); err != nil {
+		j.logger.Error("journal was not closed cleanly", "error", err)
 	}
 }
 
-// Oldest and Newest are the sequence numbers of the first and the last segment.
-func (j *Journal) Oldest() uint64 {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.oldest
-}
-
-// Newest is the sequence number of the segment that is being written.
-func (j *Journal) Newest() uint64 {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.newest
-}
-
-// Release says that segments before a sequence number are no longer needed. Their files are used again. The newest
-// segment is always kept.
-func (j *Journal) Release(before uint64) error {
-	j.mu.Lock()
-	var idle []*segment
-	for before = min(before, j.newest); j.oldest < before; j.oldest++ {
-		s := j.segments[j.oldest]
-		delete(j.segments, j.oldest)
-		s.gone = true
-		if s.readers == 0 {
-			idle = append(idle, s)
-		}
-	}
-	j.mu.Unlock()
-	for _, s := range idle {
-		j.pool.give(s)
-	}
-	return nil
-}
-
-// Stats are totals since Open and the present state.
-type Stats struct {
-	Commits     uint64        // group commits, one fsync each
-	Bytes       uint64        // written
-	SyncTime    time.Duration // spent in write and fsync
-	SyncPending time.Duration // how long the present write and fsync has taken; zero when there is none
-	Segments    int
-	Waiting     int // bytes that wait to be written
-}
-
-type counters struct {
-	commits, bytes, syncNanos atomic.Uint64
-	syncSince                 atomic.Int64
-}
-
-// Stats reads the counters.
-func (j *Journal) Stats() Stats {
-	j.mu.Lock()
-	segments, waiting := len(j.segments), j.bytes
-	j.mu.Unlock()
-	s := Stats{
-		Commits: j.stats.commits.Load(), Bytes: j.stats.bytes.Load(), SyncTime: time.Duration(j.stats.syncNanos.Load()),
-		Segments: segments, Waiting: waiting,
-	}
-	if since := j.stats.syncSince.Load(); since != 0 {
-		s.SyncPending = time.Since(time.Unix(0, since))
-	}
-	return s
-}
-
-// Close writes what waits and ends the journal. It is idempotent.
+// Close writes what waits and ends the journal; it waits for reads that are under way. It is idempotent.
 func (j *Journal) Close() error {
 	j.mu.Lock()
-	if j.closed {
-		j.mu.Unlock()
-		<-j.done
-		return nil
-	}
+	first := !j.closed
 	j.closed = true
 	j.mu.Unlock()
 	j.filled.Broadcast()
 	j.room.Broadcast()
 	<-j.done
-	j.pool.close()
-	var errs []error
+	if !first {
+		return nil
+	}
+	return errors.Join(j.closeFiles(), j.pool.close())
+}
+
+func (j *Journal) closeFiles() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.ended = true
+	var errs []error
 	for _, s := range j.segments {
+		for s.readers > 0 {
+			j.idle.Wait()
+		}
 		errs = append(errs, s.file.Close())
 	}
 	return errors.Join(errs...)

@@ -1,21 +1,24 @@
 package journal
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
+
+	"github.com/turnstone-mq/turnstone/broker/journal/vfs"
 )
 
 // Recovery is what Open found.
 type Recovery struct {
 	Segments int
 	Records  uint64 // without those of the journal itself
-	// CutBytes is how much of an unfinished write was cut off the newest segment, at CutAt of CutFile.
+	// CutBytes is how much of an unfinished commit was cut off the newest segment, at CutAt of CutFile.
 	CutBytes int64
 	CutFile  string
 	CutAt    int64
@@ -34,192 +37,342 @@ func (e *DamageError) Error() string {
 
 // Open opens the journal in a directory, which it makes if need be.
 //
-// The newest segment may end in a write that was cut short by a crash: what follows its last whole record is cut off and
-// counted in Recovery. A record that is bad before something that is known to have been durable is damage, and so is a
-// missing segment: Open fails with a DamageError and deletes nothing.
+// The newest segment may end in a commit that a crash cut short: what follows its last whole record is cut off and counted
+// in Recovery. A bad record before something that is known to have been durable is damage, and so is a missing segment:
+// Open (of sealed segments: Replay, Read) fails with a DamageError and deletes nothing.
 func Open(o Options) (*Journal, error) {
+	if o.FS == nil {
+		o.FS = vfs.OS
+	}
+	if o.SegmentBytes == 0 {
+		o.SegmentBytes = defaultSegment
+	}
+	if o.SegmentBytes < minSegment || o.SegmentBytes > maxSegment {
+		return nil, fmt.Errorf("journal segments of %d bytes: not within %d and %d", o.SegmentBytes, minSegment, maxSegment)
+	}
+	if o.Spares <= 0 {
+		o.Spares = defaultSpares
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
 	j := &Journal{
-		fs: o.FS, dir: o.Dir, size: o.SegmentBytes, spares: o.Spares, logger: o.Logger, onFatal: o.OnFatal,
+		fs: o.FS, dir: o.Dir, logger: o.Logger, onFatal: o.OnFatal, opened: time.Now(),
 		segments: make(map[uint64]*segment), done: make(chan struct{}),
+		pool: pool{
+			fs: o.FS, dir: o.Dir, size: o.SegmentBytes, reserve: o.Spares, logger: o.Logger,
+			wake: make(chan struct{}, 1), stop: make(chan struct{}), ended: make(chan struct{}),
+		},
 	}
-	j.filled.L, j.room.L = &j.mu, &j.mu
-	if j.size == 0 {
-		j.size = defaultSegment
-	}
-	if j.spares == 0 {
-		j.spares = defaultSpares
-	}
-	if j.logger == nil {
-		j.logger = slog.New(slog.DiscardHandler)
-	}
+	j.filled.L, j.room.L, j.idle.L, j.pool.change.L = &j.mu, &j.mu, &j.mu, &j.pool.mu
 	if err := j.fs.MkdirAll(j.dir); err != nil {
 		return nil, fmt.Errorf("journal directory: %w", err)
 	}
-	if err := j.load(); err != nil {
-		return nil, errors.Join(err, j.closeFiles())
+	if err := j.recover(); err != nil {
+		return nil, errors.Join(err, j.closeFiles(), j.pool.closeFiles())
 	}
-	j.pool.open(j.fs, j.dir, j.size, j.spares, j.logger)
+	j.pool.start()
 	go j.run() // ends when Close closes the journal
 	return j, nil
 }
 
-func (j *Journal) closeFiles() error {
+// recover opens the files. Until everything was found in order it changes nothing.
+func (j *Journal) recover() error {
+	spares, err := j.openFiles()
+	if err != nil {
+		return err
+	}
+	if j.newest == 0 {
+		if err := j.adoptSpares(spares); err != nil {
+			return err
+		}
+		return j.firstSegment()
+	}
+	tail, err := j.readNewest()
+	if err != nil {
+		return err
+	}
+	old := j.splitReleased(tail.oldest)
+	if err := j.checkSealed(tail); err != nil {
+		return errors.Join(err, closeAll(old))
+	}
+	if err := j.cut(tail); err != nil {
+		return errors.Join(err, closeAll(old))
+	}
+	j.recovered.Segments = len(j.segments)
+	if err := j.adoptSpares(spares); err != nil {
+		return errors.Join(err, closeAll(old))
+	}
+	for _, s := range old {
+		j.pool.recycle(s)
+	}
+	return nil
+}
+
+func closeAll(segments []*segment) error {
 	var errs []error
-	for _, s := range j.segments {
+	for _, s := range segments {
 		errs = append(errs, s.file.Close())
 	}
 	return errors.Join(errs...)
 }
 
-// load opens the segments and finds the end of the newest one.
-func (j *Journal) load() error {
+// openFiles opens the segments and answers the names of spare files.
+func (j *Journal) openFiles() (spares []string, err error) {
 	names, err := j.fs.List(j.dir)
 	if err != nil {
-		return fmt.Errorf("list journal directory: %w", err)
+		return nil, fmt.Errorf("list journal directory: %w", err)
 	}
 	for _, name := range names {
-		if isSpare(name) { // holds nothing
-			if err := j.fs.Remove(filepath.Join(j.dir, name)); err != nil {
-				return fmt.Errorf("remove spare segment: %w", err)
-			}
-			continue
+		if strings.HasSuffix(name, spareSuffix) {
+			spares = append(spares, name)
 		}
-		if err := j.openSegment(name); err != nil {
-			return err
+		digits, ok := strings.CutSuffix(name, segmentSuffix)
+		if !ok {
+			continue // not ours
 		}
+		sequence, err := strconv.ParseUint(digits, 16, 64)
+		if err != nil || sequence == 0 || segmentName(j.dir, sequence) != filepath.Join(j.dir, name) {
+			return nil, &DamageError{File: filepath.Join(j.dir, name), What: "the name is not that of a segment"}
+		}
+		s, err := j.openFile(name)
+		if err != nil {
+			return nil, err
+		}
+		s.sequence = sequence
+		j.segments[sequence] = s
+		j.newest = max(j.newest, sequence)
 	}
-	for n := j.oldest; n <= j.newest && n != 0; n++ {
-		if j.segments[n] == nil {
-			return &DamageError{File: segmentName(j.dir, n), What: "the file is missing between others"}
-		}
-	}
-	return j.scan()
+	return spares, nil
 }
 
-func (j *Journal) openSegment(name string) error {
-	digits, ok := strings.CutSuffix(name, ".seg")
-	if !ok {
-		return nil // not ours
-	}
+func (j *Journal) openFile(name string) (*segment, error) {
 	path := filepath.Join(j.dir, name)
-	sequence, err := strconv.ParseUint(digits, 16, 64)
-	if err != nil {
-		return &DamageError{File: path, What: "the name is not that of a segment"}
-	}
 	f, err := j.fs.Open(path)
 	if err != nil {
-		return fmt.Errorf("open segment: %w", err)
+		return nil, fmt.Errorf("open journal file: %w", err)
 	}
-	j.segments[sequence] = &segment{sequence: sequence, file: f, name: path}
-	if j.oldest == 0 || sequence < j.oldest {
-		j.oldest = sequence
+	size, err := f.Size()
+	if err == nil && size > maxSegment {
+		err = &DamageError{File: path, What: fmt.Sprintf("the file has %d bytes, no segment has", size)}
 	}
-	j.newest = max(j.newest, sequence)
-	return nil
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("size of %s: %w", path, err), f.Close())
+	}
+	return &segment{file: f, name: path, size: size}, nil
 }
 
-// scan reads every segment once, and sets where the newest one goes on.
-func (j *Journal) scan() error {
-	for n := j.oldest; n <= j.newest && n != 0; n++ {
-		s := j.segments[n]
-		end, records, err := j.walk(s, n == j.newest, func(r Record, _ Position) error {
-			j.recovered.Records++
-			return nil
-		})
+// adoptSpares takes the spare files over that have the right size and removes the others. They hold nothing.
+func (j *Journal) adoptSpares(names []string) error {
+	for _, name := range names {
+		s, err := j.openFile(name)
 		if err != nil {
 			return err
 		}
-		j.current, j.end, j.records = s, end, records
-		j.recovered.Segments++
-	}
-	return nil
-}
-
-// Recovered is what Open found.
-func (j *Journal) Recovered() Recovery { return j.recovered }
-
-// Replay calls fn for every record, in the order in which they were appended, before the first Append. Data is valid
-// during the call. Records of the journal itself (Batch, Seal) are left out.
-func (j *Journal) Replay(fn func(Record, Position) error) error {
-	for n := j.oldest; n <= j.newest && n != 0; n++ {
-		if _, _, err := j.walk(j.segments[n], n == j.newest, fn); err != nil {
-			return err
+		if n, err := strconv.Atoi(strings.TrimSuffix(name, spareSuffix)); err == nil {
+			j.pool.number = max(j.pool.number, n)
 		}
-	}
-	return nil
-}
-
-// walk reads the records of a segment. Last says that it is the newest, which may end in a torn write.
-func (j *Journal) walk(s *segment, last bool, fn func(Record, Position) error) (end int64, records uint64, err error) {
-	data, err := s.load()
-	if err != nil {
-		return 0, 0, err
-	}
-	sequence, err := decodeHeader(data)
-	if err == nil && sequence != s.sequence {
-		err = fmt.Errorf("the header is that of segment %d", sequence)
-	}
-	if err != nil {
-		return 0, 0, &DamageError{File: s.name, What: err.Error()}
-	}
-	end = headerSize
-	for {
-		r, size, err := decodeRecord(data[end:], s.sequence)
-		switch {
-		case err != nil && last:
-			return end, records, j.torn(s, data, end)
-		case err != nil:
-			return 0, 0, &DamageError{File: s.name, Offset: end, What: err.Error()}
-		case r.Type == Seal:
-			if r.Index != records {
-				return 0, 0, &DamageError{File: s.name, Offset: end, What: fmt.Sprintf("the segment was sealed with %d records and has %d", r.Index, records)}
-			}
-			return end, records, nil
-		case r.Type == Batch:
-		default:
-			if err := fn(r, Position{Segment: s.sequence, Offset: uint32(end)}); err != nil {
-				return 0, 0, err
-			}
-		}
-		records++
-		end += int64(size)
-	}
-}
-
-// load reads the whole file.
-func (s *segment) load() ([]byte, error) {
-	size, err := s.file.Size()
-	if err != nil {
-		return nil, fmt.Errorf("segment %s: %w", s.name, err)
-	}
-	data := make([]byte, size)
-	if _, err := s.file.ReadAt(data, 0); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("read segment %s: %w", s.name, err)
-	}
-	return data, nil
-}
-
-// torn decides whether the bad record at an offset of the newest segment is a write that a crash cut short. It is not, if
-// a batch that was written later says that everything before it was durable.
-func (j *Journal) torn(s *segment, data []byte, at int64) error {
-	used := at
-	for i := at + 1; i+batchRecord <= int64(len(data)); i++ {
-		if data[i] != 0 {
-			used = i + 1
-		}
-		if binary.LittleEndian.Uint32(data[i+4:]) != 4 || Type(data[i+8]) != Batch {
+		if s.size == j.pool.size && len(j.pool.files) <= j.pool.reserve {
+			j.pool.files = append(j.pool.files, s)
 			continue
 		}
-		r, _, err := decodeRecord(data[i:], s.sequence)
-		if err == nil && r.Type == Batch && int64(binary.LittleEndian.Uint32(r.Data)) > at {
-			return &DamageError{File: s.name, Offset: at, What: fmt.Sprintf("%v, and what was written after it was durable", errBadRecord)}
+		if err := errors.Join(s.file.Close(), j.fs.Remove(s.name)); err != nil {
+			return fmt.Errorf("remove spare segment: %w", err)
 		}
 	}
-	if used == at || j.recovered.CutFile != "" {
-		return nil
-	}
-	j.cut = true
-	j.recovered.CutFile, j.recovered.CutAt, j.recovered.CutBytes = s.name, at, used-at
-	j.logger.Warn("the journal ended in an unfinished write, which was cut off", "file", s.name, "offset", at, "bytes", used-at)
 	return nil
+}
+
+func (j *Journal) firstSegment() error {
+	var s *segment
+	var err error
+	if n := len(j.pool.files); n > 0 {
+		s, j.pool.files = j.pool.files[n-1], j.pool.files[:n-1]
+	} else if s, err = j.pool.create(); err != nil {
+		return fmt.Errorf("first segment: %w", err)
+	}
+	return j.roll(s)
+}
+
+// tail is the newest segment as it was found.
+type tail struct {
+	scan
+	segment *segment
+	header  header
+	data    []byte
+	oldest  uint64 // segments before this one were released
+}
+
+func (j *Journal) readNewest() (t tail, err error) {
+	t.segment = j.segments[j.newest]
+	if t.data, err = t.segment.load(nil); err != nil {
+		return t, err
+	}
+	if t.header, err = t.segment.checkHeader(t.data); err != nil {
+		return t, err
+	}
+	j.index.reset()
+	t.scan, err = walk(t.data, t.segment.sequence, func(r Record, p Position) error {
+		j.index.add(&r, p.Offset)
+		return nil
+	})
+	if err != nil {
+		return t, err
+	}
+	if t.sealed {
+		return t, &DamageError{File: segmentName(j.dir, j.newest+1), What: "the file is missing: the segment before it was sealed"}
+	}
+	if at, ok := laterBatch(t.data, t.end, j.newest); ok {
+		return t, &DamageError{File: t.segment.name, Offset: t.end, What: fmt.Sprintf("%v, and it was durable before the commit at %d", t.bad, at)}
+	}
+	t.oldest = max(t.header.oldest, t.released)
+	if t.oldest == 0 || t.oldest > j.newest {
+		return t, &DamageError{File: t.segment.name, What: fmt.Sprintf("it names %d as the oldest segment", t.oldest)}
+	}
+	return t, nil
+}
+
+// checkHeader reads the header at the start of data.
+func (s *segment) checkHeader(data []byte) (header, error) {
+	h, err := decodeHeader(data)
+	if err == nil && h.sequence != s.sequence {
+		err = fmt.Errorf("the header is that of segment %d", h.sequence)
+	}
+	if err != nil {
+		return h, &DamageError{File: s.name, What: err.Error()}
+	}
+	return h, nil
+}
+
+// splitReleased takes out segments that were released, whose files a crash left.
+func (j *Journal) splitReleased(oldest uint64) (old []*segment) {
+	for n, s := range j.segments {
+		if n < oldest {
+			delete(j.segments, n)
+			old = append(old, s)
+		}
+	}
+	j.oldest, j.releasing = oldest, oldest
+	return old
+}
+
+// checkSealed verifies that every segment before the newest is there, and its footer.
+func (j *Journal) checkSealed(t tail) error {
+	for n := j.oldest; n < j.newest; n++ {
+		s := j.segments[n]
+		if s == nil {
+			return &DamageError{File: segmentName(j.dir, n), What: "the file is missing"}
+		}
+		var head [headerSize]byte
+		if s.size < headerSize {
+			return &DamageError{File: s.name, What: fmt.Sprintf("the file has only %d bytes", s.size)}
+		}
+		if err := s.readAt(head[:], 0); err != nil {
+			return err
+		}
+		if _, err := s.checkHeader(head[:]); err != nil {
+			return err
+		}
+		f, _, err := s.readFooter()
+		var damage *DamageError
+		if errors.As(err, &damage) && n == j.newest-1 && t.end == headerSize {
+			f, err = s.sealAgain(t.header.previousEnd, damage)
+		}
+		if err != nil {
+			return err
+		}
+		s.end, s.records = int64(f.offset), int(f.records)
+		j.recovered.Records += uint64(f.records)
+	}
+	return nil
+}
+
+// sealAgain writes the footer of a segment whose end is known from the header of the next one. Every record before that
+// end was durable.
+func (s *segment) sealAgain(end uint32, damage *DamageError) (t trailer, err error) {
+	data, err := s.load(nil)
+	if err != nil {
+		return t, err
+	}
+	if int64(end) > s.size-trailerSize-recordHeader {
+		return t, damage
+	}
+	var x index
+	x.reset()
+	found, err := walk(data[:end], s.sequence, func(r Record, p Position) error {
+		x.add(&r, p.Offset)
+		return nil
+	})
+	if err != nil {
+		return t, err
+	}
+	if found.end != int64(end) {
+		return t, &DamageError{File: s.name, Offset: found.end, What: found.bad.Error()}
+	}
+	if found.end+x.size() > s.size {
+		return t, damage
+	}
+	return trailer{offset: end, sequence: s.sequence, records: uint32(x.count)}, s.seal(x, int64(end))
+}
+
+// cut ends the newest segment at its last whole record. What follows and could ever be taken for a record of this
+// segment is overwritten: a commit that was cut short must not come back behind a later one. What remains may have been
+// in the memory of the kernel alone and is made durable.
+func (j *Journal) cut(t tail) error {
+	whole, any := remains(t.data, t.end, j.newest)
+	whole = max(whole, min(t.commitEnd, t.segment.size))
+	if whole > t.end {
+		j.recovered.CutFile, j.recovered.CutAt, j.recovered.CutBytes = t.segment.name, t.end, whole-t.end
+		j.logger.Warn("the journal ended in an unfinished commit, which was cut off", "file", t.segment.name, "offset", t.end, "bytes", whole-t.end)
+	}
+	if any = max(any, whole); any > t.end {
+		if _, err := t.segment.file.WriteAt(make([]byte, any-t.end), t.end); err != nil {
+			return fmt.Errorf("cut segment %d: %w", j.newest, err)
+		}
+	}
+	if err := t.segment.file.Sync(); err != nil {
+		return fmt.Errorf("sync segment %d: %w", j.newest, err)
+	}
+	j.current, j.end = t.segment, t.end
+	j.recovered.Records += uint64(j.index.count)
+	return nil
+}
+
+// laterBatch finds a Batch record behind an offset. It says that everything before it was durable.
+func laterBatch(data []byte, after int64, sequence uint64) (int64, bool) {
+	pattern := make([]byte, 8, 16)
+	pattern[0] = byte(Batch)
+	pattern = binary.LittleEndian.AppendUint64(pattern, sequence)
+	for at := after + 1; ; at++ {
+		n := bytes.Index(data[min(at+8, int64(len(data))):], pattern) // the type is at 8
+		if n < 0 {
+			return 0, false
+		}
+		at += int64(n)
+		if r, _, err := decodeRecord(data[at:], sequence); err == nil {
+			if _, err := decodeBatch(r.Data, at); err == nil {
+				return at, true
+			}
+		}
+	}
+}
+
+// remains finds what a commit that was cut short left behind an offset: where the last record ends that is whole, and
+// where the last bytes are that could be a part of one.
+func remains(data []byte, from int64, sequence uint64) (whole, any int64) {
+	pattern := binary.LittleEndian.AppendUint64(nil, sequence)
+	for at := from; ; at++ {
+		n := bytes.Index(data[min(at+16, int64(len(data))):], pattern) // the sequence number is at 16
+		if n < 0 {
+			return whole, any
+		}
+		at += int64(n)
+		any = at + recordHeader
+		if _, size, err := decodeRecord(data[at:], sequence); err == nil {
+			whole = at + int64(size)
+		} else if at == from && data[at+8] == byte(Batch) {
+			whole = max(whole, at+batchRecord)
+		}
+		any = min(max(any, whole), int64(len(data)))
+	}
 }

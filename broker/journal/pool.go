@@ -5,38 +5,40 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/turnstone-mq/turnstone/broker/journal/vfs"
 )
 
-// pool keeps spare segment files: full length, their space reserved, under the suffix .spare. It fills itself with
-// released segments, and with new files made by a goroutine of its own that tries again every second while the disk
-// has no room.
+// pool keeps spare segment files: full length, their space reserved. There is one more than the reserve: ordinary
+// appends get that one, and only reserved appends the others. Released segments fill it; what is missing is made by a
+// goroutine of its own, which tries again every second and at every refused append while the disk has no room.
 type pool struct {
-	fs     vfs.FS
-	dir    string
-	size   int64
-	want   int
-	logger *slog.Logger
+	fs      vfs.FS
+	dir     string
+	size    int64
+	reserve int
+	logger  *slog.Logger
 
 	mu     sync.Mutex
 	change sync.Cond
 	files  []*segment // guarded by mu
-	number int        // of the next spare file; guarded by mu
+	number int        // of the newest spare file; guarded by mu
 	failed error      // why the last try to make one failed; guarded by mu
-	closed bool
+	closed bool       // guarded by mu
 	wake   chan struct{}
 	stop   chan struct{}
 	ended  chan struct{}
 }
 
-func (p *pool) open(fs vfs.FS, dir string, size int64, want int, logger *slog.Logger) {
-	p.fs, p.dir, p.size, p.want, p.logger = fs, dir, size, want, logger
-	p.change.L = &p.mu
-	p.wake, p.stop, p.ended = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
+const (
+	spareSuffix = ".spare"
+	retryEvery  = time.Second
+)
+
+// start begins to fill the pool.
+func (p *pool) start() {
 	go p.fill() // ends when close closes stop
 	p.nudge()
 }
@@ -44,11 +46,9 @@ func (p *pool) open(fs vfs.FS, dir string, size int64, want int, logger *slog.Lo
 func (p *pool) nudge() {
 	select {
 	case p.wake <- struct{}{}:
-	default:
+	default: // it will look anyway
 	}
 }
-
-const retryEvery = time.Second
 
 func (p *pool) fill() {
 	defer close(p.ended)
@@ -62,8 +62,8 @@ func (p *pool) fill() {
 		case <-retry.C:
 		}
 		for p.short() {
-			s, err := p.make()
-			p.made(s, err)
+			s, err := p.create()
+			p.created(s, err)
 			if err != nil {
 				break
 			}
@@ -74,14 +74,19 @@ func (p *pool) fill() {
 func (p *pool) short() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.files) < p.want && !p.closed
+	return len(p.files) <= p.reserve && !p.closed
 }
 
-func (p *pool) make() (*segment, error) {
+// name is a name for the next spare file.
+func (p *pool) name() string {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.number++
-	name := filepath.Join(p.dir, fmt.Sprintf("%08d.spare", p.number))
-	p.mu.Unlock()
+	return filepath.Join(p.dir, fmt.Sprintf("%08d%s", p.number, spareSuffix))
+}
+
+func (p *pool) create() (*segment, error) {
+	name := p.name()
 	f, err := p.fs.Create(name)
 	if err != nil {
 		return nil, err
@@ -89,57 +94,70 @@ func (p *pool) make() (*segment, error) {
 	if err := f.Preallocate(p.size); err != nil {
 		return nil, errors.Join(err, f.Close(), p.fs.Remove(name))
 	}
-	return &segment{file: f, name: name}, nil
+	return &segment{file: f, name: name, size: p.size}, nil
 }
 
-func (p *pool) made(s *segment, err error) {
+func (p *pool) created(s *segment, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if err != nil {
-		if p.failed == nil {
-			p.logger.Error("no space for the journal: publishes that must be stored are refused until there is", "dir", p.dir, "error", err)
-		}
-		p.failed = err
-	} else {
-		if p.failed != nil {
-			p.logger.Info("the journal has space again", "dir", p.dir)
-		}
-		p.failed = nil
+	defer p.change.Broadcast()
+	switch {
+	case err == nil:
 		p.files = append(p.files, s)
+		p.recoveredLocked()
+	case p.failed == nil:
+		p.logger.Error("the journal has no space for another segment", "dir", p.dir, "error", err)
+		p.failed = err
+	default:
+		p.failed = err
 	}
+}
+
+func (p *pool) recoveredLocked() {
+	if p.failed != nil && len(p.files) > p.reserve {
+		p.logger.Info("the journal has space again", "dir", p.dir)
+		p.failed = nil
+	}
+}
+
+// put adds a spare file.
+func (p *pool) put(s *segment) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.files = append(p.files, s)
+	p.recoveredLocked()
 	p.change.Broadcast()
 }
 
-// give takes a released segment's file back. What would be too many is removed.
-func (p *pool) give(s *segment) {
+// recycle takes a released segment's file. What is too much or has another size is removed.
+func (p *pool) recycle(s *segment) {
 	p.mu.Lock()
-	if p.closed || len(p.files) >= p.want {
-		p.mu.Unlock()
-		if err := errors.Join(s.file.Close(), p.fs.Remove(s.name)); err != nil {
-			p.logger.Warn("released segment was not removed", "file", s.name, "error", err)
-		}
-		return
-	}
-	p.number++
-	name := filepath.Join(p.dir, fmt.Sprintf("%08d.spare", p.number))
+	keep := !p.closed && len(p.files) <= p.reserve && s.size == p.size
 	p.mu.Unlock()
-	if err := p.fs.Rename(s.name, name); err != nil {
+	if keep {
+		name := p.name()
+		err := p.fs.Rename(s.name, name)
+		if err == nil {
+			p.put(&segment{file: s.file, name: name, size: s.size})
+			return
+		}
 		p.logger.Warn("released segment was not kept", "file", s.name, "error", err)
-		return
 	}
-	p.made(&segment{file: s.file, name: name}, nil)
+	if err := errors.Join(s.file.Close(), p.fs.Remove(s.name)); err != nil {
+		p.logger.Warn("released segment was not removed", "file", s.name, "error", err)
+	}
+	p.nudge()
 }
 
-// take answers a spare file; it waits for one that is being made, unless the last try failed. The last one is kept for
-// reserved records.
+// take answers a spare file; it waits for one that is being made, unless the last try failed.
 func (p *pool) take(reserved bool) (*segment, error) {
 	defer p.nudge()
 	p.nudge()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	keep := 0
-	if !reserved && p.failed != nil {
-		keep = 1
+	keep := p.reserve
+	if reserved {
+		keep = 0
 	}
 	for len(p.files) <= keep {
 		if p.failed != nil {
@@ -152,19 +170,31 @@ func (p *pool) take(reserved bool) (*segment, error) {
 	return s, nil
 }
 
-// close ends the goroutine and removes the spare files that hold nothing.
-func (p *pool) close() {
+// lean answers why the reserve is in use and cannot be filled, or nil.
+func (p *pool) lean() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.files) < p.reserve && p.failed != nil {
+		p.nudge()
+		return p.failed
+	}
+	return nil
+}
+
+// close ends the goroutine. The spare files stay for the next Open.
+func (p *pool) close() error {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
 	close(p.stop)
 	<-p.ended
-	for _, s := range p.files {
-		if err := s.file.Close(); err != nil {
-			p.logger.Warn("spare segment was not closed", "file", s.name, "error", err)
-		}
-	}
+	return p.closeFiles()
 }
 
-// isSpare says whether a file of the directory is a spare.
-func isSpare(name string) bool { return strings.HasSuffix(name, ".spare") }
+func (p *pool) closeFiles() error {
+	var errs []error
+	for _, s := range p.files {
+		errs = append(errs, s.file.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,82 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Recovered is what Open found.
+func (j *Journal) Recovered() Recovery { return j.recovered }
+
+// Replay calls fn for every record, in the order in which they were appended; Batch and Footer records are left out. It
+// may be called before the first Append, several times. Data is valid during the call.
+func (j *Journal) Replay(fn func(Record, Position) error) error {
+	var buf []byte
+	for n := j.oldest; n <= j.newest; n++ {
+		s := j.segments[n]
+		data, err := s.load(buf)
+		if err != nil {
+			return err
+		}
+		buf = data
+		end := s.end
+		if n == j.newest {
+			end = j.end
+		}
+		found, err := walk(data[:end], n, fn)
+		if err != nil {
+			return err
+		}
+		if found.end != end || n != j.newest && found.records != s.records {
+			return &DamageError{File: s.name, Offset: found.end, What: fmt.Sprintf("%v, %d records were read", found.bad, found.records)}
+		}
+	}
+	return nil
+}
+
+// scan is what walk found.
+type scan struct {
+	end       int64  // behind the last whole record
+	records   int    // without the journal's own
+	commitEnd int64  // where the last commit ends by its Batch record
+	released  uint64 // the oldest segment by the last Batch record
+	sealed    bool   // walk ended at a footer, which begins at end
+	bad       error  // why walk ended
+}
+
+var errOutside = errors.New("there is a record outside of a commit")
+
+// walk reads the records of a segment, whose header was checked. An error comes from fn.
+func walk(data []byte, sequence uint64, fn func(Record, Position) error) (s scan, err error) {
+	s.end = headerSize
+	for s.end < int64(len(data)) {
+		r, size, err := decodeRecord(data[s.end:], sequence)
+		if err != nil {
+			s.bad = err
+			return s, nil
+		}
+		switch {
+		case r.Type == Footer:
+			s.sealed, s.bad = true, errors.New("there is a footer")
+			return s, nil
+		case r.Type == Batch:
+			b, err := decodeBatch(r.Data, s.end)
+			if err != nil {
+				s.bad = err
+				return s, nil
+			}
+			s.commitEnd, s.released = s.end+batchRecord+int64(b.bytes), max(s.released, b.oldest)
+		case s.end+int64(size) > s.commitEnd:
+			s.bad = errOutside
+			return s, nil
+		default:
+			if err := fn(r, Position{Segment: sequence, Offset: uint32(s.end)}); err != nil {
+				return s, err
+			}
+			s.records++
+		}
+		s.end += int64(size)
+	}
+	s.bad = errShort
+	return s, nil
+}
