@@ -338,9 +338,7 @@ func (v *VirtualHost) remove(q *Queue) {
 		delete(v.queues, q.name)
 	}
 	v.mu.Unlock()
-	for _, x := range v.router.RemoveTarget(q) {
-		v.hub.logger.Debug("auto-delete exchange removed with its last binding", "vhost", v.name, "exchange", x)
-	}
+	v.unbound(v.router.RemoveTarget(q))
 	q.do(func(q *Queue, _ int64) { q.shut() })
 }
 
@@ -435,12 +433,28 @@ func (v *VirtualHost) Unbind(ctx context.Context, access *auth.Access, b Binding
 	if durable {
 		return v.hub.unwant(ctx, object.KindBinding, v.name, b.spec().Name(), object.DeleteAlways)
 	}
+	var gone []string
 	if b.ToExchange {
-		v.router.UnbindExchange(b.Source, b.Destination, b.Key, b.Arguments)
+		_, gone = v.router.UnbindExchange(b.Source, b.Destination, b.Key, b.Arguments)
 	} else {
-		v.router.Unbind(b.Source, q, b.Key, b.Arguments)
+		_, gone = v.router.Unbind(b.Source, q, b.Key, b.Arguments)
 	}
+	v.unbound(gone)
 	return nil
+}
+
+// unbound follows auto-delete exchanges that went with their last binding: the durable ones are objects of the catalogue.
+func (v *VirtualHost) unbound(exchanges []string) {
+	if len(exchanges) == 0 || v.hub.stopping() {
+		return
+	}
+	v.hub.running.Go(func() { // ends when the catalogue has the change; its own changes lead here, so it cannot be waited for
+		for _, x := range exchanges {
+			if err := v.hub.unwant(context.Background(), object.KindExchange, v.name, x, object.DeleteAlways); err != nil && !errors.Is(err, ErrClosed) {
+				v.hub.logger.Warn("auto-delete exchange was not removed", "vhost", v.name, "exchange", x, "error", err)
+			}
+		}
+	})
 }
 
 func (b Binding) spec() object.BindingSpec {
@@ -479,7 +493,7 @@ func (v *VirtualHost) ends(access *auth.Access, b Binding) (q *Queue, durable bo
 	if err := access.Read(b.Source); err != nil {
 		return nil, false, err
 	}
-	if source.Type == "topic" && !b.ToExchange {
+	if source.Type == "topic" {
 		if err := access.Subscribe(topic.Swap(b.Key)); err != nil {
 			return nil, false, err
 		}

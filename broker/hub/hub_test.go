@@ -620,3 +620,36 @@ func TestPublishersWaitForMemory(t *testing.T) {
 	p.Cancel()
 	<-stuck
 }
+
+func TestDurableAutoDeleteExchange(t *testing.T) {
+	b := open(t, vfs.NewMemory(), small())
+	ctx := context.Background()
+	declare := func() {
+		t.Helper()
+		x := hub.ExchangeDeclaration{Name: "x", Spec: object.ExchangeSpec{Type: "fanout", Durable: true, AutoDelete: true}}
+		if err := b.host.DeclareExchange(ctx, b.access, x); err != nil {
+			t.Fatal(err)
+		}
+	}
+	declare()
+	b.queue("q", object.QueueSpec{Durable: true})
+	if err := b.host.Bind(ctx, b.access, hub.Binding{Source: "x", Destination: "q", Origin: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.host.Unbind(ctx, b.access, hub.Binding{Source: "x", Destination: "q", Origin: 1}); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(patience)
+	for {
+		if objects, _ := b.hub.Objects("", object.KindExchange); len(objects) == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("an auto-delete exchange outlives its last binding")
+		}
+	}
+	declare()
+	p := b.publisher(message.AMQP091)
+	p.send("x", "", durable("routable again"))
+	p.settle()
+}

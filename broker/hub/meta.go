@@ -12,6 +12,7 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/catalog"
 	"github.com/turnstone-mq/turnstone/broker/journal"
 	"github.com/turnstone-mq/turnstone/broker/object"
+	"github.com/turnstone-mq/turnstone/broker/router"
 )
 
 // meta is the metadata group: the catalogue and its log. One change at a time is planned against the state, written,
@@ -281,7 +282,10 @@ func (v *VirtualHost) installExchange(c catalog.Change, o *object.Object) error 
 		return err
 	}
 	if c.After == nil {
-		return v.router.Delete(o.Name, false)
+		if err := v.router.Delete(o.Name, false); !errors.Is(err, router.ErrNoExchange) {
+			return err
+		}
+		return nil // it went with its last binding
 	}
 	if c.Before != nil {
 		return nil
@@ -333,7 +337,8 @@ func (v *VirtualHost) installBinding(c catalog.Change, o *object.Object) error {
 	}
 	if b.DestinationType == object.DestinationExchange {
 		if c.After == nil {
-			v.router.UnbindExchange(b.Source, b.Destination, b.RoutingKey, b.Arguments)
+			_, gone := v.router.UnbindExchange(b.Source, b.Destination, b.RoutingKey, b.Arguments)
+			v.unbound(gone)
 			return nil
 		}
 		_, err := v.router.BindExchange(b.Source, b.Destination, b.RoutingKey, b.Arguments)
@@ -348,7 +353,8 @@ func (v *VirtualHost) installBinding(c catalog.Change, o *object.Object) error {
 	case q == nil:
 		return fmt.Errorf("binding of missing queue %q", b.Destination)
 	case c.After == nil:
-		v.router.Unbind(b.Source, q, b.RoutingKey, b.Arguments)
+		_, gone := v.router.Unbind(b.Source, q, b.RoutingKey, b.Arguments)
+		v.unbound(gone)
 		return nil
 	}
 	_, err = v.router.Bind(b.Source, q, b.RoutingKey, b.Arguments)

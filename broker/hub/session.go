@@ -235,7 +235,8 @@ func (s *mqttSession) install(old, next map[string]router.Options) error {
 	}
 	for f := range old {
 		if _, ok := next[f]; !ok {
-			s.host.router.Unsubscribe(exchange, f, s.queue)
+			_, gone := s.host.router.Unsubscribe(exchange, f, s.queue)
+			s.host.unbound(gone)
 		}
 	}
 	s.mu.Lock()
@@ -373,7 +374,7 @@ func (v *VirtualHost) forget(s *mqttSession) {
 		delete(v.sessions, s.clientID)
 	}
 	v.mu.Unlock()
-	v.router.RemoveTarget(s.queue)
+	v.unbound(v.router.RemoveTarget(s.queue))
 	s.queue.do(func(q *Queue, _ int64) { q.shut() })
 }
 

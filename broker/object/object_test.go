@@ -2,6 +2,7 @@ package object
 
 import (
 	"encoding/json"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -72,6 +73,7 @@ func TestBindingNamesTellBindingsApart(t *testing.T) {
 		{Source: "x", DestinationType: DestinationExchange, Destination: "q", RoutingKey: "a|b"},
 		{Source: "x", DestinationType: DestinationQueue, Destination: "q", RoutingKey: "a|b", Arguments: Arguments{"x-match": "all"}},
 	}
+	bindings = append(bindings, BindingSpec{Source: "x", DestinationType: DestinationQueue, Destination: "q", Arguments: Arguments{"f": math.NaN(), "g": 1}})
 	seen := map[string]bool{}
 	for _, b := range bindings {
 		if seen[b.Name()] {
