@@ -340,11 +340,11 @@ func (j *Journal) cut(t tail) error {
 
 // laterBatch finds a Batch record behind an offset. It says that everything before it was durable.
 func laterBatch(data []byte, after int64, sequence uint64) (int64, bool) {
-	pattern := make([]byte, 8, 16)
-	pattern[0] = byte(Batch)
+	// Length, type, group and sequence number: what a peer puts into a body cannot make this slow.
+	pattern := []byte{batchData, 0, 0, 0, byte(Batch), 0, 0, 0, 0, 0, 0, 0}
 	pattern = binary.LittleEndian.AppendUint64(pattern, sequence)
 	for at := after + 1; ; at++ {
-		n := bytes.Index(data[min(at+8, int64(len(data))):], pattern) // the type is at 8
+		n := bytes.Index(data[min(at+4, int64(len(data))):], pattern) // the length is at 4
 		if n < 0 {
 			return 0, false
 		}
@@ -361,18 +361,23 @@ func laterBatch(data []byte, after int64, sequence uint64) (int64, bool) {
 // where the last bytes are that could be a part of one.
 func remains(data []byte, from int64, sequence uint64) (whole, any int64) {
 	pattern := binary.LittleEndian.AppendUint64(nil, sequence)
+	budget := 4 * len(data) // of bytes to checksum: bodies of an earlier use may look like many long records
 	for at := from; ; at++ {
 		n := bytes.Index(data[min(at+16, int64(len(data))):], pattern) // the sequence number is at 16
 		if n < 0 {
 			return whole, any
 		}
 		at += int64(n)
-		any = at + recordHeader
+		any = min(at+recordHeader, int64(len(data)))
+		length := int(binary.LittleEndian.Uint32(data[at+4:]))
+		if length > budget {
+			continue // what could be a record is overwritten nevertheless, only not counted
+		}
+		budget -= min(length, len(data)-int(at))
 		if _, size, err := decodeRecord(data[at:], sequence); err == nil {
-			whole = at + int64(size)
+			whole = max(whole, at+int64(size))
 		} else if at == from && data[at+8] == byte(Batch) {
 			whole = max(whole, at+batchRecord)
 		}
-		any = min(max(any, whole), int64(len(data)))
 	}
 }
