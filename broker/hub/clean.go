@@ -91,7 +91,7 @@ func (h *Hub) snapshotMeta(segment uint64) bool {
 	}
 	done := make(chan error, 1)
 	var at journal.Position
-	h.meta.log.Propose(append([]byte{metaSnapshot}, h.meta.state.Snapshot()...), func(p journal.Position, err error) {
+	h.meta.log.Propose(append([]byte{metaSnapshot}, h.meta.state.Snapshot()...), false, func(p journal.Position, err error) {
 		at = p
 		done <- err
 	})

@@ -12,7 +12,9 @@ import (
 type Log interface {
 	// Propose adds an entry, which belongs to the log until committed is called: in the order of proposals, by the log's own
 	// goroutine, with where the entry is now or why it is not. It may wait for the disk to catch up, but never for committed.
-	Propose(entry []byte, committed func(journal.Position, error))
+	// Essential entries take no more messages in, such as settlements and changes of metadata: they may use the space that
+	// is kept for them when the disk is full.
+	Propose(entry []byte, essential bool, committed func(journal.Position, error))
 }
 
 // localLog is a group with this node as its only voter.
@@ -27,11 +29,11 @@ type localLog struct {
 // term is the only one that a group with a single voter knows.
 const term = 1
 
-func (l *localLog) Propose(entry []byte, committed func(journal.Position, error)) {
+func (l *localLog) Propose(entry []byte, essential bool, committed func(journal.Position, error)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.index++
-	record := journal.Record{Type: journal.Entry, Group: l.group, Term: term, Index: l.index, Data: entry}
+	record := journal.Record{Type: journal.Entry, Group: l.group, Term: term, Index: l.index, Data: entry, Reserved: essential}
 	l.journal.Append([]journal.Record{record}, func(at []journal.Position, err error) {
 		if err != nil {
 			committed(journal.Position{}, err)

@@ -81,7 +81,7 @@ func (h *Hub) stopping() bool {
 // commit writes an entry of the metadata log and applies it.
 func (h *Hub) commit(ctx context.Context, entry []byte) ([]catalog.Change, error) {
 	done := make(chan error, 1)
-	h.meta.log.Propose(entry, func(_ journal.Position, err error) { done <- err })
+	h.meta.log.Propose(entry, true, func(_ journal.Position, err error) { done <- err })
 	if err := <-done; err != nil {
 		return nil, errorf(Unavailable, "change could not be stored: %v", err)
 	}

@@ -32,6 +32,7 @@ func (o *retainOp) abandon()    { o.flush.done() }
 func (o *retainOp) run(s *shard, now int64) {
 	entry, at := s.write(now)
 	*entry = appendRetain(*entry, o.host.name, o.message)
+	s.open.stores = s.open.stores || len(o.message.Payload) > 0
 	o.inside = at
 	s.retaining[o.key()]++
 	s.building().acts = append(s.building().acts, o)

@@ -44,6 +44,7 @@ type shard struct {
 // proposal is one entry, or a group of acts between entries.
 type proposal struct {
 	entry     []byte // empty when nothing in it must be durable
+	stores    bool   // the entry holds messages
 	acts      []act
 	committed bool
 	at        journal.Position
@@ -156,7 +157,7 @@ func (s *shard) cut(now int64) {
 		return
 	}
 	s.flight = append(s.flight, p)
-	s.log.Propose(p.entry, func(at journal.Position, err error) {
+	s.log.Propose(p.entry, !p.stores, func(at journal.Position, err error) {
 		s.inbox.putAlways(&commitOp{proposal: p, at: at, err: err})
 	})
 }
@@ -272,6 +273,7 @@ func (s *shard) propose1(now int64, a *enqueueAct, items []enqueued) {
 	}
 	entry, at := s.write(now)
 	*entry = appendEnqueue(*entry, refs, m)
+	s.open.stores = true
 	for i := first; i < len(a.items); i++ {
 		a.items[i].inside, a.items[i].durable = at, true
 	}
