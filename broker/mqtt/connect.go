@@ -21,6 +21,9 @@ func (c *connection) accept() error {
 	if err := c.conn.SetReadDeadline(deadline); err != nil {
 		return fmt.Errorf("set deadline: %w", err)
 	}
+	if c.stopped() { // before the deadline was set, which took back that of stop
+		return c.cause
+	}
 	p, err := c.readConnect()
 	if err != nil {
 		return err
@@ -40,6 +43,8 @@ func (c *connection) accept() error {
 	c.endpoint.stats.Connects.Add(1)
 	c.send(&packet.Connack{SessionPresent: present}) // [MQTT-3.2.2-1], [MQTT-3.2.2-2], [MQTT-3.2.2-3]
 	c.live.Store(true)
+	c.in.trusted = true
+	c.active = c.endpoint.wheel.now.Load()
 	c.endpoint.wheel.add(c)
 	c.session.Resume()
 	return nil

@@ -46,10 +46,11 @@ type connection struct {
 	will    *packet.Will
 	token   uint64      // of the last PUBLISH with QoS 1
 	settled []hub.Range // deliveries acknowledged since the last flush
+	active  int64       // the wheel's second in which the last whole packet came
 
 	// live: CONNACK is in the outbox, deliveries may follow. [MQTT-3.2.0-1]
 	live atomic.Bool
-	// heard is the wheel's second in which the reader last began to wait for the peer, and zero while it does not wait.
+	// heard is active while the reader waits for the peer, and zero while it does not.
 	heard atomic.Int64
 
 	acknowledging acknowledging
@@ -178,6 +179,7 @@ func (c *connection) handleBuffered() error {
 		if err != nil || frame == nil {
 			return err
 		}
+		c.active = c.endpoint.wheel.now.Load()
 		if err := c.handle(frame); err != nil {
 			return err
 		}
@@ -206,12 +208,13 @@ func (c *connection) awaitRoom() error {
 	return nil
 }
 
-// read waits for bytes. The keep alive runs only while it waits: what makes the broker slow is not the client's silence.
+// read waits for bytes. The keep alive runs only while it waits: what makes the broker slow is not the client's silence,
+// and bytes that are no whole packet do not end it.
 func (c *connection) read() error {
 	if c.silence == 0 {
 		return c.in.fill()
 	}
-	c.heard.Store(c.endpoint.wheel.now.Load())
+	c.heard.Store(c.active)
 	err := c.in.fill()
 	c.heard.Store(0)
 	return err

@@ -9,17 +9,23 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/mqtt/packet"
 )
 
-// bufferSize is what one read can bring: some hundred small packets.
-const bufferSize = 64 << 10
+const (
+	// bufferSize is what one read can bring: some hundred small packets.
+	bufferSize = 64 << 10
+	// smallSize is the buffer of those who wait with one in their hands.
+	smallSize = 1 << 10
+)
 
 var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
-// input is the read side of a connection. Between packets, it has no buffer: it waits until there is something to read
-// before it borrows one, where the connection lets it.
+// input is the read side of a connection. Between packets it has no buffer: it waits until there is something to read
+// before it borrows one. A peer that is not trusted, and a connection that cannot wait without a buffer, have a small
+// one until they fill it with a read.
 type input struct {
-	conn net.Conn
+	conn    net.Conn
+	trusted bool // the peer is authenticated
 
-	pooled     *[bufferSize]byte // what buf is a slice of, unless a packet was too large for it
+	pooled     *[bufferSize]byte // what buf is a slice of; nil when buf is a small buffer or one for a large packet
 	buf        []byte            // nil while the connection is idle
 	start, end int               // of the bytes not yet handled
 	wanted     int               // the size of the packet that is there in part; zero when it is not known
@@ -27,8 +33,8 @@ type input struct {
 	raw     syscall.RawConn // nil when the connection cannot wait without a buffer
 	looked  bool            // raw was asked for
 	attempt func(fd uintptr) bool
-	n       int
-	err     error
+	n       int   // what the last read brought
+	err     error // of attempt
 }
 
 // next takes the next packet out of the buffer; nil when it is not there yet. The packet is valid until fill.
@@ -49,14 +55,21 @@ func (in *input) next(most int) ([]byte, error) {
 // fill reads once, one byte at least.
 func (in *input) fill() error {
 	in.compact()
-	if in.buf == nil && in.waits() {
-		return in.fillWhenReady()
+	if in.end == 0 && in.trusted && in.waits() {
+		in.release()
 	}
-	if in.buf == nil {
+	switch {
+	case in.buf != nil:
+	case in.trusted && in.waits():
+		return in.fillWhenReady()
+	case in.trusted && in.n >= smallSize: // busy
 		in.borrow()
+	default:
+		in.buf = make([]byte, smallSize)
 	}
 	n, err := in.conn.Read(in.buf[in.end:])
 	in.end += n
+	in.n = n
 	if n > 0 {
 		return nil
 	}
@@ -69,8 +82,14 @@ func (in *input) compact() {
 	left := in.end - in.start
 	switch {
 	case in.buf == nil:
+	case left == 0 && in.small() && in.n < smallSize:
+		in.start, in.end = 0, 0 // kept for the next wait
 	case left == 0:
 		in.release()
+	case in.trusted && in.small() && in.end == smallSize: // busy
+		rest := in.buf[in.start:in.end]
+		in.borrow()
+		in.start, in.end = 0, copy(in.buf, rest)
 	case in.wanted > len(in.buf) && left == len(in.buf):
 		grown := make([]byte, min(in.wanted, 4*len(in.buf)))
 		copy(grown, in.buf[in.start:in.end])
@@ -81,6 +100,9 @@ func (in *input) compact() {
 		in.start, in.end = 0, left
 	}
 }
+
+// small says that the buffer is one of those of smallSize.
+func (in *input) small() bool { return in.pooled == nil && len(in.buf) == smallSize }
 
 func (in *input) borrow() {
 	in.pooled = buffers.Get().(*[bufferSize]byte)

@@ -50,6 +50,7 @@ type acknowledging struct {
 	ids   []uint16 // guarded by mu; ids[head:] wait
 	head  int      // guarded by mu
 	token uint64   // guarded by mu; that of the last one acknowledged
+	ended bool     // guarded by mu; one was refused: nothing is acknowledged any more
 }
 
 func (a *acknowledging) expect(id uint16) {
@@ -62,11 +63,16 @@ func (a *acknowledging) expect(id uint16) {
 	a.mu.Unlock()
 }
 
-// appendAcks writes PUBACK for every publish up to a token. [MQTT-3.3.4-1], [MQTT-4.6.0-2]
-func (a *acknowledging) appendAcks(dst []byte, upTo uint64) []byte {
+// appendAcks writes PUBACK for every publish up to a token, in their order. With last, it is the last time: what comes
+// after is not acknowledged. [MQTT-3.3.4-1], [MQTT-4.6.0-2]
+func (a *acknowledging) appendAcks(dst []byte, upTo uint64, last bool) []byte {
 	const length = 2
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.ended {
+		return dst
+	}
+	a.ended = last
 	for ; a.token < upTo; a.token++ {
 		dst = append(dst, byte(packet.TypePuback)<<4, length)
 		dst = binary.BigEndian.AppendUint16(dst, a.ids[a.head]) // [MQTT-2.3.1-6]
@@ -81,12 +87,12 @@ func (a *acknowledging) appendAcks(dst []byte, upTo uint64) []byte {
 // confirmed is the publisher's callback: messages up to a token are where they belong. A message that a queue refused
 // cannot be refused to the client; it is not acknowledged, and the connection ends.
 func (c *connection) confirmed(done hub.Confirmation) {
-	upTo := done.UpTo
-	if len(done.Refused) > 0 {
+	upTo, refused := done.UpTo, len(done.Refused) > 0
+	if refused {
 		upTo = done.Refused[0].Token - 1
 	}
-	c.out.Append(func(dst []byte) []byte { return c.acknowledging.appendAcks(dst, upTo) })
-	if len(done.Refused) > 0 {
+	c.out.Append(func(dst []byte) []byte { return c.acknowledging.appendAcks(dst, upTo, refused) })
+	if refused {
 		c.stop(fmt.Errorf("message was not taken: %w", done.Refused[0].Err))
 	}
 }

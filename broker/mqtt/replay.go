@@ -17,9 +17,9 @@ type replay struct {
 	wake signal // there may be room
 
 	mu      sync.Mutex
-	pending []hub.Subscription // guarded by mu
-	running bool               // guarded by mu
-	ended   sync.WaitGroup     // of the goroutine
+	pending map[string]uint8 // guarded by mu; filters of the session's, with the QoS that was granted
+	running bool             // guarded by mu
+	ended   sync.WaitGroup   // of the goroutine
 }
 
 const (
@@ -35,7 +35,12 @@ func (c *connection) startReplay(subs []hub.Subscription) {
 	r := &c.replay
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.pending = append(r.pending, subs...)
+	if r.pending == nil {
+		r.pending = make(map[string]uint8, len(subs))
+	}
+	for _, s := range subs {
+		r.pending[s.Filter] = s.QoS
+	}
 	if !r.running {
 		r.running = true
 		r.ended.Go(c.runReplay) // ends when nothing is pending or the connection ends
@@ -44,22 +49,30 @@ func (c *connection) startReplay(subs []hub.Subscription) {
 
 func (r *replay) wait() { r.ended.Wait() }
 
-// next takes the next subscription; false ends the goroutine.
-func (r *replay) next() (s hub.Subscription, ok bool) {
+// drop takes back what has not begun.
+func (r *replay) drop(filters []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.pending) == 0 {
-		r.running = false
-		r.pending = nil
-		return s, false
+	for _, f := range filters {
+		delete(r.pending, f)
 	}
-	s, r.pending = r.pending[0], r.pending[1:]
-	return s, true
+}
+
+// next takes one of the subscriptions; false ends the goroutine.
+func (r *replay) next() (filter string, qos uint8, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for filter, qos = range r.pending {
+		delete(r.pending, filter)
+		return filter, qos, true
+	}
+	r.running, r.pending = false, nil
+	return "", 0, false
 }
 
 func (c *connection) runReplay() {
 	for {
-		s, ok := c.replay.next()
+		filter, qos, ok := c.replay.next()
 		if !ok {
 			return
 		}
@@ -68,8 +81,8 @@ func (c *connection) runReplay() {
 				return
 			}
 			var page []*message.Message
-			page, at, more = c.session.Retained(s.Filter, at, replayPage)
-			c.sendRetained(page, s.QoS)
+			page, at, more = c.session.Retained(filter, at, replayPage)
+			c.sendRetained(page, qos)
 		}
 	}
 }

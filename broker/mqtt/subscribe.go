@@ -17,7 +17,7 @@ import (
 const maxQoS = 1
 
 func (c *connection) handleSubscribe(frame []byte) error {
-	var p packet.Subscribe
+	p := packet.Subscribe{Most: c.limits.Subscriptions}
 	if err := p.Decode(frame, c.version); err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func (c *connection) allowed(filter string) *packet.Error {
 }
 
 func (c *connection) handleUnsubscribe(frame []byte) error {
-	var p packet.Unsubscribe
+	p := packet.Unsubscribe{Most: c.limits.Subscriptions}
 	if err := p.Decode(frame, c.version); err != nil {
 		return err
 	}
@@ -78,6 +78,7 @@ func (c *connection) handleUnsubscribe(frame []byte) error {
 	if err := c.session.Unsubscribe(context.Background(), p.Filters); err != nil { // [MQTT-3.10.4-1], [MQTT-3.10.4-2]
 		return fmt.Errorf("unsubscribe: %w", err)
 	}
+	c.replay.drop(p.Filters)
 	c.send(&packet.Unsuback{PacketID: p.PacketID}) // [MQTT-3.10.4-4], [MQTT-3.10.4-5], [MQTT-3.10.4-6]
 	return nil
 }

@@ -4,6 +4,9 @@ import "encoding/binary"
 
 // Subscribe asks for subscriptions. [MQTT 3.1.1 §3.8] Properties alias the input of Decode.
 type Subscribe struct {
+	// Most is the limit of filters that Decode obeys; zero is none.
+	Most int
+
 	PacketID      uint16
 	Properties    Properties
 	Subscriptions []Subscription
@@ -31,11 +34,14 @@ const (
 
 // Decode reads the packet.
 func (p *Subscribe) Decode(src []byte, v Version) error {
-	*p = Subscribe{}
+	*p = Subscribe{Most: p.Most}
 	c, _ := open(src, TypeSubscribe, v)
 	p.PacketID = c.packetID()
 	p.Properties = c.properties(TypeSubscribe, v)
 	for len(c.src) > 0 {
+		if p.Most > 0 && len(p.Subscriptions) == p.Most {
+			return errorf(QuotaExceeded, "more than %d topic filters", p.Most)
+		}
 		filter := string(c.text()) // [MQTT-3.8.3-1]
 		if s := c.subscription(filter, v); c.err == nil {
 			p.Subscriptions = append(p.Subscriptions, s)
