@@ -60,11 +60,14 @@ func TestKeepAlive(t *testing.T) {
 					<-time.After(c.ping)
 					p.send(&packet.Pingreq{})
 				}
+				if c.keepAlive == 0 {
+					<-time.After(watched)
+				}
 				if c.after == 0 {
 					select {
-					case <-ended:
-						t.Errorf("ended after %v", time.Since(start))
-					case <-time.After(watched):
+					case at := <-ended:
+						t.Errorf("ended after %v", at.Sub(start))
+					default:
 					}
 					return
 				}

@@ -61,6 +61,15 @@ func (b *broker) start() {
 		b.Fatal(err)
 	}
 	b.hub, b.endpoint = h, mqtt.New(h, logger)
+}
+
+// listen accepts on the loopback interface, unless it does already. A test that owns the time cannot: it uses pipe.
+func (b *broker) listen() {
+	b.Helper()
+	if b.listener != nil {
+		return
+	}
+	var err error
 	if b.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		b.Fatal(err)
 	}
@@ -78,7 +87,10 @@ func (b *broker) start() {
 
 func (b *broker) stop() {
 	b.Helper()
-	b.listener.Close() //nolint:errcheck // it was open
+	if b.listener != nil {
+		b.listener.Close() //nolint:errcheck // it was open
+		b.listener = nil
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := b.endpoint.Shutdown(ctx); err != nil {
@@ -119,6 +131,7 @@ type peer struct {
 
 func (b *broker) dial(name string) *peer {
 	b.Helper()
+	b.listen()
 	conn, err := net.Dial("tcp", b.listener.Addr().String())
 	if err != nil {
 		b.Fatal(err)
