@@ -131,8 +131,11 @@ func (ch *channel) declareQueue(ctx context.Context, m *frame.QueueDeclare) erro
 		return err
 	}
 	ch.lastQueue = q.Name()
-	stats := q.Stats()
-	ch.reply(m.NoWait, &frame.QueueDeclareOk{Queue: q.Name(), MessageCount: uint32(stats.Ready), ConsumerCount: uint32(stats.Consumers)})
+	if m.NoWait {
+		return nil
+	}
+	n := q.Count()
+	ch.send(&frame.QueueDeclareOk{Queue: q.Name(), MessageCount: uint32(n.Ready), ConsumerCount: uint32(n.Consumers)})
 	return nil
 }
 

@@ -24,7 +24,7 @@ const patience = 20 * time.Second
 
 // broker is an endpoint on loopback over a hub in memory.
 type broker struct {
-	*testing.T
+	testing.TB
 	hub      *hub.Hub
 	endpoint *amqp091.Endpoint
 	address  string
@@ -38,7 +38,7 @@ func defaults() config.Config {
 	return c
 }
 
-func start(t *testing.T, c config.Config) *broker {
+func start(t testing.TB, c config.Config) *broker {
 	t.Helper()
 	h, err := hub.Open(hub.Options{Config: c, FS: vfs.NewMemory(), Dir: "data", Incarnation: "test", Fatal: func(err error) { t.Errorf("journal: %v", err) }})
 	if err != nil {
@@ -48,7 +48,7 @@ func start(t *testing.T, c config.Config) *broker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &broker{T: t, hub: h, endpoint: amqp091.New(h, slog.New(slog.DiscardHandler), "test"), address: l.Addr().String()}
+	b := &broker{TB: t, hub: h, endpoint: amqp091.New(h, slog.New(slog.DiscardHandler), "test"), address: l.Addr().String()}
 	var serving sync.WaitGroup
 	serving.Go(func() { // ends when the listener is closed
 		for {
@@ -91,7 +91,7 @@ func (b *broker) dial() *peer {
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		b.Fatal(err)
 	}
-	return &peer{TB: b.T, conn: conn}
+	return &peer{TB: b.TB, conn: conn}
 }
 
 func (p *peer) write(raw []byte) {

@@ -60,8 +60,9 @@ func (v *VirtualHost) Consume(access *auth.Access, name string, o ConsumerOption
 		if refused = q.admits(o); refused != nil {
 			return
 		}
-		q.hadUser = q.hadUser || !o.Passive
-		q.soleUser = o.Exclusive
+		if !o.Passive {
+			q.hadUser, q.soleUser = true, o.Exclusive
+		}
 		c.state = q.state.Join(queue.ConsumerOptions{NoAck: o.NoAck, Passive: o.Passive, Limit: o.Limit, Priority: o.Priority, Of: c})
 		// The consumer starts paused: the endpoint answers consume-ok first and then calls Resume.
 		c.state.Pause(true)
