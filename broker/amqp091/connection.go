@@ -53,6 +53,7 @@ type connection struct {
 
 	// Owned by the reader.
 	state    state
+	entered  bool // the virtual host counts the connection
 	in       input
 	channels map[uint16]*channel
 	touched  []*channel // published or settled since the last flush
@@ -193,8 +194,9 @@ func (c *connection) serve() {
 	err := c.run()
 	c.live.Store(false)
 	c.endChannels()
-	if c.host != nil {
+	if c.entered {
 		c.host.EndOrigin(c.origin)
+		c.host.Leave()
 	}
 	c.out.Close(linger)
 	c.in.release()

@@ -236,11 +236,18 @@ func (c *connection) open(m *frame.ConnectionOpen) error {
 	if err == nil {
 		c.host, err = c.endpoint.hub.VirtualHost(m.VirtualHost)
 	}
+	if err == nil {
+		err = c.host.Enter()
+		c.entered = err == nil
+	}
 	var denied *auth.Denied
 	switch {
 	case errors.As(err, &denied), hub.CodeOf(err) == hub.NotFound:
 		c.endpoint.stats.Refused.Add(1)
 		return errorf(frame.NotAllowed, "access to vhost '%s' refused for user '%s'", m.VirtualHost, c.user.User)
+	case hub.CodeOf(err) == hub.TooMany:
+		c.endpoint.stats.Refused.Add(1)
+		return errorf(frame.NotAllowed, "%v", err)
 	case err != nil:
 		c.endpoint.stats.Refused.Add(1)
 		return errorf(frame.AccessRefused, "%v", err)

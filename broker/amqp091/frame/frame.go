@@ -4,7 +4,7 @@
 // judgement is written by hand. Decoded values alias the bytes they were read from wherever their type is a slice. It
 // knows no connection and no state: package amqp091 decides which frame may come when.
 //
-//go:generate go run ./gen methods.txt methods_gen.go
+//go:generate go run ../../../hack/amqp091methods methods.txt methods_gen.go
 package frame
 
 import (
