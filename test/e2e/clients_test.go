@@ -53,7 +53,7 @@ func (e endpoint) publishAMQP(ctx context.Context, exchange, key, body string) e
 
 // consumeAMQP takes n messages from a queue, acknowledged one by one.
 func (e endpoint) consumeAMQP(ctx context.Context, queue string, n int) ([]string, error) {
-	out, err := run(ctx, "", "amqp-consume", e.amqp("--queue", queue, "--count", strconv.Itoa(n), "sh", "-c", "cat; echo")...)
+	out, err := run(ctx, "", "amqp-consume", e.amqp("--queue", queue, "--count", strconv.Itoa(n), "--", "sh", "-c", "cat; echo")...)
 	return lines(out), err
 }
 
