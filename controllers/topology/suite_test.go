@@ -1,0 +1,236 @@
+package topology_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"log/slog"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/turnstone-mq/turnstone/api/v1alpha1"
+	"github.com/turnstone-mq/turnstone/broker/admin"
+	adminclient "github.com/turnstone-mq/turnstone/broker/admin/client"
+	"github.com/turnstone-mq/turnstone/broker/auth"
+	brokerconfig "github.com/turnstone-mq/turnstone/broker/config"
+	"github.com/turnstone-mq/turnstone/broker/hub"
+	"github.com/turnstone-mq/turnstone/broker/journal/vfs"
+	"github.com/turnstone-mq/turnstone/broker/object"
+	"github.com/turnstone-mq/turnstone/controllers/connection"
+	"github.com/turnstone-mq/turnstone/controllers/topology"
+)
+
+var (
+	restConfig *rest.Config
+	all        = runtime.NewScheme()
+	api        client.Client // of a user: not the operator's
+)
+
+func TestTopology(t *testing.T) {
+	RegisterFailHandler(Fail)
+	RunSpecs(t, "Topology")
+}
+
+var _ = BeforeSuite(func() {
+	ctrl.SetLogger(GinkgoLogr)
+	env := &envtest.Environment{CRDDirectoryPaths: []string{"../../config/crd/bases"}, ErrorIfCRDPathMissing: true}
+	var err error
+	restConfig, err = env.Start()
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(env.Stop)
+	restConfig.QPS = -1 // the tests' own calls and the operator's are not to wait for one another
+	Expect(scheme.AddToScheme(all)).To(Succeed())
+	Expect(v1alpha1.AddToScheme(all)).To(Succeed())
+	api, err = client.New(restConfig, client.Options{Scheme: all})
+	Expect(err).NotTo(HaveOccurred())
+})
+
+// authority is a certificate authority with a certificate for one broker.
+type authority struct {
+	pem  []byte
+	leaf tls.Certificate
+}
+
+func newAuthority(name string) authority {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	Expect(err).NotTo(HaveOccurred())
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, DNSNames: []string{name},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	Expect(err).NotTo(HaveOccurred())
+	return authority{
+		pem:  pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		leaf: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key},
+	}
+}
+
+// broker is a real hub behind its real admin API, with the Kubernetes objects that the operator makes for a broker.
+type broker struct {
+	namespace, name string
+	authority       authority
+	disk            *vfs.Memory
+
+	mu     sync.Mutex
+	hub    *hub.Hub
+	server *httptest.Server
+	admin  *admin.Server
+}
+
+func newBroker(ctx context.Context) *broker {
+	ns := &corev1.Namespace{}
+	ns.GenerateName = "topology-"
+	Expect(api.Create(ctx, ns)).To(Succeed())
+	b := &broker{namespace: ns.Name, name: "broker", disk: vfs.NewMemory()}
+	b.authority = newAuthority(b.name + "." + b.namespace + ".svc")
+	mb := &v1alpha1.MessageBroker{}
+	mb.Namespace, mb.Name = b.namespace, b.name
+	Expect(api.Create(ctx, mb)).To(Succeed())
+	b.secret(ctx, connection.AdminSecret(b.name), map[string]string{"username": "admin", "password": "secret"})
+	b.secret(ctx, connection.AuthoritySecret(b.name), map[string]string{"ca.crt": string(b.authority.pem)})
+	b.start()
+	DeferCleanup(b.stop)
+	return b
+}
+
+func (b *broker) secret(ctx context.Context, name string, data map[string]string) {
+	s := &corev1.Secret{StringData: data}
+	s.Namespace, s.Name = b.namespace, name
+	s.Labels = map[string]string{"app.kubernetes.io/managed-by": "turnstone-operator"}
+	Expect(api.Create(ctx, s)).To(Succeed())
+}
+
+func (b *broker) start() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c := brokerconfig.Default()
+	c.Storage.SegmentBytes, c.Storage.Shards, c.Limits.MessageBytes = 4<<20, 2, 1<<20
+	var err error
+	b.hub, err = hub.Open(hub.Options{Config: c, FS: b.disk, Dir: "data", Incarnation: rand.Text()})
+	Expect(err).NotTo(HaveOccurred())
+	admins, err := object.New(object.KindUser, "", "admin", object.UserSpec{Password: "secret", Tags: []string{"administrator"}})
+	Expect(err).NotTo(HaveOccurred())
+	_, err = b.hub.Apply(context.Background(), "", []object.Change{{Object: admins}}, hub.ApplyOptions{})
+	Expect(err).NotTo(HaveOccurred())
+	nothing := http.NotFoundHandler()
+	b.admin = admin.New(admin.Options{
+		Hub: b.hub, Version: "test", Logger: slog.New(slog.NewTextHandler(GinkgoWriter, nil)),
+		Connections: func() []adminclient.ConnectionState { return nil }, Pending: func() ([]string, error) { return nil, nil },
+		Problems: func() []string { return nil }, Metrics: nothing, QueueMetrics: nothing,
+	})
+	b.server = httptest.NewUnstartedServer(b.admin)
+	b.server.TLS = &tls.Config{Certificates: []tls.Certificate{b.authority.leaf}}
+	b.server.StartTLS()
+}
+
+func (b *broker) stop() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.hub == nil {
+		return
+	}
+	b.admin.Stop()
+	b.server.CloseClientConnections()
+	b.server.Close()
+	Expect(b.hub.Close(context.Background())).To(Succeed())
+	b.hub = nil
+}
+
+func (b *broker) url() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.server.URL
+}
+
+// objects are the names of what the broker has of a kind.
+func (b *broker) objects(kind object.Kind) []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	list, _ := b.hub.Objects("", kind)
+	names := []string{}
+	for _, o := range list {
+		names = append(names, o.Name)
+	}
+	return names
+}
+
+// operator is a running manager with the topology reconciler alone.
+type operator struct {
+	cancel context.CancelFunc
+	ended  chan struct{}
+}
+
+// startOperator runs the reconciler on brokers until the test ends or stop is called; wrap may put something between it
+// and the API.
+func startOperator(wrap func(client.WithWatch) client.Client, brokers ...*broker) *operator {
+	ctx, cancel := context.WithCancel(context.Background())
+	skip := true
+	m, err := ctrl.NewManager(restConfig, ctrl.Options{
+		Scheme: all, Metrics: server.Options{BindAddress: "0"}, Controller: config.Controller{SkipNameValidation: &skip},
+		NewClient: func(c *rest.Config, o client.Options) (client.Client, error) {
+			w, err := client.NewWithWatch(c, o)
+			if err != nil || wrap == nil {
+				return w, err
+			}
+			return wrap(w), nil
+		},
+	})
+	Expect(err).NotTo(HaveOccurred())
+	pool := &connection.Pool{Reader: m.GetClient(), Address: func(mb *v1alpha1.MessageBroker) string {
+		for _, b := range brokers {
+			if b.namespace == mb.Namespace {
+				return b.url()
+			}
+		}
+		return "https://127.0.0.1:1"
+	}}
+	Expect(topology.SetupWithManager(ctx, m, topology.Options{Connections: pool, Gather: 20 * time.Millisecond, Refresh: 2 * time.Second})).To(Succeed())
+	o := &operator{cancel: cancel, ended: make(chan struct{})}
+	go func() { // ends when the test cancels
+		defer GinkgoRecover()
+		defer close(o.ended)
+		Expect(m.Start(ctx)).To(Succeed())
+	}()
+	DeferCleanup(o.stop)
+	return o
+}
+
+func (o *operator) stop() {
+	o.cancel()
+	Eventually(o.ended, time.Minute).Should(BeClosed())
+}
+
+func newDisk() *vfs.Memory { return vfs.NewMemory() }
+
+// administrator is the access of the broker's administrator, with every permission in "/".
+func administrator(ctx context.Context, b *broker) *auth.Access {
+	GinkgoHelper()
+	p, err := object.New(object.KindPermission, "/", "admin", object.PermissionSpec{Configure: ".*", Write: ".*", Read: ".*"})
+	Expect(err).NotTo(HaveOccurred())
+	_, err = b.hub.Apply(ctx, "", []object.Change{{Object: p}}, hub.ApplyOptions{})
+	Expect(err).NotTo(HaveOccurred())
+	a, err := b.hub.Authority().Authenticate(ctx, auth.Credentials{User: "admin", Password: "secret", VirtualHost: "/"})
+	Expect(err).NotTo(HaveOccurred())
+	return a
+}
