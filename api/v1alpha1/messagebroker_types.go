@@ -63,8 +63,8 @@ type Resources struct {
 }
 
 // Storage describes the broker's volume.
-// +kubebuilder:validation:XValidation:rule="quantity(self.size).compareTo(quantity(oldSelf.size)) == 0",message="storage.size cannot be changed: the volume keeps the size it was made with"
-// +kubebuilder:validation:XValidation:rule="(has(self.storageClassName) ? self.storageClassName : ”) == (has(oldSelf.storageClassName) ? oldSelf.storageClassName : ”)",message="storage.storageClassName cannot be changed: the volume stays where it was made"
+// +kubebuilder:validation:XValidation:rule="!has(self.size) || !has(oldSelf.size) || quantity(self.size).compareTo(quantity(oldSelf.size)) == 0",message="storage.size cannot be changed: the volume keeps the size it was made with"
+// +kubebuilder:validation:XValidation:rule="(has(self.storageClassName) ? [self.storageClassName] : []) == (has(oldSelf.storageClassName) ? [oldSelf.storageClassName] : [])",message="storage.storageClassName cannot be changed: the volume stays where it was made"
 type Storage struct {
 	// Size of the volume.
 	// +kubebuilder:default="10Gi"

@@ -25,7 +25,6 @@ func object(kind, name, spec string) *unstructured.Unstructured {
 	return u
 }
 
-
 func create(ctx context.Context, o client.Object) error {
 	return client.WithFieldValidation(api, "Strict").Create(ctx, o)
 }

@@ -31,6 +31,15 @@ const (
 	DeletionBlocked   = "DeletionBlocked"   // its deletion would lose data
 )
 
+// The reasons of brokers, beside BrokerUnavailable and Pending.
+const (
+	Available            = "Available"            // it serves
+	ReconcileFailed      = "ReconcileFailed"      // a call of the Kubernetes API failed; it is tried again
+	InvalidConfiguration = "InvalidConfiguration" // the broker would refuse its configuration
+	NameTaken            = "NameTaken"            // somebody else's object has the name that one of ours needs
+	CredentialsRejected  = "CredentialsRejected"  // the broker does not take the administrator's password
+)
+
 // State is what a status says of an object: Ready or why not, and whether waiting helps.
 type State struct {
 	Ready   bool

@@ -1,0 +1,112 @@
+// Package broker reconciles MessageBrokers: it makes the objects that run a broker right, one step after the other, and
+// says in the status how far they are. What lies inside a broker is package topology's.
+package broker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/turnstone-mq/turnstone/api/v1alpha1"
+	"github.com/turnstone-mq/turnstone/controllers/connection"
+	"github.com/turnstone-mq/turnstone/controllers/resource"
+)
+
+// +kubebuilder:rbac:groups=messaging.turnstone.dev,resources=messagebrokers,verbs=get;list;watch
+// +kubebuilder:rbac:groups=messaging.turnstone.dev,resources=messagebrokers/status,verbs=patch
+// +kubebuilder:rbac:groups="",resources=secrets;configmaps;services;serviceaccounts,verbs=get;list;watch;create;patch
+// +kubebuilder:rbac:groups=apps,resources=statefulsets,verbs=get;list;watch;create;patch
+// +kubebuilder:rbac:groups=networking.k8s.io,resources=networkpolicies,verbs=get;list;watch;create;patch
+// +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch;create;patch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+// Owner is the field owner of everything that the operator writes.
+const Owner = client.FieldOwner("turnstone-operator")
+
+// Reconciler makes MessageBrokers right. Every field is needed.
+type Reconciler struct {
+	Client client.Client
+	// Live reads what the cache, which holds our own objects only, does not know.
+	Live   client.Reader
+	Scheme *runtime.Scheme
+	Events events.EventRecorder
+	// Image runs brokers that name none.
+	Image string
+	// Connections are to the admin APIs of brokers.
+	Connections *connection.Pool
+	Now         func() time.Time
+}
+
+// Setup adds the controller to a manager.
+func (r *Reconciler) Setup(m ctrl.Manager) error {
+	b := ctrl.NewControllerManagedBy(m).
+		Named("messagebroker").
+		For(&v1alpha1.MessageBroker{}, builder.WithPredicates(predicate.GenerationChangedPredicate{}))
+	for _, child := range children() {
+		b = b.Watches(child, handler.EnqueueRequestsFromMapFunc(byInstance))
+	}
+	return b.Complete(r)
+}
+
+// children are the kinds that a broker is made of.
+func children() []client.Object {
+	return []client.Object{
+		&corev1.Secret{}, &corev1.ConfigMap{}, &corev1.Service{}, &corev1.ServiceAccount{},
+		&appsv1.StatefulSet{}, &networkingv1.NetworkPolicy{}, &policyv1.PodDisruptionBudget{},
+	}
+}
+
+// byInstance finds the broker of a child by label: credentials that outlive their broker have no owner reference.
+func byInstance(_ context.Context, o client.Object) []reconcile.Request {
+	name := o.GetLabels()[resource.LabelInstance]
+	if name == "" || o.GetLabels()[resource.LabelManagedBy] != resource.ManagedBy {
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: name}}}
+}
+
+// step makes one kind of object right. What it waits for it answers as a wait, what failed as an error.
+type step struct {
+	name string
+	run  func(context.Context, *scope) (wait, error)
+}
+
+// steps in order: what a pod mounts comes before the pod.
+var steps = []step{
+	{"certificates", certificates},
+	{"credentials", credentials},
+	{"configuration", configuration},
+	{"access", access},
+	{"services", services},
+	{"statefulset", statefulSet},
+	{"admin API", adminAPI},
+}
+
+// Reconcile implements reconcile.Reconciler.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	var b v1alpha1.MessageBroker
+	if err := r.Client.Get(ctx, req.NamespacedName, &b); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if !b.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, nil // its objects go by their owner references
+	}
+	s := newScope(r, &b)
+	failed := s.run(ctx, steps)
+	after, wrote := s.report(ctx)
+	return ctrl.Result{RequeueAfter: after}, errors.Join(failed, wrote)
+}
