@@ -35,7 +35,8 @@ func (m *memory) add(n int64) {
 
 func (m *memory) wake() {
 	m.mu.Lock()
-	m.mu.Unlock() //nolint:staticcheck // who has seen the old value under the lock is waiting by now
+	//lint:ignore SA2001 who has seen the old value under the lock is waiting by now
+	m.mu.Unlock()
 	m.changed.Broadcast()
 }
 

@@ -150,12 +150,10 @@ func TestTreeAgainstList(t *testing.T) {
 	}
 	var tree Tree[int]
 	list := make(map[item]bool)
-	var history []string
 	for step := range 6_000 {
 		form := randomForm(r)
 		it := item{randomPattern(r, form), form, r.IntN(4)}
 		if r.IntN(2+len(list)/100) == 0 {
-			history = append(history, fmt.Sprintf("add %+v", it))
 			if tree.Add(it.pattern, it.form, it.value) == list[it] {
 				t.Fatalf("step %d: add %+v disagrees", step, it)
 			}
