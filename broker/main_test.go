@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/turnstone-mq/turnstone/broker/admin/client"
 	"github.com/turnstone-mq/turnstone/broker/object"
@@ -430,7 +431,7 @@ func TestEveryListener(t *testing.T) {
 	secure := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	p := start(t, "--data", filepath.Join(dir, "data"), "--tls-cert", filepath.Join(dir, "tls.crt"), "--tls-key", filepath.Join(dir, "tls.key"),
 		"--listen", "mqtt://127.0.0.1:0", "--listen", "mqtt://127.0.0.1:0", "--listen", "mqtts://127.0.0.1:0",
-		"--listen", "ws://127.0.0.1:0", "--listen", "wss://127.0.0.1:0", "--listen", anyHTTP)
+		"--listen", "ws://127.0.0.1:0", "--listen", "wss://127.0.0.1:0", "--listen", "amqp://127.0.0.1:0", "--listen", "amqps://127.0.0.1:0", "--listen", anyHTTP)
 	plain := strings.Split(p.address("mqtt"), ",")
 	if len(plain) != 2 {
 		t.Fatalf("two listeners, addresses %v", plain)
@@ -466,6 +467,14 @@ func TestEveryListener(t *testing.T) {
 			t.Errorf("%s answers % x, %v", name, got, err)
 		}
 	}
+	for _, scheme := range []string{"amqp", "amqps"} {
+		conn, err := amqp.DialTLS(scheme+"://guest:guest@"+p.address(scheme), secure)
+		if err != nil {
+			t.Errorf("%s: %v", scheme, err)
+			continue
+		}
+		defer conn.Close() //nolint:errcheck // the broker ends it
+	}
 	connections, err := p.api("guest", "guest").Connections(t.Context())
 	encrypted := 0
 	for _, c := range connections {
@@ -473,7 +482,7 @@ func TestEveryListener(t *testing.T) {
 			encrypted++
 		}
 	}
-	if err != nil || len(connections) != 5 || encrypted != 2 {
+	if err != nil || len(connections) != 7 || encrypted != 3 {
 		t.Errorf("connections %+v, %v", connections, err)
 	}
 	p.stop() // with all of them open

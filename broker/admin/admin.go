@@ -31,8 +31,9 @@ type Options struct {
 	Hub     *hub.Hub
 	Version string
 	Logger  *slog.Logger
-	// Connections lists the live connections of every endpoint.
+	// Connections lists the authenticated connections of every endpoint, Count says how many there are.
 	Connections func() []client.ConnectionState
+	Count       func() int
 	// Pending says which keys of the configuration wait for a restart, and what is wrong with the file.
 	Pending func() (keys []string, problem error)
 	// Problems says why the broker does not serve now; none when it does.
@@ -198,7 +199,7 @@ func (s *Server) admit(r *http.Request, n need) error {
 
 // credentials are the user and password of the request, or else the client's certificate.
 func credentials(r *http.Request) auth.Credentials {
-	c := auth.Credentials{Peer: peerOf(r), Secure: r.TLS != nil}
+	c := auth.Credentials{Peer: peerOf(r)}
 	c.User, c.Password, _ = r.BasicAuth()
 	if r.TLS != nil {
 		c.Certificate = auth.PeerCertificate(*r.TLS)

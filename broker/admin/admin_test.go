@@ -53,6 +53,7 @@ func newAPI(t *testing.T) *api {
 		Connections: func() []client.ConnectionState {
 			return []client.ConnectionState{{ID: 7, Protocol: "mqtt", User: "ann"}}
 		},
+		Count:    func() int { return 1 },
 		Pending:  func() ([]string, error) { return a.pending, a.problem },
 		Problems: func() []string { return a.problems },
 		Metrics:  text("some_metric 1\n"), QueueMetrics: text("queue_metric 1\n"),

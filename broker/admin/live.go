@@ -63,7 +63,7 @@ func (s *Server) safeToStop(w http.ResponseWriter, _ *http.Request) error {
 	if messages > 0 {
 		out.Ending = append(out.Ending, fmt.Sprintf("%d messages in %d transient queues", messages, queues))
 	}
-	if n := len(s.Connections()); n > 0 {
+	if n := s.Count(); n > 0 {
 		out.Ending = append(out.Ending, fmt.Sprintf("%d connections, which come again", n))
 	}
 	return answer(w, http.StatusOK, out)

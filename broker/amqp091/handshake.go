@@ -158,7 +158,7 @@ func (c *connection) refused(mechanism string, tell bool, cause error) error {
 
 // credentials reads what a mechanism says of the client. The password is not kept anywhere but in them.
 func (c *connection) credentials(m *frame.ConnectionStartOk, limits frame.Limits) (auth.Credentials, error) {
-	cr := auth.Credentials{Peer: peerOf(c), Secure: tlsState(c.conn) != nil}
+	cr := auth.Credentials{Peer: peerOf(c)}
 	switch m.Mechanism {
 	case plainMechanism: // RFC 4616: authorisation identity NUL user NUL password
 		parts := bytes.Split(m.Response, []byte{0})
@@ -234,7 +234,7 @@ func (c *connection) tuneOk(m *frame.ConnectionTuneOk) error {
 func (c *connection) open(m *frame.ConnectionOpen) error {
 	access, err := c.authenticate(m.VirtualHost)
 	if err == nil {
-		c.host, err = c.endpoint.hub.VirtualHost(m.VirtualHost)
+		c.host, err = c.endpoint.hub.Enter(m.VirtualHost)
 	}
 	if err == nil {
 		err = c.host.Enter()

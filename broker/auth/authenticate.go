@@ -25,7 +25,6 @@ type Credentials struct {
 	// VirtualHost is where the peer wants to be; empty for the admin API, which is about all of them.
 	VirtualHost string
 	ClientID    string // of MQTT
-	Secure      bool   // the connection is encrypted
 }
 
 // The ways in which authentication fails. The texts are fit for a peer: they do not say which half was wrong.

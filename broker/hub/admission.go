@@ -4,15 +4,19 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/object"
 )
 
-// Enter takes a place for one connection in the virtual host, as its maxConnections allows. Whoever got one calls Leave
-// when the connection ends.
-func (v *VirtualHost) Enter() error {
-	n := v.connections.Add(1)
-	if limit := v.hub.hostSpec(v.name).MaxConnections; limit > 0 && n > int64(limit) {
-		v.connections.Add(-1)
-		return errorf(TooMany, "vhost '%s' has %d connections, as many as its maxConnections allows", v.name, limit)
+// Enter finds a virtual host and takes a place in it for one connection, as its maxConnections allows. Whoever got one
+// calls Leave when the connection ends.
+func (h *Hub) Enter(name string) (*VirtualHost, error) {
+	v, err := h.VirtualHost(name)
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	n := v.connections.Add(1)
+	if limit := h.hostSpec(name).MaxConnections; limit > 0 && n > int64(limit) {
+		v.connections.Add(-1)
+		return nil, errorf(TooMany, "vhost '%s' has %d connections, as many as its maxConnections allows", name, limit)
+	}
+	return v, nil
 }
 
 // Leave gives back what Enter took.

@@ -11,7 +11,7 @@ import (
 
 func TestVirtualHostBoundsConnections(t *testing.T) {
 	b := open(t, vfs.NewMemory(), small())
-	set := func(limit int) *hub.VirtualHost {
+	set := func(limit int) {
 		t.Helper()
 		o, err := object.New(object.KindVirtualHost, "", "few", object.VirtualHostSpec{MaxConnections: limit})
 		if err != nil {
@@ -20,25 +20,21 @@ func TestVirtualHostBoundsConnections(t *testing.T) {
 		if r, err := b.hub.Apply(context.Background(), "", []object.Change{{Object: o}}, hub.ApplyOptions{}); err != nil || r[0].Outcome == object.Refused {
 			t.Fatalf("apply: %v %v", r, err)
 		}
-		v, err := b.hub.VirtualHost("few")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return v
 	}
-	v := set(1)
-	if err := v.Enter(); err != nil {
+	set(1)
+	v, err := b.hub.Enter("few")
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := v.Enter(); hub.CodeOf(err) != hub.TooMany {
+	if _, err := b.hub.Enter("few"); hub.CodeOf(err) != hub.TooMany {
 		t.Errorf("over the limit: %v", err)
 	}
 	v.Leave()
-	if err := v.Enter(); err != nil {
+	if _, err := b.hub.Enter("few"); err != nil {
 		t.Errorf("after one left: %v", err)
 	}
 	set(0)
-	if err := v.Enter(); err != nil {
+	if _, err := b.hub.Enter("few"); err != nil {
 		t.Errorf("without a limit: %v", err)
 	}
 }

@@ -143,7 +143,7 @@ func (c *connection) connect(ctx context.Context, p *packet.Connect) (present bo
 	if err != nil {
 		return false, err
 	}
-	c.host, err = c.endpoint.hub.VirtualHost(credentials.VirtualHost)
+	c.host, err = c.endpoint.hub.Enter(credentials.VirtualHost)
 	if err != nil {
 		return false, err
 	}
@@ -195,7 +195,7 @@ func (c *connection) credentials(p *packet.Connect) auth.Credentials {
 		Peer: c.peer(), VirtualHost: vhost, ClientID: c.clientID,
 	}
 	if s := tlsState(c.conn); s != nil {
-		cr.Secure, cr.Certificate = true, auth.PeerCertificate(*s)
+		cr.Certificate = auth.PeerCertificate(*s)
 	}
 	return cr
 }

@@ -279,6 +279,9 @@ func (c *connection) finish(err error) {
 		}
 		c.publishWill()
 	}
+	if c.host != nil {
+		c.host.Leave()
+	}
 	c.out.Close(linger) // [MQTT-3.14.4-1], [MQTT-4.8.0-1]
 	c.replay.wait()
 	c.record(err)

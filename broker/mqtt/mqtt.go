@@ -164,6 +164,18 @@ func (e *Endpoint) Connections() []client.ConnectionState {
 	return out
 }
 
+// Count is how many connections are authenticated.
+func (e *Endpoint) Count() (n int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for c := range e.connections {
+		if c.live.Load() {
+			n++
+		}
+	}
+	return n
+}
+
 // tlsState says how a connection is encrypted; nil when it is not.
 func tlsState(conn net.Conn) *tls.ConnectionState {
 	switch c := conn.(type) {

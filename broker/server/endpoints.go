@@ -24,8 +24,9 @@ type endpoint interface {
 	// Shutdown ends every connection in the protocol's own way. It returns when all have ended, or when ctx has: then the
 	// rest is cut.
 	Shutdown(ctx context.Context) error
-	// Connections lists those that are authenticated.
+	// Connections lists those that are authenticated, Count says how many there are.
 	Connections() []client.ConnectionState
+	Count() int
 }
 
 // makeEndpoints makes the endpoints, which are shut down together.
@@ -66,13 +67,20 @@ func (s *Server) connections() []client.ConnectionState {
 	return out
 }
 
+func (s *Server) count() (n int) {
+	for _, e := range s.endpoints {
+		n += e.Count()
+	}
+	return n
+}
+
 // serveAdmin puts the API in the place of the answer that the broker starts.
 func (s *Server) serveAdmin(context.Context) error {
 	s.metrics = metrics.New(s.options.Version, s.options.Commit)
 	s.expose()
 	s.admin = admin.New(admin.Options{
 		Hub: s.hub, Version: s.options.Version, Logger: s.logger,
-		Connections: s.connections, Pending: s.settings.state, Problems: s.problems,
+		Connections: s.connections, Count: s.count, Pending: s.settings.state, Problems: s.problems,
 		Metrics: s.metrics.Handler(), QueueMetrics: metrics.GroupHandler(s.byQueue()),
 	})
 	s.api.Set(s.admin)

@@ -32,6 +32,7 @@ func (e *echo) Serve(conn net.Conn) {
 
 func (e *echo) Shutdown(context.Context) error        { return nil }
 func (e *echo) Connections() []client.ConnectionState { return nil }
+func (e *echo) Count() int                            { return 0 }
 
 // withHub is a server that serves nothing yet.
 func withHub(t *testing.T, limit int) (*Server, *echo) {

@@ -78,7 +78,7 @@ func (s *Server) byProtocol() metrics.Group {
 		Labels:  []string{"protocol"},
 		Read: func(emit func(metrics.Sample)) {
 			for name, e := range s.endpoints {
-				emit(metrics.Sample{Value: float64(len(e.Connections())), Labels: []string{name}})
+				emit(metrics.Sample{Value: float64(e.Count()), Labels: []string{name}})
 			}
 		},
 	}
