@@ -53,7 +53,6 @@ type connection struct {
 
 	// Owned by the reader.
 	state    state
-	entered  bool // the virtual host counts the connection
 	in       input
 	channels map[uint16]*channel
 	touched  []*channel // published or settled since the last flush
@@ -194,7 +193,7 @@ func (c *connection) serve() {
 	err := c.run()
 	c.live.Store(false)
 	c.endChannels()
-	if c.entered {
+	if c.host != nil {
 		c.host.EndOrigin(c.origin)
 		c.host.Leave()
 	}

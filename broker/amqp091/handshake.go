@@ -236,10 +236,6 @@ func (c *connection) open(m *frame.ConnectionOpen) error {
 	if err == nil {
 		c.host, err = c.endpoint.hub.Enter(m.VirtualHost)
 	}
-	if err == nil {
-		err = c.host.Enter()
-		c.entered = err == nil
-	}
 	var denied *auth.Denied
 	switch {
 	case errors.As(err, &denied), hub.CodeOf(err) == hub.NotFound:
