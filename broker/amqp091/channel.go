@@ -211,6 +211,7 @@ func (ch *channel) handleEnding(f frame.Frame) error {
 
 func (ch *channel) remove() {
 	delete(ch.conn.channels, ch.number)
+	ch.conn.current = nil
 	ch.conn.numbers.Add(-1)
 }
 

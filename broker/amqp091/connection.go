@@ -55,6 +55,7 @@ type connection struct {
 	state    state
 	in       input
 	channels map[uint16]*channel
+	current  *channel   // of the last frame; nil or one of channels
 	touched  []*channel // published or settled since the last flush
 	begun    []*channel // began to assemble a message since the last flush
 
@@ -305,11 +306,12 @@ func (c *connection) handleFrame(f frame.Frame) error {
 	case c.state != open:
 		return errorf(frame.CommandInvalid, "channel %d is used before connection.open", f.Channel)
 	}
-	ch := c.channels[f.Channel]
-	if ch == nil {
-		return c.handleUnopened(f)
+	if c.current == nil || c.current.number != f.Channel {
+		if c.current = c.channels[f.Channel]; c.current == nil {
+			return c.handleUnopened(f)
+		}
 	}
-	return ch.handle(f)
+	return c.current.handle(f)
 }
 
 // handleOwn handles a frame of channel 0, which is the connection's.
@@ -441,5 +443,6 @@ func (c *connection) endChannels() {
 		ch.end(nil)
 		delete(c.channels, n)
 	}
+	c.current = nil
 	c.numbers.Store(0)
 }
