@@ -48,7 +48,7 @@ func newChannel(c *connection, number uint16) *channel {
 		getters:   make(map[string]*consumer),
 		leaving:   make(map[*consumer]struct{}),
 	}
-	ch.publisher = c.host.NewPublisher(hub.PublisherOptions{Access: c.access, Origin: c.origin, Encoding: message.AMQP091, Confirmed: ch.confirm})
+	ch.publisher = c.host.NewPublisher(hub.PublisherOptions{Access: c.access, Origin: c.origin, Encoding: message.AMQP091, Confirmed: ch.confirm, Ended: c.stopping})
 	return ch
 }
 

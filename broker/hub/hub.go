@@ -162,7 +162,6 @@ func (h *Hub) Close(context.Context) error {
 	h.closed = true
 	h.mu.Unlock()
 	close(h.stop)
-	h.memory.close()
 	h.watches.close()
 	for _, s := range h.shards {
 		s.inbox.close()

@@ -605,8 +605,9 @@ func TestPublishersWaitForMemory(t *testing.T) {
 
 	// A connection that goes must not wait.
 	b.queue("nobody-takes", object.QueueSpec{})
-	stuck := make(chan struct{})
-	go func() { // ends when the publisher is cancelled
+	stuck, ended := make(chan struct{}), make(chan struct{})
+	p.Publisher = b.host.NewPublisher(hub.PublisherOptions{Access: b.access, Encoding: message.AMQP091, Ended: ended})
+	go func() { // ends when the connection does
 		defer close(stuck)
 		r, err := p.Route(nil, []byte("nobody-takes"))
 		if err != nil {
@@ -617,7 +618,7 @@ func TestPublishersWaitForMemory(t *testing.T) {
 		}
 		p.Flush()
 	}()
-	p.Cancel()
+	close(ended)
 	<-stuck
 }
 

@@ -13,14 +13,11 @@ type memory struct {
 	waiting atomic.Int32
 
 	mu      sync.Mutex
-	changed sync.Cond
-	closed  bool // guarded by mu
+	changed chan struct{} // guarded by mu; closed and replaced when there is room for those who wait
 }
 
 func newMemory(limit func() int64) *memory {
-	m := &memory{limit: limit}
-	m.changed.L = &m.mu
-	return m
+	return &memory{limit: limit, changed: make(chan struct{})}
 }
 
 // add takes note of bytes that came (or, negative, went).
@@ -28,37 +25,37 @@ func (m *memory) add(n int64) {
 	if n == 0 {
 		return
 	}
-	if used := m.used.Add(n); n < 0 && m.waiting.Load() > 0 && used <= m.limit() {
-		m.wake()
+	if used := m.used.Add(n); n > 0 || m.waiting.Load() == 0 || used > m.limit() {
+		return
 	}
-}
-
-func (m *memory) wake() {
 	m.mu.Lock()
-	//lint:ignore SA2001 who has seen the old value under the lock is waiting by now
+	close(m.changed)
+	m.changed = make(chan struct{})
 	m.mu.Unlock()
-	m.changed.Broadcast()
 }
 
-// wait returns when there is room, when the hub stops, or when the publisher was cancelled.
-func (m *memory) wait(cancelled *atomic.Bool) {
+// wait returns when there is room, when the hub stops, or when the connection ends.
+func (m *memory) wait(stop, ended <-chan struct{}) {
 	if m.used.Load() <= m.limit() {
 		return
 	}
 	m.waiting.Add(1)
 	defer m.waiting.Add(-1)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for m.used.Load() > m.limit() && !m.closed && !cancelled.Load() {
-		m.changed.Wait()
+	for {
+		m.mu.Lock()
+		changed := m.changed
+		m.mu.Unlock()
+		if m.used.Load() <= m.limit() {
+			return
+		}
+		select {
+		case <-changed:
+		case <-stop:
+			return
+		case <-ended:
+			return
+		}
 	}
-}
-
-func (m *memory) close() {
-	m.mu.Lock()
-	m.closed = true
-	m.mu.Unlock()
-	m.changed.Broadcast()
 }
 
 // MemoryBytes is how much of transient messages the broker holds.

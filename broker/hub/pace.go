@@ -37,8 +37,8 @@ func spend(l **rate.Limiter, perSecond float64, n int) time.Duration {
 	return (*l).ReserveN(time.Now(), n).Delay()
 }
 
-// wait holds the publisher back, at most until the hub stops.
-func (p *pace) wait(stop <-chan struct{}) {
+// wait holds the publisher back, at most until the hub stops or the connection ends.
+func (p *pace) wait(stop, ended <-chan struct{}) {
 	if p.due == 0 {
 		return
 	}
@@ -48,5 +48,6 @@ func (p *pace) wait(stop <-chan struct{}) {
 	select {
 	case <-t.C:
 	case <-stop:
+	case <-ended:
 	}
 }

@@ -19,6 +19,7 @@ type Publisher struct {
 	origin    uint64
 	encoding  message.Encoding
 	confirmed func(Confirmation)
+	ended     <-chan struct{}
 
 	routes map[string]map[string]*Route // exchange, key as published
 	cached int
@@ -35,8 +36,6 @@ type Publisher struct {
 	order  confirmOrder
 	match  []router.Match[*Queue] // scratch
 	pace   pace
-
-	cancelled atomic.Bool
 }
 
 // PublisherOptions of VirtualHost.NewPublisher.
@@ -47,6 +46,8 @@ type PublisherOptions struct {
 	// Confirmed is called with rising tokens, by the goroutine that flushes or by a shard's. It must not block and must not
 	// call the hub.
 	Confirmed func(Confirmation)
+	// Ended is closed when the connection ends: a Flush that waits for room then returns. Nil is never.
+	Ended <-chan struct{}
 }
 
 // Confirmation says that every message with a token up to UpTo (and after the confirmation before) is where it was
@@ -111,7 +112,7 @@ var internal = new(auth.Access)
 // NewPublisher makes a publisher in the virtual host.
 func (v *VirtualHost) NewPublisher(o PublisherOptions) *Publisher {
 	return &Publisher{
-		host: v, access: o.Access, origin: o.Origin, encoding: o.Encoding, confirmed: o.Confirmed,
+		host: v, access: o.Access, origin: o.Origin, encoding: o.Encoding, confirmed: o.Confirmed, ended: o.Ended,
 		routes: make(map[string]map[string]*Route),
 		locals: make(map[*Queue]*localPart),
 		parts:  make([]*shardPart, len(v.hub.shards)),
@@ -305,13 +306,6 @@ func (p *Publisher) Refuse(token uint64, err error) {
 	p.refuse = append(p.refuse, Refusal{Token: token, Err: err})
 }
 
-// Cancel ends a Flush that waits for room and keeps later ones from waiting: the connection is going. Another goroutine
-// than the publisher's may call it.
-func (p *Publisher) Cancel() {
-	p.cancelled.Store(true)
-	p.host.hub.memory.wake()
-}
-
 // Flush hands the batch over. It blocks while a shard has more waiting than it may hold, while transient messages fill
 // the memory that they may have, or while the publisher is over its rate: a reader that waits here does not read its
 // socket.
@@ -345,8 +339,8 @@ func (p *Publisher) Flush() {
 	clear(p.batch)
 	clear(p.clones)
 	p.batch, p.clones, p.local, p.shard, p.retain, p.upTo = p.batch[:0], p.clones[:0], p.local[:0], p.shard[:0], p.retain[:0], 0
-	p.host.hub.memory.wait(&p.cancelled)
-	p.pace.wait(p.host.hub.stop)
+	p.host.hub.memory.wait(p.host.hub.stop, p.ended)
+	p.pace.wait(p.host.hub.stop, p.ended)
 }
 
 // enqueued is a part that outlives the batch.

@@ -152,7 +152,7 @@ func (c *connection) connect(ctx context.Context, p *packet.Connect) (present bo
 	}
 	c.exchange = []byte(c.endpoint.hub.Config().MQTT.Exchange)
 	c.publisher = c.host.NewPublisher(hub.PublisherOptions{
-		Access: c.access, Origin: c.origin, Encoding: message.MQTT, Confirmed: c.confirmed,
+		Access: c.access, Origin: c.origin, Encoding: message.MQTT, Confirmed: c.confirmed, Ended: c.stopping,
 	})
 	c.silence = silenceOf(p.KeepAlive)
 	c.session, present, err = c.host.OpenSession(ctx, hub.SessionOptions{
