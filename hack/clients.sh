@@ -21,6 +21,18 @@ forward() {
 }
 secret() { kube -n $namespace get secret "$1-default-user" -o "go-template={{ .data.$2 | base64decode }}"; }
 
+# reachable SECONDS: until both ports answer; a Service takes a moment to follow its pods.
+reachable() {
+  local url end=$((SECONDS + $1))
+  for url in "$mqtt_url" "$amqp_url"; do
+    until connects "$(sed -E 's|^[^@]*@([^:/]+):([0-9]+).*|/dev/tcp/\1/\2|' <<<"$url")"; do
+      [ $SECONDS -lt $end ] || { echo "${url##*@} does not answer" >&2; return 1; }
+      sleep 0.2
+    done
+  done
+}
+connects() { in_cluster timeout 3 bash -c 'exec 3<>"$0"' "$1" 2>/dev/null; }
+
 mqtt() { # mqtt PROGRAM TOPIC ARGS...
   local program=$1 topic=$2; shift 2
   in_cluster timeout 30 "$program" -L "${mqtt_url%/}/$topic" -q 1 "$@"

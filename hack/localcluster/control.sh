@@ -51,4 +51,6 @@ ready() { # ready NODES: every node and the cluster's DNS
   for n in $(seq "$1"); do until_true 60 "node-$n does not register, see $state/logs/kubelet-$n.log" kube get node "node-$n"; done
   kube wait --for=condition=Ready node --all --timeout=120s >/dev/null
   kube -n kube-system rollout status deployment/coredns --timeout=120s >/dev/null
+  until_true 60 "the client machine has no DNS, see $state/logs/proxy-client.log" client_resolves
 }
+client_resolves() { (client_machine timeout 3 getent hosts kubernetes.default.svc); }

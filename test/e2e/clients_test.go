@@ -2,6 +2,8 @@ package e2e_test
 
 import (
 	"context"
+	"net"
+	"net/url"
 	"strconv"
 	"strings"
 )
@@ -14,6 +16,24 @@ type endpoint struct {
 func defaultUser(ctx context.Context, broker string) (endpoint, error) {
 	s, err := secret(ctx, broker+"-default-user")
 	return endpoint{mqttURL: s["mqtt_url"], amqpURL: s["amqp_url"]}, err
+}
+
+// reachable: both ports answer. A Service takes a moment to follow its pods.
+func (e endpoint) reachable(ctx context.Context) error {
+	for _, raw := range []string{e.mqttURL, e.amqpURL} {
+		u, err := url.Parse(raw)
+		if err != nil {
+			return err
+		}
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", u.Host)
+		if err != nil {
+			return err
+		}
+		if err := conn.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (e endpoint) mqtt(topic string, args ...string) []string {

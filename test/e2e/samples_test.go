@@ -35,7 +35,7 @@ var _ = Describe("config/samples", Ordered, func() {
 		var err error
 		user, err = defaultUser(ctx, broker)
 		Expect(err).NotTo(HaveOccurred())
-		Expect(user).To(Not(Equal(endpoint{})))
+		Eventually(ctx, user.reachable).Should(Succeed())
 	}, NodeTimeout(3*time.Minute))
 
 	It("carries a message from MQTT to AMQP", func(ctx SpecContext) {
