@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/turnstone-mq/turnstone/broker/auth"
 	"github.com/turnstone-mq/turnstone/broker/catalog"
 	"github.com/turnstone-mq/turnstone/broker/journal"
 	"github.com/turnstone-mq/turnstone/broker/object"
@@ -46,6 +45,7 @@ type ApplyOptions struct {
 // Apply brings objects to their wanted state as one change of the metadata, and answers what became of each, in the order
 // of changes. When it returns, the change is durable and in force. The error is for what concerns all of them.
 func (h *Hub) Apply(ctx context.Context, owner string, changes []object.Change, o ApplyOptions) ([]object.Result, error) {
+	passwords := h.preparePasswords(ctx, changes)
 	h.meta.change.Lock()
 	defer h.meta.change.Unlock()
 	if h.stopping() {
@@ -53,7 +53,7 @@ func (h *Hub) Apply(ctx context.Context, owner string, changes []object.Change, 
 	}
 	kept, refused, frozen := h.freezeForDeletion(changes)
 	h.meta.mu.RLock()
-	plan, err := h.meta.state.Plan(owner, kept, auth.Hash, auth.Verify)
+	plan, err := h.meta.state.Plan(owner, kept, passwords.hash, passwords.verify)
 	h.meta.mu.RUnlock()
 	if err != nil {
 		thawAll(frozen)
