@@ -531,3 +531,52 @@ func TestStopEndsWatches(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 }
+
+// TestSecondSignalEndsAtOnce: while the first one drains. A request that does not come to its end holds that up.
+func TestSecondSignalEndsAtOnce(t *testing.T) {
+	p := start(t, "--data", t.TempDir(), "--listen", anyHTTP)
+	conn, err := net.Dial("tcp", p.address("http"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close() //nolint:errcheck // the broker ends it
+	if _, err := conn.Write([]byte("GET /healthz HT")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.api("guest", "guest").Ready(t.Context()); err != nil { // the other connection has been accepted before
+		t.Fatal(err)
+	}
+	p.signal(syscall.SIGTERM)
+	p.await("stopping")
+	p.signal(syscall.SIGTERM)
+	if code := p.end(); code != exitFailed {
+		t.Errorf("exit code %d, wanted %d; log: %v", code, exitFailed, p.past)
+	}
+}
+
+// TestStopCutsWhoDoesNotEnd: clients that do not react do not hold up a stop.
+func TestStopCutsWhoDoesNotEnd(t *testing.T) {
+	p := start(t, "--data", t.TempDir(), "--listen", anyHTTP, "--listen", "mqtt://127.0.0.1:0", "--listen", "amqp://127.0.0.1:0")
+	for scheme, hello := range map[string][]byte{"mqtt": connect, "amqp": []byte("AMQP\x00\x00\x09\x01"), "http": []byte("GET ")} {
+		conn, err := net.Dial("tcp", p.address(scheme))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()                         //nolint:errcheck // the broker ends it
+		conn.SetDeadline(time.Now().Add(patience)) //nolint:errcheck // reads say so
+		if _, err := conn.Write(hello); err != nil {
+			t.Fatal(err)
+		}
+		if scheme != "http" {
+			if _, err := conn.Read(make([]byte, 1)); err != nil {
+				t.Fatalf("%s: %v", scheme, err)
+			}
+		}
+	}
+	const promised = 10 * time.Second
+	began := time.Now()
+	p.stop()
+	if took := time.Since(began); took > promised {
+		t.Errorf("stop took %v, %v was promised", took, promised)
+	}
+}
