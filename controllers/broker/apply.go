@@ -55,7 +55,12 @@ func (s *scope) applyUnowned(ctx context.Context, wanted client.Object) error {
 	if found && holds(observed, u) {
 		return nil
 	}
-	if err := s.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), Owner, client.ForceOwnership); err != nil {
+	err = s.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u.DeepCopy()), Owner, client.ForceOwnership)
+	if found && apierrors.IsInvalid(err) {
+		// What somebody else put into a list that is merged by key contradicts ours. A merge patch replaces whole lists.
+		err = s.Client.Patch(ctx, u, client.Merge, Owner)
+	}
+	if err != nil {
 		return fmt.Errorf("apply %s: %w", describe(wanted), err)
 	}
 	return nil

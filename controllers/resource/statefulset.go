@@ -51,7 +51,6 @@ func StatefulSet(b *v1alpha1.MessageBroker, image string, c config.Config) *apps
 
 func volumeClaim(b *v1alpha1.MessageBroker) corev1.PersistentVolumeClaim {
 	return corev1.PersistentVolumeClaim{
-		TypeMeta:   typeMeta("v1", "PersistentVolumeClaim"),
 		ObjectMeta: metav1.ObjectMeta{Name: claim, Labels: Labels(b.Name)},
 		Spec: corev1.PersistentVolumeClaimSpec{
 			AccessModes:      []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},

@@ -1,0 +1,257 @@
+package controllers_test
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/turnstone-mq/turnstone/api/v1alpha1"
+	"github.com/turnstone-mq/turnstone/controllers/broker"
+	"github.com/turnstone-mq/turnstone/controllers/condition"
+	"github.com/turnstone-mq/turnstone/controllers/connection"
+	"github.com/turnstone-mq/turnstone/controllers/resource"
+)
+
+// bench is a reconciler without a manager: the test says when it runs, and what time it is.
+type bench struct {
+	*broker.Reconciler
+	pods   *pods
+	events *events.FakeRecorder
+	now    time.Time
+}
+
+func newBench(c client.Client) *bench {
+	b := &bench{pods: &pods{}, events: events.NewFakeRecorder(100), now: time.Now()}
+	b.Reconciler = &broker.Reconciler{
+		Client: c, Live: c, Scheme: scheme, Events: b.events, Image: "broker:test",
+		Connections: &connection.Pool{Reader: api, Address: b.pods.url}, Now: func() time.Time { return b.now },
+	}
+	return b
+}
+
+func (b *bench) reconcile(ctx context.Context, o *v1alpha1.MessageBroker) (ctrl.Result, error) {
+	return b.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(o)})
+}
+
+// settle reconciles and reads the result.
+func (b *bench) settle(ctx context.Context, o *v1alpha1.MessageBroker) *v1alpha1.MessageBroker {
+	GinkgoHelper()
+	_, err := b.reconcile(ctx, o)
+	Expect(err).NotTo(HaveOccurred())
+	return reread(ctx, o)
+}
+
+func reread[T client.Object](ctx context.Context, o T) T {
+	GinkgoHelper()
+	Expect(api.Get(ctx, client.ObjectKeyFromObject(o), o)).To(Succeed())
+	return o
+}
+
+// beReady matches an object whose condition Ready is of its generation.
+func readiness(b *v1alpha1.MessageBroker) metav1.Condition {
+	c := apimeta.FindStatusCondition(b.Status.Conditions, condition.Ready)
+	if c == nil {
+		return metav1.Condition{}
+	}
+	return *c
+}
+
+func because(status metav1.ConditionStatus, reason string) OmegaMatcher {
+	return And(HaveField("Status", status), HaveField("Reason", reason))
+}
+
+func children(ctx context.Context, namespace string) []client.Object {
+	GinkgoHelper()
+	var out []client.Object
+	for _, l := range []client.ObjectList{
+		&corev1.SecretList{}, &corev1.ConfigMapList{}, &corev1.ServiceList{}, &corev1.ServiceAccountList{},
+		&appsv1.StatefulSetList{}, &networkingv1.NetworkPolicyList{}, &policyv1.PodDisruptionBudgetList{},
+	} {
+		Expect(api.List(ctx, l, client.InNamespace(namespace), client.MatchingLabels{resource.LabelManagedBy: resource.ManagedBy})).To(Succeed())
+		Expect(apimeta.EachListItem(l, func(o runtimeObject) error { out = append(out, o.(client.Object)); return nil })).To(Succeed())
+	}
+	return out
+}
+
+var _ = Describe("A MessageBroker", func() {
+	It("becomes Ready when its pod serves, and then nothing is written any more", func(ctx SpecContext) {
+		writes := &counter{}
+		b := newBench(writes.client(api))
+		o := newBroker(ctx, newNamespace(ctx), nil)
+		Expect(readiness(b.settle(ctx, o))).To(because(metav1.ConditionFalse, condition.Pending))
+		Expect(children(ctx, o.Namespace)).To(HaveLen(11))
+
+		b.pods.start(ctx, o)
+		b.settle(ctx, o)
+		Expect(readiness(o)).To(because(metav1.ConditionTrue, condition.Available))
+		Expect(readiness(o).ObservedGeneration).To(Equal(o.Generation))
+		Expect(o.Status.Version).To(Equal("test"))
+		Expect(o.Status.Endpoints.MQTT).To(Equal("mqtt://broker." + o.Namespace + ".svc:1883"))
+		Expect(o.Status.Binding.Name).To(Equal("broker-default-user"))
+		Expect(o.Status.CertificateExpires.Time).To(BeTemporally(">", b.now.Add(89*24*time.Hour)))
+
+		writes.reset()
+		result, err := b.reconcile(ctx, o)
+		Expect(err).NotTo(HaveOccurred())
+		Expect(writes.calls()).To(BeEmpty())
+		Expect(result.RequeueAfter).To(BeNumerically(">", 0))
+	}, NodeTimeout(time.Minute))
+
+	It("corrects what somebody changed in its objects", func(ctx SpecContext) {
+		b := newBench(api)
+		o := newBroker(ctx, newNamespace(ctx), nil)
+		b.settle(ctx, o)
+		s := &corev1.Service{}
+		s.Namespace, s.Name = o.Namespace, o.Name
+		reread(ctx, s)
+		s.Spec.Ports[0].Port = 2000
+		Expect(api.Update(ctx, s)).To(Succeed())
+		b.settle(ctx, o)
+		Expect(reread(ctx, s).Spec.Ports[0].Port).To(BeEquivalentTo(resource.PortMQTT))
+		Expect(api.Delete(ctx, s)).To(Succeed())
+		b.settle(ctx, o)
+		Expect(reread(ctx, s).UID).NotTo(BeEmpty())
+	}, NodeTimeout(time.Minute))
+
+	It("never rotates its passwords, and renews its certificates before they end", func(ctx SpecContext) {
+		b := newBench(api)
+		o := newBroker(ctx, newNamespace(ctx), nil)
+		b.settle(ctx, o)
+		read := func(name string) map[string][]byte {
+			s := &corev1.Secret{}
+			s.Namespace, s.Name = o.Namespace, name
+			return reread(ctx, s).Data
+		}
+		admin, server := read("broker-admin"), read("broker-tls")
+
+		b.now = b.now.Add(59 * 24 * time.Hour)
+		b.settle(ctx, o)
+		Expect(read("broker-tls")).To(Equal(server))
+		b.now = b.now.Add(2 * 24 * time.Hour)
+		b.settle(ctx, o)
+		Expect(read("broker-tls")["tls.crt"]).NotTo(Equal(server["tls.crt"]))
+		Expect(read("broker-tls")["ca.crt"]).To(Equal(server["ca.crt"]), "the authority lives on")
+
+		b.now = b.now.Add(7 * 365 * 24 * time.Hour)
+		b.settle(ctx, o)
+		Expect(string(read("broker-tls")["ca.crt"])).To(ContainSubstring(string(server["ca.crt"])), "the old authority is trusted until it ends")
+		Expect(read("broker-admin")["password"]).To(Equal(admin["password"]))
+	}, NodeTimeout(time.Minute))
+
+	It("leaves credentials to the next broker of its name when volumes are retained", func(ctx SpecContext) {
+		b := newBench(api)
+		o := newBroker(ctx, newNamespace(ctx), nil)
+		b.settle(ctx, o)
+		for _, c := range children(ctx, o.Namespace) {
+			_, secret := c.(*corev1.Secret)
+			Expect(c.GetOwnerReferences()).To(HaveLen(map[bool]int{true: 0, false: 1}[secret]), "%T %s", c, c.GetName())
+		}
+		deleted := newBroker(ctx, newNamespace(ctx), func(s *v1alpha1.MessageBrokerSpec) { s.Storage.DeletionPolicy = v1alpha1.DeletionDelete })
+		b.settle(ctx, deleted)
+		for _, c := range children(ctx, deleted.Namespace) {
+			Expect(c.GetOwnerReferences()).To(HaveLen(1), "%T %s", c, c.GetName())
+		}
+	}, NodeTimeout(time.Minute))
+
+	It("does not take what belongs to somebody else", func(ctx SpecContext) {
+		b := newBench(api)
+		n := newNamespace(ctx)
+		foreign := &corev1.ConfigMap{}
+		foreign.Namespace, foreign.Name = n, "broker"
+		Expect(api.Create(ctx, foreign)).To(Succeed())
+		o := newBroker(ctx, n, nil)
+		b.settle(ctx, o)
+		Expect(readiness(o)).To(because(metav1.ConditionFalse, condition.NameTaken))
+		Expect(apimeta.IsStatusConditionTrue(o.Status.Conditions, condition.Stalled)).To(BeTrue())
+		Expect(reread(ctx, foreign).Data).To(BeEmpty())
+		Expect(b.events.Events).To(Receive(ContainSubstring("ConfigMap " + n + "/broker exists and does not belong to this broker")))
+
+		Expect(api.Delete(ctx, foreign)).To(Succeed())
+		Expect(readiness(b.settle(ctx, o))).To(because(metav1.ConditionFalse, condition.Pending))
+	}, NodeTimeout(time.Minute))
+
+	It("says which part of its configuration the broker would refuse, and keeps the broker as it was", func(ctx SpecContext) {
+		b := newBench(api)
+		o := newBroker(ctx, newNamespace(ctx), func(s *v1alpha1.MessageBrokerSpec) {
+			s.Configuration = &v1alpha1.Configuration{Limits: &v1alpha1.Limits{MessageBytes: new(int64(32 << 20)), ConnectTimeoutMillis: new(int64(1))}}
+		})
+		b.settle(ctx, o)
+		Expect(readiness(o).Reason).To(Equal(condition.Pending))
+		o.Spec.Configuration.Limits.MessageBytes = new(int64(33554432))
+		o.Spec.Configuration.AMQP = &v1alpha1.AMQPConfiguration{FrameMaxBytes: new(4096)}
+		Expect(api.Update(ctx, o)).To(Succeed())
+		Expect(readiness(b.settle(ctx, o)).Reason).To(Equal(condition.Pending))
+	}, NodeTimeout(time.Minute))
+
+	It("says that its broker does not answer, or does not take the password", func(ctx SpecContext) {
+		b := newBench(api)
+		o := newBroker(ctx, newNamespace(ctx), nil)
+		b.settle(ctx, o)
+		p := b.pods.start(ctx, o)
+		Expect(readiness(b.settle(ctx, o))).To(because(metav1.ConditionTrue, condition.Available))
+
+		admin := &corev1.Secret{}
+		admin.Namespace, admin.Name = o.Namespace, "broker-admin"
+		reread(ctx, admin)
+		right := admin.Data["password"]
+		admin.Data["password"] = []byte("another")
+		Expect(api.Update(ctx, admin)).To(Succeed())
+		Expect(readiness(b.settle(ctx, o))).To(because(metav1.ConditionFalse, condition.CredentialsRejected))
+		reread(ctx, admin).Data["password"] = right
+		Expect(api.Update(ctx, admin)).To(Succeed())
+		Expect(readiness(b.settle(ctx, o))).To(because(metav1.ConditionTrue, condition.Available))
+
+		p.stop()
+		Expect(readiness(b.settle(ctx, o))).To(because(metav1.ConditionFalse, condition.BrokerUnavailable))
+	}, NodeTimeout(time.Minute))
+
+	It("comes through an error of the API at every call", func(ctx SpecContext) {
+		const most = 200
+		for failing := 1; ; failing++ {
+			Expect(failing).To(BeNumerically("<", most), "the reconciler does not come to an end")
+			c := &counter{failAt: failing}
+			b := newBench(c.client(api))
+			o := newBroker(ctx, newNamespace(ctx), nil)
+			failed := false
+			for succeeded := 0; succeeded < 2; { // a call that fails must not need more than another attempt
+				if _, err := b.reconcile(ctx, o); err != nil {
+					Expect(failed).To(BeFalse(), "%v", err)
+					Expect(err).To(MatchError(ContainSubstring(injected.Error())))
+					failed = true
+					continue
+				}
+				succeeded++
+			}
+			Expect(readiness(reread(ctx, o))).To(because(metav1.ConditionFalse, condition.Pending), "call %d failed: %s", failing, c.failed)
+			Expect(children(ctx, o.Namespace)).To(HaveLen(11), "call %d failed: %s", failing, c.failed)
+			if c.failed == "" {
+				Expect(failing).To(BeNumerically(">", 20), "too few calls were seen")
+				return
+			}
+			Expect(failed).To(BeTrue(), "the error of %s was swallowed", c.failed)
+		}
+	}, NodeTimeout(5*time.Minute))
+
+	It("is left alone while it is deleted", func(ctx SpecContext) {
+		b := newBench(api)
+		o := newBroker(ctx, newNamespace(ctx), nil)
+		Expect(api.Delete(ctx, o)).To(Succeed())
+		_, err := b.reconcile(ctx, o)
+		Expect(err).NotTo(HaveOccurred())
+		Expect(children(ctx, o.Namespace)).To(BeEmpty())
+		Expect(apierrors.IsNotFound(api.Get(ctx, client.ObjectKeyFromObject(o), o))).To(BeTrue(), fmt.Sprint(o.Finalizers))
+	}, NodeTimeout(time.Minute))
+})

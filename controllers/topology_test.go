@@ -1,0 +1,351 @@
+package controllers_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/turnstone-mq/turnstone/api/v1alpha1"
+	adminapi "github.com/turnstone-mq/turnstone/broker/admin/client"
+	"github.com/turnstone-mq/turnstone/broker/object"
+	"github.com/turnstone-mq/turnstone/controllers/broker"
+	"github.com/turnstone-mq/turnstone/controllers/condition"
+	"github.com/turnstone-mq/turnstone/controllers/connection"
+	"github.com/turnstone-mq/turnstone/controllers/resource"
+	"github.com/turnstone-mq/turnstone/controllers/topology"
+)
+
+// operator is the whole operator for one namespace, with caches, until stop.
+type operator struct {
+	pods        *pods
+	writes      *counter
+	connections *connection.Pool
+	stop        func()
+}
+
+// startOperator runs all controllers for one namespace. releaseAfter is how long deletions wait for a broker.
+func startOperator(namespace string, p *pods, releaseAfter time.Duration) *operator {
+	GinkgoHelper()
+	o := &operator{pods: p, writes: &counter{}}
+	ours := cache.ByObject{Label: labels.SelectorFromSet(labels.Set{resource.LabelManagedBy: resource.ManagedBy})}
+	m, err := ctrl.NewManager(rest.CopyConfig(config), ctrl.Options{
+		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}, HealthProbeBindAddress: "0",
+		Controller: ctrlconfig.Controller{SkipNameValidation: new(true)},
+		Cache: cache.Options{
+			DefaultNamespaces: map[string]cache.Config{namespace: {}},
+			ByObject:          map[client.Object]cache.ByObject{&corev1.Secret{}: ours, &appsv1.StatefulSet{}: ours},
+		},
+		NewClient: func(c *rest.Config, options client.Options) (client.Client, error) {
+			direct, err := client.NewWithWatch(c, options)
+			if err != nil {
+				return nil, err
+			}
+			return o.writes.client(direct), nil
+		},
+	})
+	Expect(err).NotTo(HaveOccurred())
+	o.connections = &connection.Pool{Reader: m.GetClient(), Address: p.url}
+	ctx, cancel := context.WithCancel(context.Background())
+	b := &broker.Reconciler{
+		Client: m.GetClient(), Live: m.GetAPIReader(), Scheme: scheme, Events: m.GetEventRecorder("turnstone-operator"),
+		Image: "broker:test", Connections: o.connections, Now: time.Now,
+	}
+	Expect(b.Setup(m)).To(Succeed())
+	Expect(topology.SetupWithManager(ctx, m, topology.Options{Connections: o.connections, ReleaseAfter: releaseAfter})).To(Succeed())
+	ended := make(chan error, 1)
+	go func() { ended <- m.Start(ctx) }() // ends when cancel is called
+	o.stop = sync.OnceFunc(func() {
+		cancel()
+		<-ended
+	})
+	DeferCleanup(o.stop)
+	return o
+}
+
+// serving makes a MessageBroker and its pod and waits until it is Ready.
+func (o *operator) serving(ctx context.Context, namespace string) (*v1alpha1.MessageBroker, *pod) {
+	GinkgoHelper()
+	b := newBroker(ctx, namespace, nil)
+	return b, o.serve(ctx, b)
+}
+
+func (o *operator) serve(ctx context.Context, b *v1alpha1.MessageBroker) *pod {
+	GinkgoHelper()
+	set := &appsv1.StatefulSet{}
+	Eventually(func() error { return api.Get(ctx, client.ObjectKeyFromObject(b), set) }).Should(Succeed())
+	p := o.pods.start(ctx, b)
+	Eventually(func() metav1.Condition { return readiness(reread(ctx, b)) }).Should(because(metav1.ConditionTrue, condition.Available))
+	return p
+}
+
+// samples are the objects of config/samples, in a namespace.
+func samples(namespace string) []*unstructured.Unstructured {
+	GinkgoHelper()
+	files, err := filepath.Glob("../config/samples/*.yaml")
+	Expect(err).NotTo(HaveOccurred())
+	var out []*unstructured.Unstructured
+	for _, file := range files {
+		if filepath.Base(file) == "kustomization.yaml" {
+			continue
+		}
+		f, err := os.Open(file)
+		Expect(err).NotTo(HaveOccurred())
+		defer f.Close()
+		for d := yaml.NewYAMLOrJSONDecoder(f, 4096); ; {
+			u := &unstructured.Unstructured{}
+			if d.Decode(u) != nil {
+				break
+			}
+			u.SetNamespace(namespace)
+			out = append(out, u)
+		}
+	}
+	Expect(len(out)).To(BeNumerically(">=", 8))
+	return out
+}
+
+// unready says why an object is not Ready in its generation; empty if it is.
+func unready(ctx context.Context, u *unstructured.Unstructured) string {
+	now := u.DeepCopy()
+	if err := api.Get(ctx, client.ObjectKeyFromObject(u), now); err != nil {
+		return err.Error()
+	}
+	conditions, _, _ := unstructured.NestedSlice(now.Object, "status", "conditions")
+	for _, c := range conditions {
+		c := c.(map[string]any)
+		if c["type"] == condition.Ready && c["status"] == "True" && c["observedGeneration"] == now.GetGeneration() {
+			return ""
+		}
+	}
+	return fmt.Sprintf("%s %s: %v", u.GetKind(), u.GetName(), conditions)
+}
+
+func allReady(ctx context.Context, objects []*unstructured.Unstructured) func() []string {
+	return func() []string {
+		var waiting []string
+		for _, u := range objects {
+			if why := unready(ctx, u); why != "" {
+				waiting = append(waiting, why)
+			}
+		}
+		return waiting
+	}
+}
+
+func gone(ctx context.Context, objects []*unstructured.Unstructured) func() []string {
+	return func() []string {
+		var left []string
+		for _, u := range objects {
+			now := u.DeepCopy()
+			if api.Get(ctx, client.ObjectKeyFromObject(u), now) == nil {
+				conditions, _, _ := unstructured.NestedSlice(now.Object, "status", "conditions")
+				left = append(left, fmt.Sprintf("%s %s %v", u.GetKind(), u.GetName(), conditions))
+			}
+		}
+		return left
+	}
+}
+
+func newQueue(namespace, name string) *v1alpha1.Queue {
+	q := &v1alpha1.Queue{}
+	q.Namespace, q.Name = namespace, name
+	q.Spec.BrokerRef.Name = "broker"
+	return q
+}
+
+func queueCondition(ctx context.Context, q *v1alpha1.Queue) metav1.Condition {
+	GinkgoHelper()
+	c := apimeta.FindStatusCondition(reread(ctx, q).Status.Conditions, condition.Ready)
+	if c == nil {
+		return metav1.Condition{}
+	}
+	return *c
+}
+
+// admin is a client of the broker's admin API as its administrator.
+func (o *operator) admin(ctx context.Context, b *v1alpha1.MessageBroker) *adminapi.Client {
+	GinkgoHelper()
+	c, err := o.connections.To(ctx, b)
+	Expect(err).NotTo(HaveOccurred())
+	return c
+}
+
+var _ = Describe("The operator", func() {
+	It("makes the samples Ready, and a restart over them writes nothing", func(ctx SpecContext) {
+		n := newNamespace(ctx)
+		all, running := samples(n), &pods{}
+		o := startOperator(n, running, time.Minute)
+		var b *v1alpha1.MessageBroker
+		for _, u := range all {
+			Expect(api.Create(ctx, u)).To(Succeed())
+		}
+		b = &v1alpha1.MessageBroker{}
+		b.Namespace, b.Name = n, "broker"
+		o.serve(ctx, b)
+		Eventually(allReady(ctx, all)).Should(BeEmpty())
+
+		o.stop()
+		again := startOperator(n, running, time.Minute)
+		late := newQueue(n, "late")
+		Expect(api.Create(ctx, late)).To(Succeed())
+		Eventually(func() metav1.Condition { return queueCondition(ctx, late) }).Should(HaveField("Status", metav1.ConditionTrue))
+		Expect(again.writes.calls()).To(HaveEach(HaveSuffix("*v1alpha1.Queue late")), "only the new queue is written to")
+	}, NodeTimeout(2*time.Minute))
+
+	It("brings back what was deleted in the broker, with what hung on it", func(ctx SpecContext) {
+		n := newNamespace(ctx)
+		o := startOperator(n, &pods{}, time.Minute)
+		b, _ := o.serving(ctx, n)
+		q := newQueue(n, "orders")
+		Expect(api.Create(ctx, q)).To(Succeed())
+		bound := &v1alpha1.Binding{}
+		bound.Namespace, bound.Name = n, "orders"
+		bound.Spec = v1alpha1.BindingSpec{BrokerRef: q.Spec.BrokerRef, Source: "amq.topic", Destination: "orders", RoutingKey: "orders.new"}
+		Expect(api.Create(ctx, bound)).To(Succeed())
+		Eventually(func() []metav1.Condition { return reread(ctx, bound).Status.Conditions }).Should(ContainElement(HaveField("Reason", condition.Synced)))
+
+		c := o.admin(ctx, b)
+		list := func() int {
+			l, err := c.Objects(ctx, "turnstone-operator", "")
+			Expect(err).NotTo(HaveOccurred())
+			return len(l.Objects)
+		}
+		Expect(list()).To(Equal(2))
+		answer, err := c.Apply(ctx, adminapi.ApplyRequest{Owner: "turnstone-operator", Changes: []object.Change{{
+			Object: object.Object{Key: object.Key{Kind: object.KindQueue, VirtualHost: "/", Name: "orders"}}, Delete: object.DeleteAlways,
+		}}})
+		Expect(err).NotTo(HaveOccurred())
+		Expect(answer.Results).To(HaveExactElements(HaveField("Outcome", object.Deleted)))
+		Eventually(list).WithTimeout(5 * time.Second).Should(Equal(2))
+	}, NodeTimeout(time.Minute))
+
+	It("lets the older of two objects keep a name, and hands it on", func(ctx SpecContext) {
+		n := newNamespace(ctx)
+		o := startOperator(n, &pods{}, time.Minute)
+		o.serving(ctx, n)
+		older := newQueue(n, "older")
+		older.Spec.Name = "shared"
+		Expect(api.Create(ctx, older)).To(Succeed())
+		Eventually(func() metav1.Condition { return queueCondition(ctx, older) }).Should(HaveField("Status", metav1.ConditionTrue))
+		// Creation times have a resolution of a second, and names that are equally old go by UID.
+		Eventually(time.Now).Should(BeTemporally(">", older.CreationTimestamp.Add(time.Second)))
+		younger := newQueue(n, "younger")
+		younger.Spec.Name = "shared"
+		Expect(api.Create(ctx, younger)).To(Succeed())
+		Eventually(func() metav1.Condition { return queueCondition(ctx, younger) }).Should(because(metav1.ConditionFalse, condition.ResourceConflict))
+		Expect(queueCondition(ctx, younger).Message).To(ContainSubstring(n + "/older"))
+		Expect(queueCondition(ctx, older).Status).To(Equal(metav1.ConditionTrue))
+		Expect(api.Delete(ctx, older)).To(Succeed())
+		Eventually(func() metav1.Condition { return queueCondition(ctx, younger) }).Should(HaveField("Status", metav1.ConditionTrue))
+	}, NodeTimeout(time.Minute))
+
+	It("lets everything go in any order", func(ctx SpecContext) {
+		seed := uint64(GinkgoRandomSeed())
+		random := rand.New(rand.NewPCG(seed, seed))
+		for round := range 5 {
+			n := newNamespace(ctx)
+			o := startOperator(n, &pods{}, time.Minute)
+			all := samples(n)
+			for _, u := range all {
+				Expect(api.Create(ctx, u)).To(Succeed())
+			}
+			b := &v1alpha1.MessageBroker{}
+			b.Namespace, b.Name = n, "broker"
+			o.serve(ctx, b)
+			Eventually(allReady(ctx, all)).Should(BeEmpty())
+			random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+			for _, u := range all {
+				Expect(api.Delete(ctx, u)).To(Succeed())
+			}
+			Eventually(gone(ctx, all)).Should(BeEmpty(), "round %d of seed %d", round, seed)
+			o.stop()
+		}
+	}, NodeTimeout(4*time.Minute))
+
+	It("lets objects go although their broker does not answer, after a while", func(ctx SpecContext) {
+		n := newNamespace(ctx)
+		o := startOperator(n, &pods{}, time.Second)
+		b, p := o.serving(ctx, n)
+		q := newQueue(n, "orders")
+		Expect(api.Create(ctx, q)).To(Succeed())
+		Eventually(func() metav1.Condition { return queueCondition(ctx, q) }).Should(HaveField("Status", metav1.ConditionTrue))
+		p.stop()
+		o.pods.set(b, unreachable)
+		Expect(api.Delete(ctx, q)).To(Succeed())
+		Eventually(func() error { return api.Get(ctx, client.ObjectKeyFromObject(q), q) }).Should(MatchError(ContainSubstring("not found")))
+	}, NodeTimeout(time.Minute))
+
+	It("makes 2,000 queues Ready within a minute, and a restart over them writes nothing", func(ctx SpecContext) {
+		const queues, limit = 2000, time.Minute
+		n := newNamespace(ctx)
+		running := &pods{}
+		o := startOperator(n, running, time.Minute)
+		o.serving(ctx, n)
+		o.writes.reset()
+		start := time.Now()
+		create(ctx, n, queues)
+		ready := func() int {
+			var l v1alpha1.QueueList
+			Expect(api.List(ctx, &l, client.InNamespace(n))).To(Succeed())
+			count := 0
+			for _, q := range l.Items {
+				if condition.IsReady(q.Status.Conditions) {
+					count++
+				}
+			}
+			return count
+		}
+		Eventually(ready).WithTimeout(limit).WithPolling(250 * time.Millisecond).Should(Equal(queues))
+		took := time.Since(start)
+		AddReportEntry("2,000 queues", fmt.Sprintf("Ready in %s with %d writes", took.Round(time.Millisecond), len(o.writes.calls())))
+		Expect(took).To(BeNumerically("<", limit))
+		Expect(len(o.writes.calls())).To(BeNumerically("<=", 3*queues))
+
+		o.stop()
+		again := startOperator(n, running, time.Minute)
+		late := newQueue(n, "late")
+		Expect(api.Create(ctx, late)).To(Succeed())
+		Eventually(func() metav1.Condition { return queueCondition(ctx, late) }).Should(HaveField("Status", metav1.ConditionTrue))
+		Expect(again.writes.calls()).To(HaveEach(HaveSuffix("*v1alpha1.Queue late")))
+	}, NodeTimeout(3*time.Minute))
+})
+
+// create makes queues, several at a time.
+func create(ctx context.Context, namespace string, queues int) {
+	GinkgoHelper()
+	numbers := make(chan int)
+	var creating sync.WaitGroup
+	for range 16 {
+		creating.Go(func() { // ends when numbers is closed
+			defer GinkgoRecover()
+			for i := range numbers {
+				Expect(api.Create(ctx, newQueue(namespace, fmt.Sprintf("queue-%04d", i)))).To(Succeed())
+			}
+		})
+	}
+	for i := range queues {
+		numbers <- i
+	}
+	close(numbers)
+	creating.Wait()
+}
