@@ -44,9 +44,9 @@ type connection struct {
 	in      input
 	publish packet.Publish
 	will    *packet.Will
-	token   uint64      // of the last PUBLISH with QoS 1
-	settled []hub.Range // deliveries acknowledged since the last flush
-	active  int64       // the wheel's second in which the last whole packet came
+	token   uint64   // of the last PUBLISH with QoS 1
+	acked   []uint16 // packet identifiers of PUBACKs since the last flush
+	active  int64    // the wheel's second in which the last whole packet came
 
 	// live: CONNACK is in the outbox, deliveries may follow. [MQTT-3.2.0-1]
 	live atomic.Bool
@@ -189,9 +189,8 @@ func (c *connection) handleBuffered() error {
 // flush hands over what the packets since the last flush brought. Nothing points into the buffer afterwards.
 func (c *connection) flush() {
 	c.publisher.Flush()
-	if len(c.settled) > 0 {
+	if len(c.acked) > 0 {
 		c.settle()
-		c.settled = c.settled[:0]
 	}
 }
 
