@@ -414,6 +414,24 @@ func TestBodies(t *testing.T) {
 	}
 }
 
+// TestLargeMessagesWait: bodies of several frames that no consumer takes at once are kept whole.
+func TestLargeMessagesWait(t *testing.T) {
+	b := start(t, defaults())
+	_, ch := b.client()
+	for _, durable := range []bool{false, true} {
+		q := must(ch.QueueDeclare(fmt.Sprintf("q-%t", durable), durable, false, false, false, nil)).Name
+		for i := range 4 {
+			check(t, ch.PublishWithContext(t.Context(), "", q, false, false, amqp.Publishing{DeliveryMode: 2, MessageId: fmt.Sprint(i), Body: bytes.Repeat([]byte{byte('a' + i)}, 150_000*(i+1))}))
+		}
+		for i := range 4 {
+			d, ok, err := ch.Get(q, true)
+			if err != nil || !ok || d.MessageId != fmt.Sprint(i) || !bytes.Equal(d.Body, bytes.Repeat([]byte{byte('a' + i)}, 150_000*(i+1))) {
+				t.Errorf("durable=%t: message %d came as %q with %d bytes, %t, %v", durable, i, d.MessageId, len(d.Body), ok, err)
+			}
+		}
+	}
+}
+
 // TestOneByteAtATime: the parser does not care how the stream is cut.
 func TestOneByteAtATime(t *testing.T) {
 	b := start(t, defaults())

@@ -106,6 +106,9 @@ func (q *Queue) enqueue(now int64, batch []message.Message, items []part) {
 	}
 	for i := range items {
 		m := &batch[items[i].message]
+		if m.Owned {
+			m = m.Clone() // the queue may keep it, and the batch is used again
+		}
 		q.state.Enqueue(now, newItem(m, items[i].qos))
 	}
 	after := q.effects()

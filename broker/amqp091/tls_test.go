@@ -1,0 +1,86 @@
+package amqp091_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"math/big"
+	"net"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/turnstone-mq/turnstone/broker/object"
+)
+
+// certificate makes a key and a certificate that signs itself.
+func certificate(t *testing.T, name string) tls.Certificate {
+	t.Helper()
+	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
+	}
+	raw := must(x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key))
+	return tls.Certificate{Certificate: [][]byte{raw}, PrivateKey: key, Leaf: must(x509.ParseCertificate(raw))}
+}
+
+// TestExternal: a client certificate says who the client is, and a large message passes through TLS.
+func TestExternal(t *testing.T) {
+	b := start(t, defaults())
+	for kind, spec := range map[object.Kind]any{object.KindUser: object.UserSpec{Password: "x"}, object.KindPermission: object.PermissionSpec{Configure: ".*", Write: ".*", Read: ".*"}} {
+		vhost := ""
+		if kind == object.KindPermission {
+			vhost = "/"
+		}
+		b.apply(must(object.New(kind, vhost, "sensor", spec)))
+	}
+	server, sensor, stranger := certificate(t, "broker"), certificate(t, "sensor"), certificate(t, "stranger")
+	clients, servers := x509.NewCertPool(), x509.NewCertPool()
+	clients.AddCert(sensor.Leaf)
+	clients.AddCert(stranger.Leaf)
+	servers.AddCert(server.Leaf)
+	l := must(tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{server}, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: clients, MinVersion: tls.VersionTLS12}))
+	served := make(chan struct{})
+	go func() { // ends when the listener is closed
+		defer close(served)
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if conn.(*tls.Conn).Handshake() == nil {
+				go b.endpoint.Serve(conn) // ends with Shutdown
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		l.Close() //nolint:errcheck // wakes the loop
+		<-served
+	})
+	dial := func(c tls.Certificate) (*amqp.Connection, error) {
+		return amqp.DialConfig("amqps://"+l.Addr().String()+"/", amqp.Config{
+			SASL: []amqp.Authentication{&amqp.ExternalAuth{}}, TLSClientConfig: &tls.Config{Certificates: []tls.Certificate{c}, RootCAs: servers, MinVersion: tls.VersionTLS12},
+		})
+	}
+	if _, err := dial(stranger); err == nil {
+		t.Error("a certificate of no user is let in")
+	}
+	conn, err := dial(sensor)
+	check(t, err)
+	if got := b.endpoint.Connections(); len(got) != 1 || got[0].User != "sensor" || !got[0].TLS {
+		t.Errorf("connections %+v", got)
+	}
+	ch := must(conn.Channel())
+	q := must(ch.QueueDeclare("", false, true, true, false, nil)).Name
+	check(t, ch.PublishWithContext(t.Context(), "", q, false, false, amqp.Publishing{Body: make([]byte, 300_000)}))
+	if d, ok, err := ch.Get(q, true); err != nil || !ok || len(d.Body) != 300_000 {
+		t.Errorf("got %d bytes, %t, %v", len(d.Body), ok, err)
+	}
+	check(t, conn.Close())
+}
