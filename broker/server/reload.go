@@ -18,7 +18,7 @@ const lookEvery = time.Second
 // settings is what is known of the configuration file.
 type settings struct {
 	mu      sync.Mutex
-	seen    []byte   // what was tried last
+	seen    []byte   // what was tried last; nil at first, since the file may have changed while the broker started
 	pending []string // keys that wait for a restart
 	problem error    // why the file could not be used
 }
@@ -32,9 +32,6 @@ func (s *settings) state() (pending []string, problem error) {
 
 // watchFiles takes in changes of the TLS files and of the configuration file, when they happen and on Reload.
 func (s *Server) watchFiles(context.Context) error {
-	if s.options.ConfigFile != "" {
-		s.settings.seen, _ = os.ReadFile(s.options.ConfigFile) // if it is gone by now, its return is a change
-	}
 	done := make(chan struct{})
 	ended := make(chan struct{})
 	go func() { // ends when done is closed
