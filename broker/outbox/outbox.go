@@ -60,6 +60,7 @@ func (b *Outbox) Append(fill func(dst []byte) []byte) bool {
 		b.mu.Unlock()
 		return false
 	}
+	b.borrow()
 	before := len(b.buf)
 	b.buf = fill(b.buf)
 	b.added(len(b.buf) - before)
@@ -74,14 +75,39 @@ func (b *Outbox) Write(frame []byte) bool {
 		b.mu.Unlock()
 		return false
 	}
+	b.borrow()
 	b.buf = append(b.buf, frame...)
 	b.added(len(frame))
 	b.mu.Unlock()
 	return true
 }
 
+// buffers are those of boxes that are idle now; a box that has something to write borrows one, so that a burst does not
+// have to grow its own.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// borrow takes a buffer unless there is one. The caller holds mu.
+func (b *Outbox) borrow() {
+	if b.buf == nil {
+		b.buf = (*buffers.Get().(*[]byte))[:0]
+	}
+}
+
+// giveBack returns the buffers of an idle box. The caller holds mu.
+func (b *Outbox) giveBack() {
+	for _, buf := range [...][]byte{b.buf, b.spare} {
+		if cap(buf) > 0 && cap(buf) <= biggestKept {
+			buffers.Put(&buf)
+		}
+	}
+	b.buf, b.spare = nil, nil
+}
+
 func (b *Outbox) added(n int) {
 	if n == 0 {
+		if !b.writing {
+			b.giveBack()
+		}
 		return
 	}
 	if b.waiting.Add(int64(n)) >= int64(b.limit) {
@@ -113,7 +139,7 @@ func (b *Outbox) write() {
 		b.mu.Lock()
 		if len(b.buf) == 0 || b.err != nil {
 			b.writing = false
-			b.buf, b.spare = nil, nil // an idle connection holds no buffer
+			b.giveBack() // an idle connection holds no buffer
 			b.idle.Broadcast()
 			b.mu.Unlock()
 			return
