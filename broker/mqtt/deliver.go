@@ -4,7 +4,6 @@ import (
 	"sync"
 
 	"github.com/turnstone-mq/turnstone/broker/hub"
-	"github.com/turnstone-mq/turnstone/broker/message"
 	"github.com/turnstone-mq/turnstone/broker/mqtt/packet"
 	"github.com/turnstone-mq/turnstone/broker/queue"
 )
@@ -13,23 +12,15 @@ import (
 // others come only when there is: the hub holds back after a false.
 func (c *connection) Deliver(_ *hub.Consumer, ds []queue.Delivery) bool {
 	skip := !c.live.Load() || c.out.Full()
-	var dead []hub.Range // not for this protocol
 	dropped := uint64(0)
 	c.inflight.mu.Lock()
 	c.out.Append(func(dst []byte) []byte {
 		for i := range ds {
-			d := &ds[i]
-			switch {
-			case d.Tag == 0 && skip:
+			if ds[i].Tag == 0 && skip {
 				dropped++
-			case !translatable(d.Message):
-				c.endpoint.stats.Untranslatable.Add(1)
-				if d.Tag != 0 {
-					dead = append(dead, hub.Range{From: d.Tag, To: d.Tag})
-				}
-			default:
-				dst = c.appendDelivery(dst, d)
+				continue
 			}
+			dst = c.appendDelivery(dst, &ds[i])
 		}
 		return dst
 	})
@@ -37,18 +28,11 @@ func (c *connection) Deliver(_ *hub.Consumer, ds []queue.Delivery) bool {
 	if dropped > 0 {
 		c.endpoint.stats.Dropped.Add(dropped)
 	}
-	if dead != nil {
-		go c.session.Settle(queue.Accept, dead...) // ends when the queue has it; the hub must not be called from here
-	}
 	return !c.out.Full()
 }
 
-// translatable says whether a message can be sent: the key of another protocol may be no topic name. [MQTT-3.3.2-2]
-func translatable(m *message.Message) bool {
-	return m.Encoding == message.MQTT || packet.ValidTopic([]byte(m.Topic()))
-}
-
-// appendDelivery writes the PUBLISH of a delivery; inflight is locked.
+// appendDelivery writes the PUBLISH of a delivery; inflight is locked. The key of a message of another protocol is a
+// topic name [MQTT-3.3.2-2]: the router passes over others for the filters of MQTT.
 func (c *connection) appendDelivery(dst []byte, d *queue.Delivery) []byte {
 	f := packet.PublishFlags{Retain: d.Retained} // [MQTT-3.3.1-8], [MQTT-3.3.1-9]
 	var id uint16

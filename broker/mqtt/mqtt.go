@@ -53,13 +53,12 @@ type Endpoint struct {
 
 // Stats are totals since the start.
 type Stats struct {
-	Connects       atomic.Uint64 // accepted CONNECT packets
-	Refused        atomic.Uint64 // CONNECT packets answered with an error
-	Malformed      atomic.Uint64 // connections ended because of a packet that breaks the protocol or a limit
-	TimedOut       atomic.Uint64 // connections ended by keep alive
-	TakenOver      atomic.Uint64 // connections ended because their client connected again
-	Dropped        atomic.Uint64 // messages of QoS 0 for connections without room
-	Untranslatable atomic.Uint64 // messages of other protocols whose key is no topic name
+	Connects  atomic.Uint64 // accepted CONNECT packets
+	Refused   atomic.Uint64 // CONNECT packets answered with an error
+	Malformed atomic.Uint64 // connections ended because of a packet that breaks the protocol or a limit
+	TimedOut  atomic.Uint64 // connections ended by keep alive
+	TakenOver atomic.Uint64 // connections ended because their client connected again
+	Dropped   atomic.Uint64 // messages of QoS 0 for connections without room
 }
 
 // New makes an endpoint of a hub.

@@ -106,7 +106,7 @@ func (c *connection) sendRetained(page []*message.Message, qos uint8) {
 	c.out.Append(func(dst []byte) []byte {
 		for _, m := range page {
 			switch {
-			case m.Expiry != 0 && m.Expiry <= now || !translatable(m):
+			case m.Expiry != 0 && m.Expiry <= now:
 			case min(m.QoS, qos) > 0:
 				acknowledged = append(acknowledged, m)
 			default:

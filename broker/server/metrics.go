@@ -49,7 +49,6 @@ func (s *Server) exposeMQTT() {
 	m.Counter("turnstone_mqtt_keep_alive_timeouts_total", "Connections ended by keep alive.", stats.TimedOut.Load)
 	m.Counter("turnstone_mqtt_taken_over_total", "Connections ended because their client connected again.", stats.TakenOver.Load)
 	m.Counter("turnstone_mqtt_dropped_total", "Messages of QoS 0 for connections without room.", stats.Dropped.Load)
-	m.Counter("turnstone_mqtt_untranslatable_total", "Messages of other protocols whose key is no topic name.", stats.Untranslatable.Load)
 }
 
 // overQueues sums up what queues hold.

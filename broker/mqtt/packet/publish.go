@@ -80,13 +80,6 @@ func (c *cursor) checkTopic(b []byte) {
 	}
 }
 
-// ValidTopic says whether b can be the topic name of a PUBLISH.
-func ValidTopic(b []byte) bool {
-	var c cursor
-	c.checkTopic(b)
-	return c.err == nil && len(b) <= maxText
-}
-
 // Append writes the packet.
 func (p *Publish) Append(dst []byte, v Version) []byte {
 	dst = appendPublishHeader(dst, p.flags(), p.length(v))
