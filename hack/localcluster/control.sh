@@ -25,23 +25,28 @@ control_plane() {
     --cluster-signing-cert-file="$pki/ca.crt" --cluster-signing-key-file="$pki/ca.key" \
     --enable-hostpath-provisioner --node-monitor-grace-period=20s
   spawn scheduler "$control" "$bin/kube-scheduler" --kubeconfig="$kubeconfig" --leader-elect=false
-  spawn proxy-client "$client" "$bin/kube-proxy" --config="$(proxy_config client)"
+  # kube-proxy waits for its node, and the client machine is none, so it speaks as the first.
+  spawn proxy-client "$client" "$bin/kube-proxy" --config="$(proxy_config client node-1)"
 }
 
-# proxy_config HOST: write kube-proxy's configuration, print its path.
+# proxy_config HOST [NODE]: write kube-proxy's configuration, print its path. A proxy ends when its file is written again, so
+# a file that is right is left alone.
 proxy_config() {
-  cat >"$state/proxy-$1.yaml" <<YAML
+  local file=$state/proxy-$1.yaml
+  cat >"$file.new" <<YAML
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
 mode: nftables
 nftables: {minSyncPeriod: 100ms, syncPeriod: 5s}
 clusterCIDR: 198.18.0.0/16
-hostnameOverride: $1
+hostnameOverride: ${2:-$1}
 clientConnection: {kubeconfig: $kubeconfig}
 conntrack: {maxPerCore: 0}
 oomScoreAdj: 0
 YAML
-  echo "$state/proxy-$1.yaml"
+  cmp -s "$file.new" "$file" || mv "$file.new" "$file"
+  rm -f "$file.new"
+  echo "$file"
 }
 
 addons() { kube apply --server-side --force-conflicts -f "$here/addons.yaml" >/dev/null; }
