@@ -48,12 +48,12 @@ mqtt_to_amqp() {
   same "$sent" "$received"
 }
 # amqp_to_mqtt TOPIC: publish to the topic exchange and receive as a subscriber. The session outlives the connection
-# that made its subscription, so nothing has to guess when the subscriber is there.
+# that made its subscription, so nothing has to guess when the subscriber is there. The message is persistent: QoS 1 in MQTT.
 amqp_to_mqtt() {
   local sent received session=hack-up-$$
   sent="from AMQP at $(date +%s.%N)"
   mqtt mosquitto_sub "$1" -i $session -c -E
-  amqp amqp-publish -e amq.topic -r "${1//\//.}" -b "$sent"
+  amqp amqp-publish -p -e amq.topic -r "${1//\//.}" -b "$sent"
   received=$(mqtt mosquitto_sub "$1" -i $session -c -C 1)
   mqtt mosquitto_sub "$1" -i $session -E   # a clean session ends the kept one
   same "$sent" "$received"
