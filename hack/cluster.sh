@@ -50,6 +50,7 @@ wait_ready() {
   while now=$(conditions) && [ -n "$now" ] || now="the API server does not list them"; do
     now=$(awk '$3 != "True"' <<<"$now")
     [ -z "$now" ] && return
+    now=$(grep '^MessageBroker' <<<"$now" || echo "$now")   # the others wait for it
     [ "$now" = "$before" ] || sed 's/  */ /g; s/^/          waiting: /' <<<"$now" >&2
     before=$now
     [ $SECONDS -lt "$end" ] || { echo "not Ready after $1 s" >&2; return 1; }
