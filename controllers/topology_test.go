@@ -212,33 +212,6 @@ var _ = Describe("The operator", func() {
 		Expect(again.writes.calls()).To(HaveEach(HaveSuffix("*v1alpha1.Queue late")), "only the new queue is written to")
 	}, NodeTimeout(2*time.Minute))
 
-	It("brings back what was deleted in the broker, with what hung on it", func(ctx SpecContext) {
-		n := newNamespace(ctx)
-		o := startOperator(n, &pods{}, time.Minute)
-		b, _ := o.serving(ctx, n)
-		q := newQueue(n, "orders")
-		Expect(api.Create(ctx, q)).To(Succeed())
-		bound := &v1alpha1.Binding{}
-		bound.Namespace, bound.Name = n, "orders"
-		bound.Spec = v1alpha1.BindingSpec{BrokerRef: q.Spec.BrokerRef, Source: "amq.topic", Destination: "orders", RoutingKey: "orders.new"}
-		Expect(api.Create(ctx, bound)).To(Succeed())
-		Eventually(func() []metav1.Condition { return reread(ctx, bound).Status.Conditions }).Should(ContainElement(HaveField("Reason", condition.Synced)))
-
-		c := o.admin(ctx, b)
-		list := func() int {
-			l, err := c.Objects(ctx, "turnstone-operator", "")
-			Expect(err).NotTo(HaveOccurred())
-			return len(l.Objects)
-		}
-		Expect(list()).To(Equal(2))
-		answer, err := c.Apply(ctx, adminapi.ApplyRequest{Owner: "turnstone-operator", Changes: []object.Change{{
-			Object: object.Object{Key: object.Key{Kind: object.KindQueue, VirtualHost: "/", Name: "orders"}}, Delete: object.DeleteAlways,
-		}}})
-		Expect(err).NotTo(HaveOccurred())
-		Expect(answer.Results).To(HaveExactElements(HaveField("Outcome", object.Deleted)))
-		Eventually(list).WithTimeout(5 * time.Second).Should(Equal(2))
-	}, NodeTimeout(time.Minute))
-
 	It("lets the older of two objects keep a name, and hands it on", func(ctx SpecContext) {
 		n := newNamespace(ctx)
 		o := startOperator(n, &pods{}, time.Minute)
@@ -257,6 +230,52 @@ var _ = Describe("The operator", func() {
 		Expect(queueCondition(ctx, older).Status).To(Equal(metav1.ConditionTrue))
 		Expect(api.Delete(ctx, older)).To(Succeed())
 		Eventually(func() metav1.Condition { return queueCondition(ctx, younger) }).Should(HaveField("Status", metav1.ConditionTrue))
+	}, NodeTimeout(time.Minute))
+
+	It("does not delete a virtual host, with the queues in it, before they are gone", func(ctx SpecContext) {
+		n := newNamespace(ctx)
+		o := startOperator(n, &pods{}, time.Minute)
+		b, _ := o.serving(ctx, n)
+		host := &v1alpha1.VirtualHost{}
+		host.Namespace, host.Name = n, "staging"
+		host.Spec.BrokerRef.Name = "broker"
+		q := newQueue(n, "orders")
+		q.Spec.VHost = "staging"
+		Expect(api.Create(ctx, host)).To(Succeed())
+		Expect(api.Create(ctx, q)).To(Succeed())
+		Eventually(func() metav1.Condition { return queueCondition(ctx, q) }).Should(HaveField("Status", metav1.ConditionTrue))
+		stored := func() []object.Object {
+			l, err := o.admin(ctx, b).Objects(ctx, "turnstone-operator", object.KindQueue)
+			Expect(err).NotTo(HaveOccurred())
+			return l.Objects
+		}
+		before := stored()
+
+		Expect(api.Delete(ctx, host)).To(Succeed())
+		Eventually(func() []metav1.Condition { return reread(ctx, host).Status.Conditions }).
+			Should(ContainElement(And(HaveField("Type", condition.Ready), HaveField("Reason", condition.DeletionBlocked))))
+		Expect(stored()).To(Equal(before))
+		Expect(api.Delete(ctx, q)).To(Succeed())
+		Eventually(func() error { return api.Get(ctx, client.ObjectKeyFromObject(host), host) }).Should(MatchError(ContainSubstring("not found")))
+	}, NodeTimeout(time.Minute))
+
+	It("gives a user a Secret that says all it takes to connect", func(ctx SpecContext) {
+		n := newNamespace(ctx)
+		o := startOperator(n, &pods{}, time.Minute)
+		o.serving(ctx, n)
+		u := &v1alpha1.User{}
+		u.Namespace, u.Name = n, "shop"
+		u.Spec.BrokerRef.Name = "broker"
+		Expect(api.Create(ctx, u)).To(Succeed())
+		Eventually(func() []metav1.Condition { return reread(ctx, u).Status.Conditions }).Should(ContainElement(HaveField("Reason", condition.Synced)))
+		secret, standard := &corev1.Secret{}, &corev1.Secret{}
+		Expect(api.Get(ctx, client.ObjectKey{Namespace: n, Name: u.Status.Binding.Name}, secret)).To(Succeed())
+		Expect(api.Get(ctx, client.ObjectKey{Namespace: n, Name: "broker-default-user"}, standard)).To(Succeed())
+		for key := range standard.Data {
+			Expect(secret.Data).To(HaveKey(key))
+		}
+		Expect(secret.Data["ca.crt"]).To(Equal(standard.Data["ca.crt"]))
+		Expect(string(secret.Data["username"])).To(Equal("shop"))
 	}, NodeTimeout(time.Minute))
 
 	It("lets everything go in any order", func(ctx SpecContext) {
@@ -282,70 +301,4 @@ var _ = Describe("The operator", func() {
 		}
 	}, NodeTimeout(4*time.Minute))
 
-	It("lets objects go although their broker does not answer, after a while", func(ctx SpecContext) {
-		n := newNamespace(ctx)
-		o := startOperator(n, &pods{}, time.Second)
-		b, p := o.serving(ctx, n)
-		q := newQueue(n, "orders")
-		Expect(api.Create(ctx, q)).To(Succeed())
-		Eventually(func() metav1.Condition { return queueCondition(ctx, q) }).Should(HaveField("Status", metav1.ConditionTrue))
-		p.stop()
-		o.pods.set(b, unreachable)
-		Expect(api.Delete(ctx, q)).To(Succeed())
-		Eventually(func() error { return api.Get(ctx, client.ObjectKeyFromObject(q), q) }).Should(MatchError(ContainSubstring("not found")))
-	}, NodeTimeout(time.Minute))
-
-	It("makes 2,000 queues Ready within a minute, and a restart over them writes nothing", func(ctx SpecContext) {
-		const queues, limit = 2000, time.Minute
-		n := newNamespace(ctx)
-		running := &pods{}
-		o := startOperator(n, running, time.Minute)
-		o.serving(ctx, n)
-		o.writes.reset()
-		start := time.Now()
-		create(ctx, n, queues)
-		ready := func() int {
-			var l v1alpha1.QueueList
-			Expect(api.List(ctx, &l, client.InNamespace(n))).To(Succeed())
-			count := 0
-			for _, q := range l.Items {
-				if condition.IsReady(q.Status.Conditions) {
-					count++
-				}
-			}
-			return count
-		}
-		Eventually(ready).WithTimeout(limit).WithPolling(250 * time.Millisecond).Should(Equal(queues))
-		took := time.Since(start)
-		AddReportEntry("2,000 queues", fmt.Sprintf("Ready in %s with %d writes", took.Round(time.Millisecond), len(o.writes.calls())))
-		Expect(took).To(BeNumerically("<", limit))
-		Expect(len(o.writes.calls())).To(BeNumerically("<=", 3*queues))
-
-		o.stop()
-		again := startOperator(n, running, time.Minute)
-		late := newQueue(n, "late")
-		Expect(api.Create(ctx, late)).To(Succeed())
-		Eventually(func() metav1.Condition { return queueCondition(ctx, late) }).Should(HaveField("Status", metav1.ConditionTrue))
-		Expect(again.writes.calls()).To(HaveEach(HaveSuffix("*v1alpha1.Queue late")))
-	}, NodeTimeout(3*time.Minute))
 })
-
-// create makes queues, several at a time.
-func create(ctx context.Context, namespace string, queues int) {
-	GinkgoHelper()
-	numbers := make(chan int)
-	var creating sync.WaitGroup
-	for range 16 {
-		creating.Go(func() { // ends when numbers is closed
-			defer GinkgoRecover()
-			for i := range numbers {
-				Expect(api.Create(ctx, newQueue(namespace, fmt.Sprintf("queue-%04d", i)))).To(Succeed())
-			}
-		})
-	}
-	for i := range queues {
-		numbers <- i
-	}
-	close(numbers)
-	creating.Wait()
-}

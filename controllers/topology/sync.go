@@ -29,11 +29,31 @@ func (r *Reconciler) sync(ctx context.Context, s *scope) {
 		s.withoutBroker()
 		return
 	}
+	s.keepInhabited()
 	if err := r.exchange(ctx, s); err != nil {
 		r.unavailable(s, err)
 		return
 	}
 	r.streams.follow(s.broker, s.admin, s.revision)
+}
+
+// keepInhabited holds back the deletion of virtual hosts in which other objects live: the broker would delete those too,
+// with the messages that their own policies keep.
+func (s *scope) keepInhabited() {
+	living := make(map[string]int)
+	for _, e := range s.entries {
+		if e.wanted.VirtualHost != "" && !e.released {
+			living[e.wanted.VirtualHost]++
+		}
+	}
+	for _, e := range s.entries {
+		n := living[e.wanted.Name]
+		if e.wanted.Kind != object.KindVirtualHost || !e.deleting || e.decided || n == 0 || e.object.Deletion() == v1alpha1.DeletionRetain {
+			continue
+		}
+		s.pending = true
+		e.decide(condition.Waiting(condition.DeletionBlocked, fmt.Sprintf("%d objects live in it: delete them first", n)))
+	}
 }
 
 // withoutBroker decides about objects whose broker does not exist: their deletion has nothing to do.

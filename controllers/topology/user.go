@@ -4,16 +4,16 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"net/url"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/turnstone-mq/turnstone/api/v1alpha1"
 	"github.com/turnstone-mq/turnstone/controllers/condition"
+	"github.com/turnstone-mq/turnstone/controllers/resource"
 )
 
 // CredentialsSecret names the Secret that is made for a user without one.
@@ -71,6 +71,11 @@ func (r *Reconciler) ownPassword(ctx context.Context, s *scope, e *entry, u *v1a
 	if apierrors.IsNotFound(err) {
 		secret, err = r.makeCredentials(ctx, s.broker, u, key)
 	}
+	if apierrors.IsNotFound(err) { // the broker is new and has no Secrets yet
+		e.decide(condition.Waiting(condition.BrokerUnavailable, err.Error()))
+		s.pending = true
+		return nil
+	}
 	if apierrors.IsAlreadyExists(err) {
 		e.decide(condition.Stuck(condition.SecretNotFound, fmt.Sprintf("Secret %q exists and is not the operator's: delete it, or name it in spec.passwordSecretRef", key.Name)))
 		return nil
@@ -82,31 +87,15 @@ func (r *Reconciler) ownPassword(ctx context.Context, s *scope, e *entry, u *v1a
 	return nil
 }
 
+// makeCredentials makes the Secret of a user, with what the broker's own Secrets say of how to connect.
 func (r *Reconciler) makeCredentials(ctx context.Context, b *v1alpha1.MessageBroker, u *v1alpha1.User, key types.NamespacedName) (*corev1.Secret, error) {
-	name, password := u.NameInBroker(), rand.Text()
-	host := fmt.Sprintf("%s.%s.svc", b.Name, b.Namespace)
-	secret := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name, Labels: map[string]string{
-			"app.kubernetes.io/managed-by": "turnstone-operator", "app.kubernetes.io/instance": b.Name,
-		}},
-		Type: "servicebinding.io/turnstone",
-		StringData: map[string]string{
-			"type": "turnstone", "provider": "turnstone", "host": host, "port": "5672",
-			"username": name, "password": password,
-			"mqtt_url": connectionURL("mqtt", name, password, host, 1883), "amqp_url": connectionURL("amqp", name, password, host, 5672),
-		},
+	var admin corev1.Secret
+	if err := r.Get(ctx, types.NamespacedName{Namespace: b.Namespace, Name: resource.AdminSecret(b.Name)}, &admin); err != nil {
+		return nil, fmt.Errorf("the broker's authority: %w", err)
 	}
-	if err := controllerutil.SetControllerReference(u, secret, r.Scheme()); err != nil {
-		return nil, err
-	}
-	if err := r.Create(ctx, secret); err != nil {
-		return nil, err
-	}
-	secret.Data = map[string][]byte{"password": []byte(password)}
-	return secret, nil
-}
-
-func connectionURL(scheme, user, password, host string, port int) string {
-	u := url.URL{Scheme: scheme, User: url.UserPassword(user, password), Host: fmt.Sprintf("%s:%d", host, port)}
-	return u.String()
+	secret := resource.CredentialSecret(client.ObjectKeyFromObject(b), key.Name, u.NameInBroker(), rand.Text(), admin.Data[resource.KeyCA])
+	secret.OwnerReferences = []metav1.OwnerReference{{
+		APIVersion: v1alpha1.GroupVersion.String(), Kind: "User", Name: u.Name, UID: u.UID, Controller: new(true),
+	}}
+	return secret, r.Create(ctx, secret)
 }
