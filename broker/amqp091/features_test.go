@@ -270,13 +270,13 @@ func TestGetAndSettle(t *testing.T) {
 		return d
 	}
 	get(true, "0", false, 5)
-	first, second, third := get(false, "1", false, 4), get(false, "2", false, 3), get(false, "3", false, 2)
+	_, second, third := get(false, "1", false, 4), get(false, "2", false, 3), get(false, "3", false, 2)
 	check(t, second.Ack(false))
 	check(t, third.Nack(false, true)) // to its old place
 	get(false, "3", true, 2)
+	//lint:ignore SA1019 clients of today may still call it
 	check(t, ch.Recover(true)) // 1 and 3
-	first = get(false, "1", true, 3)
-	check(t, first.Reject(false))
+	check(t, get(false, "1", true, 3).Reject(false))
 	check(t, get(false, "3", true, 2).Ack(false))
 	last := []amqp.Delivery{get(false, "4", false, 1), get(false, "5", false, 0)}
 	check(t, last[1].Nack(true, false))
@@ -481,6 +481,33 @@ func TestSlowConsumer(t *testing.T) {
 				continue
 			}
 			got += len(f.Payload)
+		}
+	}
+}
+
+// TestBacklogStaysInQueue: a consumer that joins a backlog is given what its connection has room for, not everything.
+func TestBacklogStaysInQueue(t *testing.T) {
+	for _, durable := range []bool{false, true} {
+		b := start(t, defaults())
+		_, ch := b.client()
+		q := must(ch.QueueDeclare("q", durable, false, false, false, nil)).Name
+		const count = 640
+		for range count {
+			check(t, ch.PublishWithContext(t.Context(), "", q, false, false, amqp.Publishing{DeliveryMode: 2, Body: make([]byte, 50_000)}))
+		}
+		p := b.open()
+		p.send(1, &frame.BasicConsume{Queue: q, NoAck: true})
+		expect[*frame.BasicConsumeOk](p)
+		if n := must(ch.QueueDeclarePassive(q, durable, false, false, false, nil)).Messages; n < count/2 {
+			t.Errorf("durable=%t: of %d messages %d are still in the queue", durable, count, n)
+		}
+		for range count {
+			expect[*frame.BasicDeliver](p)
+			for left := 2; left > 0; left-- {
+				if _, err := p.next(); err != nil {
+					t.Fatal(err)
+				}
+			}
 		}
 	}
 }

@@ -139,12 +139,14 @@ func deliveryOf(it *queue.Item) uint8 {
 // owner calls it after each step.
 func (q *Queue) effects() aftermath {
 	var after aftermath
-	gone, dead := q.state.Take(q.deliver)
-	if q.shard != nil && len(gone) > 0 {
-		q.shard.settled(q, gone)
-	}
-	if len(dead) > 0 {
-		after.dead, after.to = append(after.dead, dead...), q.deadLetter
+	for more := true; more; more = q.state.More(q.host.hub.now()) {
+		gone, dead := q.state.Take(q.deliver)
+		if q.shard != nil && len(gone) > 0 {
+			q.shard.settled(q, gone)
+		}
+		if len(dead) > 0 {
+			after.dead, after.to = append(after.dead, dead...), q.deadLetter
+		}
 	}
 	q.arm()
 	q.publishState()

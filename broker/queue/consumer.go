@@ -16,6 +16,7 @@ type Consumer struct {
 	gone     bool
 
 	pending []Delivery // to be taken by Take
+	offered int        // bytes of pending
 	held    holding
 }
 
@@ -76,7 +77,7 @@ func (c *Consumer) Pause(paused bool) { c.paused = paused }
 func (c *Consumer) Unsettled() int { return c.held.live }
 
 func (c *Consumer) wants() bool {
-	return !c.passive && !c.paused && !c.gone && (c.noAck || c.limit == 0 || c.held.live < c.limit)
+	return !c.passive && !c.paused && !c.gone && c.offered < mostOffered && (c.noAck || c.limit == 0 || c.held.live < c.limit)
 }
 
 // pick is who gets the next item: of those of the highest priority that want one, each in turn.
@@ -123,7 +124,13 @@ func (c *Consumer) offer(d Delivery) {
 		c.queue.touched = append(c.queue.touched, c)
 	}
 	c.pending = append(c.pending, d)
+	if c.offered += int(d.Size); c.offered >= mostOffered {
+		c.queue.more = true
+	}
 }
+
+// mostOffered is how many bytes a consumer is given before Take: then it may say that it has no room for more.
+const mostOffered = 256 << 10
 
 // Get gives the consumer the next item, whatever its credit. Remaining is how many wait behind it.
 func (q *Queue) Get(now int64, c *Consumer) (d Delivery, remaining int, ok bool) {

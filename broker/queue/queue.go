@@ -114,6 +114,7 @@ type Queue struct {
 	active    int         // consumers that get messages by themselves
 	turn      int         // who is next in the round
 	touched   []*Consumer // consumers with deliveries to take
+	more      bool        // one of them was given as much as Take passes on at a time
 	gone      []Item      // durable items that left for good
 	dead      []Dead
 
@@ -401,7 +402,7 @@ func (q *Queue) Moved(id uint64, to Ref) (from Ref, ok bool) {
 
 // Take calls deliver for each consumer with new deliveries, and answers the durable items that left for good and the
 // dead ones, for which the owner has yet to find a place; those are not among the former. All of it is valid until the
-// next call of a method.
+// next call of a method. Take is called until More says that there is none: in between, deliver may pause a consumer.
 func (q *Queue) Take(deliver func(*Consumer, []Delivery)) (gone []Item, dead []Dead) {
 	for _, c := range q.touched {
 		if c.gone {
@@ -411,11 +412,21 @@ func (q *Queue) Take(deliver func(*Consumer, []Delivery)) (gone []Item, dead []D
 	}
 	for i, c := range q.touched {
 		clear(c.pending)
-		c.pending = c.pending[:0]
+		c.pending, c.offered = c.pending[:0], 0
 		q.touched[i] = nil
 	}
 	q.touched = q.touched[:0]
 	gone, dead = q.gone, q.dead
 	q.gone, q.dead = q.gone[:0], q.dead[:0]
 	return gone, dead
+}
+
+// More gives what waits to consumers that took all that one Take passes on, and says whether there is something to take.
+func (q *Queue) More(now int64) bool {
+	if !q.more {
+		return false
+	}
+	q.more = false
+	q.Pump(now)
+	return len(q.touched) > 0
 }
