@@ -1,5 +1,3 @@
-// Package amqp091_test drives a broker process over AMQP 0-9-1 with the clients that users have. It is black box: it
-// builds the broker, starts it, and knows its command line and its ports.
 package amqp091_test
 
 import (
