@@ -91,6 +91,7 @@ type pair struct {
 	ack      func() error // nil without acknowledgement
 	confirm  func() (int, error)
 	close    func()
+	sending  sync.WaitGroup
 	running  sync.WaitGroup
 	failed   chan error
 }
@@ -151,7 +152,7 @@ func (p *pair) connectAMQP(address, queue string) error {
 
 // run starts the pair's goroutines; they end with stop.
 func (p *pair) run() {
-	p.running.Go(func() { p.failed <- p.sendAll() })
+	p.sending.Go(func() { p.failed <- p.sendAll() })
 	p.running.Go(func() { p.failed <- p.receiveAll() })
 	if p.confirm != nil {
 		p.running.Go(func() { p.failed <- p.confirmAll() })
@@ -230,11 +231,26 @@ func (p *pair) count() uint64 {
 	return p.received.Received
 }
 
-// stop ends the pair and says what was wrong with it; that its connections were closed is not.
+// begin forgets the latencies of the warm-up.
+func (p *pair) begin() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.received.Latency = check.Histogram{}
+}
+
+// drainTime is how long a broker has to deliver what it took.
+const drainTime = 10 * time.Second
+
+// stop ends the publisher, waits for what is under way, ends the rest, and says what was wrong. That the connections were
+// closed is not.
 func (p *pair) stop() error {
 	p.window.close()
 	if p.confirms != nil {
 		p.confirms.close()
+	}
+	p.sending.Wait()
+	for deadline := time.Now().Add(drainTime); p.count() < p.sent && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
 	}
 	p.close()
 	p.running.Wait()
@@ -244,5 +260,5 @@ func (p *pair) stop() error {
 			return err
 		}
 	}
-	return p.received.Err()
+	return p.received.Err(p.sent)
 }

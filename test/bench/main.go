@@ -18,9 +18,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -44,7 +46,9 @@ func main() {
 	flag.IntVar(&o.seconds, "seconds", 3, "seconds of one measurement, after one second of warm-up")
 	flag.BoolVar(&o.list, "list", false, "list the scenarios")
 	flag.Parse()
-	if err := run(context.Background(), o); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -62,6 +66,7 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer clean()
+	var failed []error
 	results := map[string]map[string][]result{}
 	for round := range o.rounds {
 		for _, w := range works {
@@ -74,8 +79,13 @@ func run(ctx context.Context, o options) error {
 			}
 			for _, p := range peers {
 				r, err := measure(ctx, p, w, time.Duration(o.seconds)*time.Second)
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
 				if err != nil {
-					return fmt.Errorf("%s on %s: %w", w.name, p.Name, err)
+					failed = append(failed, fmt.Errorf("round %d: %s on %s: %w", round+1, w.name, p.Name, err))
+					fmt.Fprintln(os.Stderr, "FAILED", failed[len(failed)-1])
+					continue
 				}
 				if results[w.name] == nil {
 					results[w.name] = map[string][]result{}
@@ -85,7 +95,7 @@ func run(ctx context.Context, o options) error {
 			}
 		}
 	}
-	return report(o, results)
+	return errors.Join(append(failed, report(o, results))...)
 }
 
 // turnstone answers the broker's binary and how to remove it.
@@ -145,13 +155,16 @@ func measure(ctx context.Context, p peer.Peer, w work, length time.Duration) (r 
 	for _, p := range pairs {
 		p.run()
 	}
-	time.Sleep(time.Second) // warm-up
+	pause(ctx, time.Second) // warm-up
+	for _, p := range pairs {
+		p.begin()
+	}
 	before, err := b.Usage()
 	if err != nil {
 		return r, err
 	}
 	received, start := total(pairs), time.Now()
-	time.Sleep(length)
+	pause(ctx, length)
 	received, took := total(pairs)-received, time.Since(start)
 	after, err := b.Usage()
 	if err != nil {
@@ -171,6 +184,13 @@ func measure(ctx context.Context, p peer.Peer, w work, length time.Duration) (r 
 		rate: float64(received) / took.Seconds(), cpu: (after.CPU - before.CPU).Seconds() / float64(received) * 1e6,
 		p50: latency.Quantile(0.5), p99: latency.Quantile(0.99), peak: after.Peak,
 	}, nil
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
 }
 
 func total(pairs []*pair) (n uint64) {

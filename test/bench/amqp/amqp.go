@@ -15,7 +15,11 @@ type Client struct {
 	reader *wire.Reader
 	out    []byte
 
-	last uint64 // delivery tag of the newest delivery
+	queue   string // that publish is for
+	publish []byte // basic.publish
+
+	coming uint64 // delivery tag of the message whose body comes next
+	last   uint64 // delivery tag of the newest message that is whole
 
 	base  uint64 // the oldest message that is not confirmed
 	early [window]bool
@@ -135,7 +139,10 @@ func (c *Client) Consume(queue string, prefetch int) error {
 
 // Publish adds a message to the default exchange to what Flush writes.
 func (c *Client) Publish(queue string, payload []byte, persistent bool) {
-	c.out = method(c.out, 1, 60, 40, append(short(short([]byte{0, 0}, ""), queue), 0))
+	if c.queue != queue {
+		c.queue, c.publish = queue, method(nil, 1, 60, 40, append(short(short([]byte{0, 0}, ""), queue), 0))
+	}
+	c.out = append(c.out, c.publish...)
 	var header [32]byte
 	h := binary.BigEndian.AppendUint16(header[:0], 60)
 	h = binary.BigEndian.AppendUint16(h, 0)
@@ -161,12 +168,13 @@ func (c *Client) Receive(fn func(payload []byte)) error {
 	return c.reader.Read(func(f []byte) error {
 		switch f[0] {
 		case frameBody:
+			c.last = c.coming
 			fn(f[7 : len(f)-1])
 		case frameMethod:
 			switch m := binary.BigEndian.Uint32(f[7:]); m {
 			case deliver:
 				tag := f[12+int(f[11]):]
-				c.last = binary.BigEndian.Uint64(tag)
+				c.coming = binary.BigEndian.Uint64(tag)
 			case closeConn, closeChannel:
 				return fmt.Errorf("closed by the broker: %q", f[11:])
 			}

@@ -5,6 +5,7 @@ package check
 import (
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"time"
 )
 
@@ -20,14 +21,25 @@ func Mark(payload []byte, publisher uint32, sequence uint64, at time.Time) {
 
 // Checker takes what one receiver got. It belongs to one goroutine.
 type Checker struct {
-	next               map[uint32]uint64
-	Received           uint64
-	Lost, Out, Foreign uint64 // gaps, messages that came late or twice, payloads without a mark of this load
-	Latency            Histogram
+	from     map[uint32]*sequence
+	Received uint64 // payloads with a mark, doubles included
+	Doubled  uint64
+	Late     uint64 // came after a later one
+	Foreign  uint64 // payloads without a mark of this load
+	Latency  Histogram
 }
 
+// sequence is what came from one publisher: which of the newest window numbers below next were seen.
+type sequence struct {
+	next uint64
+	seen [window]bool
+}
+
+// window is more than may be under way from one publisher.
+const window = 8192
+
 // New makes a checker.
-func New() *Checker { return &Checker{next: make(map[uint32]uint64)} }
+func New() *Checker { return &Checker{from: make(map[uint32]*sequence)} }
 
 // Take looks at a payload that arrived.
 func (c *Checker) Take(payload []byte, now time.Time) {
@@ -35,37 +47,55 @@ func (c *Checker) Take(payload []byte, now time.Time) {
 		c.Foreign++
 		return
 	}
-	c.Received++
 	publisher := binary.LittleEndian.Uint32(payload)
-	sequence := binary.LittleEndian.Uint64(payload[4:])
-	next := c.next[publisher]
-	switch {
-	case sequence == next:
-		c.next[publisher] = next + 1
-	case sequence > next:
-		c.Lost += sequence - next
-		c.next[publisher] = sequence + 1
-	default:
-		c.Out++
+	number := binary.LittleEndian.Uint64(payload[4:])
+	s := c.from[publisher]
+	if s == nil {
+		s = &sequence{}
+		c.from[publisher] = s
 	}
+	if number >= s.next+window {
+		c.Foreign++
+		return
+	}
+	c.Received++
+	c.place(s, number)
 	c.Latency.Add(now.Sub(time.Unix(0, int64(binary.LittleEndian.Uint64(payload[12:])))))
 }
 
-// Err says what was wrong; nil when everything came once and in order.
-func (c *Checker) Err() error {
-	if c.Lost+c.Out+c.Foreign == 0 {
-		return nil
+func (c *Checker) place(s *sequence, number uint64) {
+	if number >= s.next {
+		for ; s.next < number; s.next++ {
+			s.seen[s.next%window] = false
+		}
+		s.seen[number%window] = true
+		s.next++
+		return
 	}
-	return fmt.Errorf("%d lost, %d doubled or out of order, %d foreign of %d", c.Lost, c.Out, c.Foreign, c.Received)
+	if s.next-number > window || s.seen[number%window] {
+		c.Doubled++
+		return
+	}
+	s.seen[number%window] = true
+	c.Late++
 }
 
-// Histogram counts durations in buckets that are one thirty-second of their value wide (3 %).
+// Err compares with how many messages were sent to the receiver; nil when all of them came once and in order.
+func (c *Checker) Err(sent uint64) error {
+	lost := int64(sent) - int64(c.Received-c.Doubled)
+	if lost == 0 && c.Doubled+c.Late+c.Foreign == 0 {
+		return nil
+	}
+	return fmt.Errorf("of %d messages %d were lost, %d doubled, %d out of order, %d foreign", sent, lost, c.Doubled, c.Late, c.Foreign)
+}
+
+// Histogram counts durations in buckets that are less than one percent of their value wide.
 type Histogram struct {
 	counts [64 * steps]uint64
 	n      uint64
 }
 
-const steps = 32
+const steps = 128
 
 // Add counts a duration; negative ones count as zero.
 func (h *Histogram) Add(d time.Duration) {
@@ -74,10 +104,7 @@ func (h *Histogram) Add(d time.Duration) {
 }
 
 func bucket(v uint64) int {
-	shift := 0
-	for v>>shift >= 2*steps {
-		shift++
-	}
+	shift := max(bits.Len64(v)-bits.Len64(2*steps-1), 0)
 	return shift*steps + int(v>>shift)
 }
 

@@ -23,6 +23,8 @@ type Peer struct {
 	// Protocols are "mqtt" and "amqp".
 	Protocols []string
 	command   func(dir string, ports map[string]int) *exec.Cmd
+	// before starts what the broker would otherwise leave behind as a daemon; nil when there is nothing.
+	before func(ports map[string]int) *exec.Cmd
 }
 
 // Broker is a running one.
@@ -32,16 +34,17 @@ type Broker struct {
 	cmd   *exec.Cmd
 	ports map[string]int
 	log   *os.File
+	aside *exec.Cmd // what before started; not counted, and ended with the broker
 }
 
 // Peers are those that are known; turnstone is the path of its binary.
 func Peers(turnstone string) []Peer {
 	return []Peer{
-		{"turnstone", []string{"mqtt", "amqp"}, func(dir string, ports map[string]int) *exec.Cmd {
+		{Name: "turnstone", Protocols: []string{"mqtt", "amqp"}, command: func(dir string, ports map[string]int) *exec.Cmd {
 			return exec.Command(turnstone, "serve", "--data", filepath.Join(dir, "data"),
 				"--listen", fmt.Sprintf("mqtt://127.0.0.1:%d", ports["mqtt"]), "--listen", fmt.Sprintf("amqp://127.0.0.1:%d", ports["amqp"]))
 		}},
-		{"mosquitto", []string{"mqtt"}, func(dir string, ports map[string]int) *exec.Cmd {
+		{Name: "mosquitto", Protocols: []string{"mqtt"}, command: func(dir string, ports map[string]int) *exec.Cmd {
 			file := filepath.Join(dir, "mosquitto.conf")
 			text := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\n", ports["mqtt"])
 			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -49,7 +52,7 @@ func Peers(turnstone string) []Peer {
 			}
 			return exec.Command("mosquitto", "-c", file)
 		}},
-		{"rabbitmq", []string{"amqp"}, rabbitmq},
+		{Name: "rabbitmq", Protocols: []string{"amqp"}, command: rabbitmq, before: epmd},
 	}
 }
 
@@ -63,6 +66,11 @@ func rabbitmq(dir string, ports map[string]int) *exec.Cmd {
 		"ERL_EPMD_ADDRESS=127.0.0.1", "ERL_EPMD_PORT="+strconv.Itoa(ports["epmd"]),
 	)
 	return cmd
+}
+
+// epmd is Erlang's port mapper. RabbitMQ starts one as a daemon if there is none, which would outlive it.
+func epmd(ports map[string]int) *exec.Cmd {
+	return exec.Command("epmd", "-address", "127.0.0.1", "-port", strconv.Itoa(ports["epmd"]))
 }
 
 // Speaks says whether the peer knows a protocol.
@@ -89,6 +97,12 @@ func (p Peer) Start(ctx context.Context) (*Broker, error) {
 	}
 	if b.log, err = os.Create(filepath.Join(dir, "output")); err != nil {
 		return nil, err
+	}
+	if p.before != nil {
+		b.aside = p.before(b.ports)
+		if err := b.aside.Start(); err != nil {
+			return nil, fmt.Errorf("start %s: %w", b.aside.Path, err)
+		}
 	}
 	b.cmd = p.command(dir, b.ports)
 	b.cmd.Stdout, b.cmd.Stderr = b.log, b.log
@@ -243,5 +257,9 @@ func (b *Broker) Stop() error {
 		}
 	}
 	<-ended
+	if b.aside != nil {
+		b.aside.Process.Kill() //nolint:errcheck // it may have ended
+		b.aside.Wait()         //nolint:errcheck // how it ends says nothing
+	}
 	return errors.Join(b.log.Close(), os.RemoveAll(b.dir))
 }
