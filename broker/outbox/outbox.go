@@ -132,7 +132,7 @@ func (b *Outbox) Full() bool {
 func (b *Outbox) Written() uint64 { return b.written.Load() }
 
 // biggestKept is the largest buffer that a box keeps for reuse while it writes.
-const biggestKept = 256 << 10
+const biggestKept = 4 << 20
 
 func (b *Outbox) write() {
 	for {
