@@ -229,7 +229,7 @@ var _ = Describe("A MessageBroker", func() {
 			for succeeded := 0; succeeded < 2; { // a call that fails must not need more than another attempt
 				if _, err := b.reconcile(ctx, o); err != nil {
 					Expect(failed).To(BeFalse(), "%v", err)
-					Expect(err).To(MatchError(ContainSubstring(injected.Error())))
+					Expect(err).To(MatchError(ContainSubstring(errInjected.Error())))
 					failed = true
 					continue
 				}

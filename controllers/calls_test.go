@@ -14,8 +14,8 @@ import (
 
 type runtimeObject = runtime.Object
 
-// injected is what a call fails with.
-var injected = errors.New("injected error")
+// errInjected is what a call fails with.
+var errInjected = errors.New("injected error")
 
 // counter counts the calls of a client and makes the one of number failAt, counted from 1, fail.
 type counter struct {
@@ -58,7 +58,7 @@ func (c *counter) see(verb string, o any, write bool) error {
 	}
 	if c.all == c.failAt {
 		c.failed = call
-		return injected
+		return errInjected
 	}
 	return nil
 }
