@@ -179,7 +179,7 @@ func TestBrokerBinaryHoldsNoKubernetes(t *testing.T) {
 
 func TestEveryPackageSaysWhatItIs(t *testing.T) {
 	for folder, files := range packages(sources(t)) {
-		f := opening(folder, files)
+		f := opening(t, folder, files)
 		if f == nil {
 			t.Errorf("%s has no file %s.go, where its package comment belongs", folder, path.Base(folder))
 			continue
@@ -191,11 +191,13 @@ func TestEveryPackageSaysWhatItIs(t *testing.T) {
 }
 
 // opening is the file that carries the package comment: the one named like the folder, main.go of a command,
-// groupversion_info.go of an API version, and a test file where there is nothing else.
-func opening(folder string, files []file) *file {
-	names := []string{path.Base(folder) + ".go", "main.go", "groupversion_info.go"}
+// controller.go of a reconciler, groupversion_info.go of an API version, and any file where all are tests.
+func opening(t *testing.T, folder string, files []file) *file {
+	t.Helper()
+	names := []string{path.Base(folder) + ".go", "main.go", "controller.go", "groupversion_info.go"}
 	if len(production(files)) == 0 {
-		names = []string{path.Base(folder) + "_test.go", "suite_test.go"}
+		i := slices.IndexFunc(files, func(f file) bool { return f.parse(t, parser.PackageClauseOnly|parser.ParseComments).Doc != nil })
+		return &files[max(i, 0)]
 	}
 	for _, name := range names {
 		if i := slices.IndexFunc(files, func(f file) bool { return path.Base(f.path) == name }); i >= 0 {
