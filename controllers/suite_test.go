@@ -5,6 +5,8 @@ package controllers_test
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -13,12 +15,14 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/yaml"
 
 	"github.com/turnstone-mq/turnstone/api/v1alpha1"
 )
@@ -50,7 +54,23 @@ var _ = BeforeSuite(func() {
 	Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
 	api, err = client.NewWithWatch(config, client.Options{Scheme: scheme})
 	Expect(err).NotTo(HaveOccurred())
+	grant(context.Background())
 })
+
+// serviceAccount is the operator's, as RBAC names it.
+const serviceAccount = "system:serviceaccount:turnstone-system:turnstone-operator"
+
+// grant makes the roles of config/rbac.
+func grant(ctx context.Context) {
+	GinkgoHelper()
+	role, binding := &rbacv1.ClusterRole{}, &rbacv1.ClusterRoleBinding{}
+	for file, o := range map[string]client.Object{"role.yaml": role, "role_binding.yaml": binding} {
+		text, err := os.ReadFile(filepath.Join("../config/rbac", file))
+		Expect(err).NotTo(HaveOccurred())
+		Expect(yaml.UnmarshalStrict(text, o)).To(Succeed())
+		Expect(api.Create(ctx, o)).To(Succeed())
+	}
+}
 
 var namespaces atomic.Int32
 

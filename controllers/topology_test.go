@@ -13,6 +13,8 @@ import (
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -43,17 +45,22 @@ type operator struct {
 	stop        func()
 }
 
-// startOperator runs all controllers for one namespace. releaseAfter is how long deletions wait for a broker.
+// startOperator runs all controllers for one namespace, with the rights that the chart gives them and no others. releaseAfter is how long deletions wait for a broker.
 func startOperator(namespace string, p *pods, releaseAfter time.Duration) *operator {
 	GinkgoHelper()
 	o := &operator{pods: p, writes: &counter{}}
 	ours := cache.ByObject{Label: labels.SelectorFromSet(labels.Set{resource.LabelManagedBy: resource.ManagedBy})}
-	m, err := ctrl.NewManager(rest.CopyConfig(config), ctrl.Options{
+	restricted := rest.CopyConfig(config)
+	restricted.Impersonate.UserName = serviceAccount
+	m, err := ctrl.NewManager(restricted, ctrl.Options{
 		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}, HealthProbeBindAddress: "0",
 		Controller: ctrlconfig.Controller{SkipNameValidation: new(true)},
 		Cache: cache.Options{
 			DefaultNamespaces: map[string]cache.Config{namespace: {}},
-			ByObject:          map[client.Object]cache.ByObject{&corev1.Secret{}: ours, &appsv1.StatefulSet{}: ours},
+			ByObject: map[client.Object]cache.ByObject{
+				&corev1.Secret{}: ours, &corev1.ConfigMap{}: ours, &corev1.Service{}: ours, &corev1.ServiceAccount{}: ours,
+				&appsv1.StatefulSet{}: ours, &networkingv1.NetworkPolicy{}: ours, &policyv1.PodDisruptionBudget{}: ours,
+			},
 		},
 		NewClient: func(c *rest.Config, options client.Options) (client.Client, error) {
 			direct, err := client.NewWithWatch(c, options)

@@ -111,7 +111,7 @@ type Configuration struct {
 	// +kubebuilder:validation:Enum="1.2";"1.3"
 	// +optional
 	MinTLSVersion string `json:"minTLSVersion,omitempty"`
-	// AnonymousMQTT admits clients without a name.
+	// Anonymous admits clients without a name.
 	// +optional
 	Anonymous bool `json:"anonymous,omitempty"`
 	// MQTTExchange is the topic exchange through which MQTT publishes and subscribes. Changing it restarts the pod.

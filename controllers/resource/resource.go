@@ -119,7 +119,7 @@ func typeMeta(apiVersion, kind string) metav1.TypeMeta {
 	return metav1.TypeMeta{APIVersion: apiVersion, Kind: kind}
 }
 
-// selectorText is a label selector as kubectl writes it.
+// SelectorText is a label selector as kubectl writes it.
 func SelectorText(broker string) string {
 	return strings.Join([]string{LabelInstance + "=" + broker, LabelName + "=" + appName}, ",")
 }
