@@ -28,6 +28,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -124,6 +125,7 @@ func Open(o Options) (*Hub, error) {
 	if err := h.recover(); err != nil {
 		return nil, errors.Join(err, j.Close())
 	}
+	debug.FreeOSMemory() // recovery has read whole segments, which is not what the broker will need
 	for _, s := range h.shards {
 		s.started.Store(true)
 		h.running.Go(s.run) // ends when Close closes its inbox

@@ -205,7 +205,7 @@ type tail struct {
 
 func (j *Journal) readNewest() (t tail, err error) {
 	t.segment = j.segments[j.newest]
-	if t.data, err = t.segment.load(nil); err != nil {
+	if t.data, err = t.segment.load(nil, t.segment.size); err != nil {
 		return t, err
 	}
 	if t.header, err = t.segment.checkHeader(t.data); err != nil {
@@ -290,7 +290,7 @@ func (j *Journal) checkSealed(t tail) error {
 // sealAgain writes the footer of a segment whose end is known from the header of the next one. Every record before that
 // end was durable.
 func (s *segment) sealAgain(end uint32, damage *DamageError) (t trailer, err error) {
-	data, err := s.load(nil)
+	data, err := s.load(nil, s.size)
 	if err != nil {
 		return t, err
 	}

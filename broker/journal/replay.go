@@ -14,16 +14,16 @@ func (j *Journal) Replay(fn func(Record, Position) error) error {
 	var buf []byte
 	for n := j.oldest; n <= j.newest; n++ {
 		s := j.segments[n]
-		data, err := s.load(buf)
-		if err != nil {
-			return err
-		}
-		buf = data
 		end := s.end
 		if n == j.newest {
 			end = j.end
 		}
-		found, err := walk(data[:end], n, fn)
+		data, err := s.load(buf, end)
+		if err != nil {
+			return err
+		}
+		buf = data
+		found, err := walk(data, n, fn)
 		if err != nil {
 			return err
 		}

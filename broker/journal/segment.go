@@ -77,12 +77,12 @@ func decodeHeader(src []byte) (h header, err error) {
 	return h, nil
 }
 
-// load reads the whole file into buf, which it replaces when it is too small.
-func (s *segment) load(buf []byte) ([]byte, error) {
-	if int64(cap(buf)) < s.size {
-		buf = make([]byte, s.size)
+// load reads the file up to an offset into buf, which it replaces when it is too small.
+func (s *segment) load(buf []byte, end int64) ([]byte, error) {
+	if int64(cap(buf)) < end {
+		buf = make([]byte, end)
 	}
-	buf = buf[:s.size]
+	buf = buf[:end]
 	return buf, s.readAt(buf, 0)
 }
 
