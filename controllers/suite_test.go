@@ -47,8 +47,8 @@ var _ = BeforeSuite(func() {
 	env := &envtest.Environment{CRDDirectoryPaths: []string{"../config/crd/bases"}, ErrorIfCRDPathMissing: true}
 	var err error
 	config, err = env.Start()
+	DeferCleanup(env.Stop) // also when the start failed half-way
 	Expect(err).NotTo(HaveOccurred())
-	DeferCleanup(env.Stop)
 	config.QPS = -1
 	Expect(clientgoscheme.AddToScheme(scheme)).To(Succeed())
 	Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())

@@ -23,8 +23,8 @@ func TestAPI(t *testing.T) {
 var _ = BeforeSuite(func() {
 	env := &envtest.Environment{CRDDirectoryPaths: []string{"../../config/crd/bases"}, ErrorIfCRDPathMissing: true}
 	config, err := env.Start()
+	DeferCleanup(env.Stop) // also when the start failed half-way
 	Expect(err).NotTo(HaveOccurred())
-	DeferCleanup(env.Stop)
 	scheme := runtime.NewScheme()
 	Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
 	api, err = client.New(config, client.Options{Scheme: scheme})

@@ -45,7 +45,6 @@ func (c *connection) serverProperties() frame.Table {
 		"capabilities": map[string]any{
 			"authentication_failure_close": true,
 			"basic.nack":                   true,
-			"connection.blocked":           true,
 			"consumer_cancel_notify":       true,
 			"consumer_priorities":          true,
 			"exchange_exchange_bindings":   true,

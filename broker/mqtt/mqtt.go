@@ -22,6 +22,7 @@
 package mqtt
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -159,7 +160,7 @@ func (e *Endpoint) Connections() []client.ConnectionState {
 		}
 	}
 	e.mu.Unlock()
-	slices.SortFunc(out, func(a, b client.ConnectionState) int { return int(a.ID) - int(b.ID) })
+	slices.SortFunc(out, func(a, b client.ConnectionState) int { return cmp.Compare(a.ID, b.ID) })
 	return out
 }
 

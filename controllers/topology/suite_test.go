@@ -56,8 +56,8 @@ var _ = BeforeSuite(func() {
 	env := &envtest.Environment{CRDDirectoryPaths: []string{"../../config/crd/bases"}, ErrorIfCRDPathMissing: true}
 	var err error
 	restConfig, err = env.Start()
+	DeferCleanup(env.Stop) // also when the start failed half-way
 	Expect(err).NotTo(HaveOccurred())
-	DeferCleanup(env.Stop)
 	restConfig.QPS = -1 // the tests' own calls and the operator's are not to wait for one another
 	Expect(scheme.AddToScheme(all)).To(Succeed())
 	Expect(v1alpha1.AddToScheme(all)).To(Succeed())
