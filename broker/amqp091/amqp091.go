@@ -16,16 +16,13 @@
 package amqp091
 
 import (
-	"cmp"
 	"context"
-	"crypto/tls"
 	"log/slog"
 	"net"
-	"slices"
-	"sync"
 	"sync/atomic"
 
 	"github.com/turnstone-mq/turnstone/broker/admin/client"
+	"github.com/turnstone-mq/turnstone/broker/endpoint"
 	"github.com/turnstone-mq/turnstone/broker/hub"
 )
 
@@ -36,13 +33,7 @@ type Endpoint struct {
 	version string
 	stats   Stats
 
-	mu          sync.Mutex
-	connections map[*connection]struct{} // guarded by mu
-	closing     bool                     // guarded by mu
-
-	running sync.WaitGroup // of connections
-	ticking sync.WaitGroup // of tick
-	stop    chan struct{}  // closed by Shutdown
+	connections *endpoint.Connections[*connection]
 }
 
 // Stats are totals since the start.
@@ -60,10 +51,9 @@ func New(h *hub.Hub, logger *slog.Logger, version string) *Endpoint {
 		hub:         h,
 		logger:      logger,
 		version:     version,
-		connections: make(map[*connection]struct{}),
-		stop:        make(chan struct{}),
+		connections: endpoint.New[*connection](),
 	}
-	e.ticking.Go(e.tick) // ends when stop is closed
+	e.connections.Go(e.tick) // ends when Stopping is closed
 	return e
 }
 
@@ -74,101 +64,19 @@ func (e *Endpoint) Stats() *Stats { return &e.stats }
 // anything with a method TLS() *tls.ConnectionState that says how it is encrypted.
 func (e *Endpoint) Serve(conn net.Conn) {
 	c := newConnection(e, conn)
-	if !e.add(c) {
+	if !e.connections.Run(c, c.serve) {
 		conn.Close() //nolint:errcheck // refused
-		return
 	}
-	defer e.remove(c)
-	c.serve()
-}
-
-func (e *Endpoint) add(c *connection) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.closing {
-		return false
-	}
-	e.connections[c] = struct{}{}
-	e.running.Add(1)
-	return true
-}
-
-func (e *Endpoint) remove(c *connection) {
-	e.mu.Lock()
-	delete(e.connections, c)
-	e.mu.Unlock()
-	e.running.Done()
 }
 
 // Shutdown ends every connection with CONNECTION_FORCED and returns when all have ended, or when ctx has: then the rest
 // is cut. It is idempotent.
 func (e *Endpoint) Shutdown(ctx context.Context) error {
-	e.mu.Lock()
-	if !e.closing {
-		e.closing = true
-		close(e.stop)
-	}
-	for c := range e.connections {
-		c.stop(errShutdown)
-	}
-	e.mu.Unlock()
-	ended := make(chan struct{})
-	go func() { // ends when the connections have, which cut makes sure of
-		e.running.Wait()
-		e.ticking.Wait()
-		close(ended)
-	}()
-	select {
-	case <-ended:
-		return nil
-	case <-ctx.Done():
-		e.cut()
-		return ctx.Err()
-	}
+	return e.connections.Shutdown(ctx, errShutdown)
 }
 
-func (e *Endpoint) cut() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for c := range e.connections {
-		c.conn.Close() //nolint:errcheck // the peer had its time
-	}
-}
+// Connections lists those that are authenticated, in the order in which they came.
+func (e *Endpoint) Connections() []client.ConnectionState { return e.connections.Connections() }
 
-// Connections lists those that are open, in the order in which they came.
-func (e *Endpoint) Connections() []client.ConnectionState {
-	e.mu.Lock()
-	out := make([]client.ConnectionState, 0, len(e.connections))
-	for c := range e.connections {
-		if c.live.Load() {
-			out = append(out, c.describe())
-		}
-	}
-	e.mu.Unlock()
-	slices.SortFunc(out, func(a, b client.ConnectionState) int { return cmp.Compare(a.ID, b.ID) })
-	return out
-}
-
-// Count is how many connections are open.
-func (e *Endpoint) Count() (n int) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for c := range e.connections {
-		if c.live.Load() {
-			n++
-		}
-	}
-	return n
-}
-
-// tlsState says how a connection is encrypted; nil when it is not.
-func tlsState(conn net.Conn) *tls.ConnectionState {
-	switch c := conn.(type) {
-	case *tls.Conn:
-		s := c.ConnectionState()
-		return &s
-	case interface{ TLS() *tls.ConnectionState }:
-		return c.TLS()
-	}
-	return nil
-}
+// Count is how many connections are authenticated.
+func (e *Endpoint) Count() int { return e.connections.Count() }

@@ -15,6 +15,7 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/amqp091/frame"
 	"github.com/turnstone-mq/turnstone/broker/auth"
 	"github.com/turnstone-mq/turnstone/broker/config"
+	"github.com/turnstone-mq/turnstone/broker/endpoint"
 	"github.com/turnstone-mq/turnstone/broker/hub"
 	"github.com/turnstone-mq/turnstone/broker/outbox"
 )
@@ -111,19 +112,25 @@ func newConnection(e *Endpoint, conn net.Conn) *connection {
 		Limit:    c.config.Limits.OutboxBytes,
 		Patience: writePatience,
 		Drained:  c.drained,
-		Failed:   c.stop,
+		Failed:   c.Stop,
 	})
 	return c
 }
 
-// stop makes the reader end for a reason; the first one counts. It does not block.
-func (c *connection) stop(cause error) {
+// Stop makes the reader end for a reason; the first one counts. It does not block.
+func (c *connection) Stop(cause error) {
 	c.stopOnce.Do(func() {
 		c.cause = cause
 		close(c.stopping)
 		c.interrupt()
 	})
 }
+
+// Cut closes the socket of a peer that had its time.
+func (c *connection) Cut() { c.conn.Close() } //nolint:errcheck // nothing depends on it
+
+// Live says that the peer is authenticated.
+func (c *connection) Live() bool { return c.live.Load() }
 
 // interrupt wakes the reader from a read; what the outbox holds can still be written.
 func (c *connection) interrupt() {
@@ -182,10 +189,11 @@ func (c *connection) waitForRoom() {
 	}
 }
 
-func (c *connection) describe() client.ConnectionState {
+// State describes the connection once it is authenticated.
+func (c *connection) State() client.ConnectionState {
 	return client.ConnectionState{
 		ID: c.origin, Protocol: "AMQP 0-9-1", VirtualHost: c.host.Name(), User: c.access.User(), Peer: c.conn.RemoteAddr().String(),
-		TLS: tlsState(c.conn) != nil, Since: c.since, Channels: int(c.numbers.Load()),
+		TLS: endpoint.TLSState(c.conn) != nil, Since: c.since, Channels: int(c.numbers.Load()),
 	}
 }
 

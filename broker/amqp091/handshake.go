@@ -11,6 +11,7 @@ import (
 
 	"github.com/turnstone-mq/turnstone/broker/amqp091/frame"
 	"github.com/turnstone-mq/turnstone/broker/auth"
+	"github.com/turnstone-mq/turnstone/broker/endpoint"
 	"github.com/turnstone-mq/turnstone/broker/hub"
 )
 
@@ -65,7 +66,7 @@ const (
 // mechanisms are those that can succeed on this connection.
 func (c *connection) mechanisms() []string {
 	m := []string{plainMechanism, amqplainMechanism}
-	if s := tlsState(c.conn); s != nil && auth.PeerCertificate(*s) != nil {
+	if s := endpoint.TLSState(c.conn); s != nil && auth.PeerCertificate(*s) != nil {
 		m = append(m, externalMechanism)
 	}
 	if c.config.Auth.Anonymous == "always" {
@@ -172,7 +173,7 @@ func (c *connection) credentials(m *frame.ConnectionStartOk, limits frame.Limits
 		}
 		cr.User, cr.Password = text(t, "LOGIN"), text(t, "PASSWORD")
 	case externalMechanism:
-		if s := tlsState(c.conn); s != nil {
+		if s := endpoint.TLSState(c.conn); s != nil {
 			cr.Certificate = auth.PeerCertificate(*s)
 		}
 		if cr.Certificate == nil {

@@ -24,7 +24,7 @@ func (e *Endpoint) tick() {
 	generation := authority.Generation()
 	for {
 		select {
-		case <-e.stop:
+		case <-e.connections.Stopping():
 			return
 		case <-t.C:
 		}
@@ -35,19 +35,17 @@ func (e *Endpoint) tick() {
 }
 
 func (e *Endpoint) beat(recheck bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for c := range e.connections {
-		if !c.live.Load() {
-			continue
+	e.connections.Each(func(c *connection) {
+		if !c.Live() {
+			return
 		}
 		if recheck && c.access.Revoked() {
-			c.stop(errRevoked)
+			c.Stop(errRevoked)
 		}
 		if c.heartbeat > 0 {
 			c.beat()
 		}
-	}
+	})
 }
 
 // beat is one second in the life of a connection with heartbeats. A peer is gone after twice the interval without a
@@ -58,7 +56,7 @@ func (c *connection) beat() {
 		b.silent = 0
 	} else if b.silent++; b.silent > 2*c.heartbeat {
 		c.endpoint.stats.TimedOut.Add(1)
-		c.stop(errHeartbeat)
+		c.Stop(errHeartbeat)
 		return
 	}
 	if w := c.out.Written(); w != b.written {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/turnstone-mq/turnstone/broker/auth"
+	"github.com/turnstone-mq/turnstone/broker/endpoint"
 	"github.com/turnstone-mq/turnstone/broker/hub"
 	"github.com/turnstone-mq/turnstone/broker/message"
 	"github.com/turnstone-mq/turnstone/broker/mqtt/packet"
@@ -194,7 +195,7 @@ func (c *connection) credentials(p *packet.Connect) auth.Credentials {
 		User: user, Password: string(p.Password), Anonymous: user == "" && len(p.Password) == 0,
 		Peer: c.peer(), VirtualHost: vhost, ClientID: c.clientID,
 	}
-	if s := tlsState(c.conn); s != nil {
+	if s := endpoint.TLSState(c.conn); s != nil {
 		cr.Certificate = auth.PeerCertificate(*s)
 	}
 	return cr

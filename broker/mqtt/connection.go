@@ -16,6 +16,7 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/admin/client"
 	"github.com/turnstone-mq/turnstone/broker/auth"
 	"github.com/turnstone-mq/turnstone/broker/config"
+	"github.com/turnstone-mq/turnstone/broker/endpoint"
 	"github.com/turnstone-mq/turnstone/broker/hub"
 	"github.com/turnstone-mq/turnstone/broker/mqtt/packet"
 	"github.com/turnstone-mq/turnstone/broker/outbox"
@@ -101,19 +102,25 @@ func newConnection(e *Endpoint, conn net.Conn) *connection {
 		Limit:    c.limits.OutboxBytes,
 		Patience: writePatience,
 		Drained:  c.drained,
-		Failed:   c.stop,
+		Failed:   c.Stop,
 	})
 	return c
 }
 
-// stop makes the reader end for a reason, the first one counts. It does not block.
-func (c *connection) stop(cause error) {
+// Stop makes the reader end for a reason, the first one counts. It does not block.
+func (c *connection) Stop(cause error) {
 	c.stopOnce.Do(func() {
 		c.cause = cause
 		close(c.stopping)
 		c.interrupt()
 	})
 }
+
+// Cut closes the socket of a peer that had its time.
+func (c *connection) Cut() { c.conn.Close() } //nolint:errcheck // nothing depends on it
+
+// Live says that the peer is authenticated.
+func (c *connection) Live() bool { return c.live.Load() }
 
 // interrupt wakes the reader from a read; what the outbox holds can still be written.
 func (c *connection) interrupt() {
@@ -135,7 +142,7 @@ func (c *connection) stopped() bool {
 func (c *connection) drained() {
 	c.room.raise()
 	c.replay.wake.raise()
-	if c.live.Load() {
+	if c.Live() {
 		c.session.Resume()
 	}
 }
@@ -269,7 +276,7 @@ func (c *connection) send(p packet.Packet) {
 
 // finish ends what the connection holds, in this order: deliveries, the will, the outbox.
 func (c *connection) finish(err error) {
-	c.stop(errEnd) // ends the replay
+	c.Stop(errEnd) // ends the replay
 	c.endpoint.wheel.remove(c)
 	if c.session != nil {
 		c.publisher.Flush()
@@ -336,7 +343,8 @@ func (c *connection) peer() netip.Addr {
 	return p.Addr().Unmap()
 }
 
-func (c *connection) state() client.ConnectionState {
+// State describes the connection once it is authenticated.
+func (c *connection) State() client.ConnectionState {
 	return client.ConnectionState{
 		ID:          c.origin,
 		Protocol:    protocolName(c.version),
@@ -344,7 +352,7 @@ func (c *connection) state() client.ConnectionState {
 		User:        c.access.User(),
 		ClientID:    c.clientID,
 		Peer:        address(c.conn),
-		TLS:         tlsState(c.conn) != nil,
+		TLS:         endpoint.TLSState(c.conn) != nil,
 		Since:       c.since,
 	}
 }
@@ -357,7 +365,7 @@ func protocolName(v packet.Version) string {
 }
 
 // Displaced says that the client connected again. [MQTT-3.1.4-2]
-func (c *connection) Displaced() { c.stop(errTakenOver) }
+func (c *connection) Displaced() { c.Stop(errTakenOver) }
 
 // Cancelled is for consumers of queues; the queue of a session goes only after its connection.
 func (c *connection) Cancelled(*hub.Consumer) {}

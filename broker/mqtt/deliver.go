@@ -11,7 +11,7 @@ import (
 // Deliver encodes deliveries into the outbox. Those of QoS 0 are dropped when there is no room, or no CONNACK yet; the
 // others come only when there is: the hub holds back after a false.
 func (c *connection) Deliver(_ *hub.Consumer, ds []queue.Delivery) bool {
-	skip := !c.live.Load() || c.out.Full()
+	skip := !c.Live() || c.out.Full()
 	dropped := uint64(0)
 	c.inflight.mu.Lock()
 	c.out.Append(func(dst []byte) []byte {

@@ -93,12 +93,12 @@ func (e *Endpoint) tick() {
 	generation := authority.Generation()
 	for {
 		select {
-		case <-e.stop:
+		case <-e.connections.Stopping():
 			return
 		case <-t.C:
 		}
 		for _, c := range e.wheel.advance() {
-			c.stop(errKeepAlive)
+			c.Stop(errKeepAlive)
 		}
 		if g := authority.Generation(); g != generation {
 			generation = g
@@ -108,11 +108,9 @@ func (e *Endpoint) tick() {
 }
 
 func (e *Endpoint) endRevoked() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for c := range e.connections {
-		if c.live.Load() && c.access.Revoked() {
-			c.stop(errRevoked)
+	e.connections.Each(func(c *connection) {
+		if c.Live() && c.access.Revoked() {
+			c.Stop(errRevoked)
 		}
-	}
+	})
 }

@@ -22,17 +22,14 @@
 package mqtt
 
 import (
-	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
-	"slices"
-	"sync"
 	"sync/atomic"
 
 	"github.com/turnstone-mq/turnstone/broker/admin/client"
+	"github.com/turnstone-mq/turnstone/broker/endpoint"
 	"github.com/turnstone-mq/turnstone/broker/hub"
 )
 
@@ -43,13 +40,7 @@ type Endpoint struct {
 	stats  Stats
 	wheel  *wheel
 
-	mu          sync.Mutex
-	connections map[*connection]struct{} // guarded by mu
-	closing     bool                     // guarded by mu
-
-	running sync.WaitGroup // of connections
-	ticking sync.WaitGroup // of the wheel
-	stop    chan struct{}  // closed by Shutdown
+	connections *endpoint.Connections[*connection]
 }
 
 // Stats are totals since the start.
@@ -67,11 +58,10 @@ func New(h *hub.Hub, logger *slog.Logger) *Endpoint {
 	e := &Endpoint{
 		hub:         h,
 		logger:      logger,
-		connections: make(map[*connection]struct{}),
-		stop:        make(chan struct{}),
+		connections: endpoint.New[*connection](),
 	}
 	e.wheel = newWheel()
-	e.ticking.Go(e.tick) // ends when stop is closed
+	e.connections.Go(e.tick) // ends when Stopping is closed
 	return e
 }
 
@@ -89,101 +79,19 @@ var (
 // anything with a method TLS() *tls.ConnectionState that says how it is encrypted.
 func (e *Endpoint) Serve(conn net.Conn) {
 	c := newConnection(e, conn)
-	if !e.add(c) {
+	if !e.connections.Run(c, c.serve) {
 		conn.Close() //nolint:errcheck // refused
-		return
 	}
-	defer e.remove(c)
-	c.serve()
-}
-
-func (e *Endpoint) add(c *connection) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.closing {
-		return false
-	}
-	e.connections[c] = struct{}{}
-	e.running.Add(1)
-	return true
-}
-
-func (e *Endpoint) remove(c *connection) {
-	e.mu.Lock()
-	delete(e.connections, c)
-	e.mu.Unlock()
-	e.running.Done()
 }
 
 // Shutdown ends every connection and returns when all have ended, or when ctx has: then the rest is cut. Wills are
 // published, as for every end without DISCONNECT. It is idempotent.
 func (e *Endpoint) Shutdown(ctx context.Context) error {
-	e.mu.Lock()
-	if !e.closing {
-		e.closing = true
-		close(e.stop)
-	}
-	for c := range e.connections {
-		c.stop(errShuttingDown)
-	}
-	e.mu.Unlock()
-	ended := make(chan struct{})
-	go func() { // ends when the connections have, which cut makes sure of
-		e.running.Wait()
-		e.ticking.Wait()
-		close(ended)
-	}()
-	select {
-	case <-ended:
-		return nil
-	case <-ctx.Done():
-		e.cut()
-		return ctx.Err()
-	}
-}
-
-func (e *Endpoint) cut() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for c := range e.connections {
-		c.conn.Close() //nolint:errcheck // the peer had its time
-	}
+	return e.connections.Shutdown(ctx, errShuttingDown)
 }
 
 // Connections lists those that are authenticated, in the order in which they came.
-func (e *Endpoint) Connections() []client.ConnectionState {
-	e.mu.Lock()
-	out := make([]client.ConnectionState, 0, len(e.connections))
-	for c := range e.connections {
-		if c.live.Load() {
-			out = append(out, c.state())
-		}
-	}
-	e.mu.Unlock()
-	slices.SortFunc(out, func(a, b client.ConnectionState) int { return cmp.Compare(a.ID, b.ID) })
-	return out
-}
+func (e *Endpoint) Connections() []client.ConnectionState { return e.connections.Connections() }
 
 // Count is how many connections are authenticated.
-func (e *Endpoint) Count() (n int) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for c := range e.connections {
-		if c.live.Load() {
-			n++
-		}
-	}
-	return n
-}
-
-// tlsState says how a connection is encrypted; nil when it is not.
-func tlsState(conn net.Conn) *tls.ConnectionState {
-	switch c := conn.(type) {
-	case *tls.Conn:
-		s := c.ConnectionState()
-		return &s
-	case interface{ TLS() *tls.ConnectionState }:
-		return c.TLS()
-	}
-	return nil
-}
+func (e *Endpoint) Count() int { return e.connections.Count() }

@@ -93,6 +93,6 @@ func (c *connection) confirmed(done hub.Confirmation) {
 	}
 	c.out.Append(func(dst []byte) []byte { return c.acknowledging.appendAcks(dst, upTo, refused) })
 	if refused {
-		c.stop(fmt.Errorf("message was not taken: %w", done.Refused[0].Err))
+		c.Stop(fmt.Errorf("message was not taken: %w", done.Refused[0].Err))
 	}
 }
