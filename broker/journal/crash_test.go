@@ -72,7 +72,7 @@ func (h *history) release(j *journal.Journal) error {
 	h.mu.Lock()
 	h.released = max(h.released, h.segments[oldest])
 	h.mu.Unlock()
-	return j.Release(oldest + 1)
+	return j.Release(oldest)
 }
 
 // verify judges what a disk holds: every confirmed record that was not released, in order and without a gap, as it was
@@ -83,7 +83,7 @@ func verify(fs vfs.FS, appended, confirmed, released uint64) (recovered uint64, 
 		return 0, err
 	}
 	next, any := uint64(0), false
-	err = j.Replay(func(r journal.Record, _ journal.Position) error {
+	err = j.Replay(0, func(r journal.Record, _ journal.Position) error {
 		if any && r.Index != next {
 			return fmt.Errorf("record %d follows record %d", r.Index, next-1)
 		}
@@ -207,7 +207,7 @@ func child(dir string) {
 		os.Exit(1)
 	}
 	next := uint64(0)
-	if err := j.Replay(func(r journal.Record, _ journal.Position) error { next = r.Index + 1; return nil }); err != nil {
+	if err := j.Replay(0, func(r journal.Record, _ journal.Position) error { next = r.Index + 1; return nil }); err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
@@ -238,7 +238,7 @@ func TestKill(t *testing.T) {
 			t.Fatalf("round %d: %v", round, err)
 		}
 		next := uint64(0)
-		if err := j.Replay(func(r journal.Record, _ journal.Position) error {
+		if err := j.Replay(0, func(r journal.Record, _ journal.Position) error {
 			if want := binary.LittleEndian.AppendUint64(dataOf(next), next); r.Index != next || string(r.Data) != string(want) {
 				return fmt.Errorf("record %d is where %d should be", r.Index, next)
 			}

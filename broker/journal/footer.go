@@ -142,7 +142,7 @@ func eachIndexed(data []byte, t trailer, fn func(Indexed) error) error {
 	for len(c.data) > 0 {
 		gap := c.uvarint()
 		kind, group, term, index, length := Type(c.byte()), c.uvarint(), c.uvarint(), c.uvarint(), c.uvarint()
-		if c.bad || gap > uint64(t.offset) || length > uint64(t.offset) || group > 1<<32-1 || !kind.callers() {
+		if c.bad || gap > uint64(t.offset) || length > uint64(t.offset) || group > 1<<32-1 || !kind.callers() && kind != Free {
 			return errFooter
 		}
 		offset := end + gap
@@ -186,10 +186,8 @@ func (c *cursor) byte() byte {
 	return b
 }
 
-// ErrNotSealed is the error of Index for the segment that is being written.
-var ErrNotSealed = errors.New("segment is not sealed")
-
-// Index calls fn for each record of a sealed segment without reading the records. Batch records are left out.
+// Index calls fn for each record of a segment, without the data of the records if it is sealed. Batch records are left
+// out. Of the newest segment it answers what Open found there.
 func (j *Journal) Index(sequence uint64, fn func(Indexed) error) error {
 	s, err := j.hold(sequence)
 	if err != nil {
@@ -200,7 +198,10 @@ func (j *Journal) Index(sequence uint64, fn func(Indexed) error) error {
 	sealed := s.end != 0
 	j.mu.Unlock()
 	if !sealed {
-		return fmt.Errorf("index of segment %d: %w", sequence, ErrNotSealed)
+		if sequence != j.foundIn {
+			return nil // it was begun since
+		}
+		return eachIndexed(j.found, trailer{offset: maxSegment, records: j.foundRecords}, fn)
 	}
 	t, data, err := s.readFooter()
 	if err != nil {

@@ -13,15 +13,17 @@
 // # Failure
 //
 // A write or an fsync that fails is fatal: what the disk then holds is unknown, so nothing is retried, every append
-// fails, and the process has to end. A disk without space is not fatal: segments are made ahead of need, appends are
-// refused with ErrFull while the next one cannot be made, and go on by themselves when it can. Damage is never repaired
-// by deleting; see Open.
+// fails, and the process has to end. A disk without space is not fatal: segments are made ahead of need, and Admit
+// answers ErrFull from when the next one cannot be made until it can. What is appended all the same uses the reserve,
+// and then waits for space; releases overtake it. Damage is never repaired by deleting; see Open.
 package journal
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,8 +35,10 @@ type Options struct {
 	FS           vfs.FS // vfs.OS
 	Dir          string
 	SegmentBytes int64 // of a new segment file; 64 MiB
-	Spares       int   // segment files kept back for reserved records; 2
+	Spares       int   // segment files kept back for what is appended though Admit says no; 2
 	Logger       *slog.Logger
+	// Manual journals have no goroutine: what waits is committed by Work alone. For simulations under one seed.
+	Manual bool
 	// OnFatal is called once, by the journal's goroutine, when a write or an fsync failed: the process must end.
 	OnFatal func(error)
 }
@@ -57,7 +61,7 @@ func (p Position) Compare(q Position) int {
 	return 1
 }
 
-// ErrFull: there is no room for the records; nothing was written. It comes with the directory and the reason.
+// ErrFull: there is no room for more. It comes with the directory and the reason.
 var ErrFull = errors.New("journal is full")
 
 // ErrClosed is the error of appends to a closed journal.
@@ -68,15 +72,19 @@ var ErrTooLarge = errors.New("records do not fit into a segment")
 
 // Journal is an open journal. Its methods are safe for concurrent use.
 type Journal struct {
-	fs        vfs.FS
-	dir       string
-	logger    *slog.Logger
-	onFatal   func(error)
-	opened    time.Time
-	recovered Recovery
-	counters  counters
-	pool      pool
-	done      chan struct{} // closed when the goroutine has ended
+	fs           vfs.FS
+	dir          string
+	logger       *slog.Logger
+	onFatal      func(error)
+	manual       bool
+	opened       time.Time
+	recovered    Recovery
+	foundIn      uint64 // the newest segment when Open found it
+	found        []byte // and its index
+	foundRecords uint32
+	counters     counters
+	pool         pool
+	done         chan struct{} // closed when the goroutine has ended
 
 	mu       sync.Mutex
 	filled   sync.Cond // something was appended, or the journal was closed
@@ -96,7 +104,9 @@ type Journal struct {
 	end       int64  // where the next record goes
 	index     index  // of the current segment
 	releasing uint64 // segments before this one are released
-	dirty     bool   // the last commit is not followed by a Batch record that says that it was durable
+	gaps      freed  // and these
+	carried   carried
+	dirty     bool // the last commit is not followed by a Batch record that says that it was durable
 	buf       []byte
 	at        []Position
 	fatal     error
@@ -104,13 +114,12 @@ type Journal struct {
 
 // request is what one Append hands over.
 type request struct {
-	records  []Record
-	bytes    int // of the records as they are stored
-	reserved bool
-	own      bool   // the journal's: no records, may use the last bytes of a segment
-	release  uint64 // of an own one: the oldest segment from now on
-	invalid  error
-	done     func([]Position, error)
+	records []Record
+	bytes   int      // of the records as they are stored
+	own     bool     // the journal's: one record, may use the last bytes of a segment
+	release []uint64 // of an own one: the segments
+	invalid error
+	done    func([]Position, error)
 }
 
 const (
@@ -121,23 +130,33 @@ const (
 	maxBatch       = 4 << 20   // bytes of one write, unless one append is larger
 	maxWaiting     = 64 << 20  // bytes from which Append blocks
 	// ownReserve bytes of each segment are for the journal's own commits: Release must be possible when the disk is full.
-	ownReserve = 4 * batchRecord
+	ownReserve = 8 * batchRecord
 )
 
 // Append hands records over. It blocks only while more than 64 MiB wait. The records and their data belong to the journal
 // until done was called: by the journal's goroutine, in the order of appends, with the position of each record (valid
-// during the call) when all of them are durable, or with the reason why they are not. Done must not call Append, Release
-// or Close: it would wait for itself.
+// during the call) when all of them are durable, or with the reason why they never will be. Done must not call Append,
+// Release or Close: it would wait for itself.
 func (j *Journal) Append(records []Record, done func(at []Position, err error)) {
-	r := request{records: records, done: done, reserved: true}
+	r := request{records: records, done: done}
 	for i := range records {
 		r.bytes += recordHeader + len(records[i].Data)
-		r.reserved = r.reserved && records[i].Reserved
 		if !records[i].Type.callers() {
 			r.invalid = fmt.Errorf("records of type %d cannot be appended", records[i].Type)
 		}
 	}
 	j.enqueue(r)
+}
+
+// MaxAppend is about how many bytes of records, RecordOverhead included, one Append may have.
+func (j *Journal) MaxAppend() int { return int(j.pool.size / 4) }
+
+// Admit answers why only what frees space, or is small and must be, should be appended now; nil means anything.
+func (j *Journal) Admit() error {
+	if err := j.pool.lean(); err != nil {
+		return j.full(err)
+	}
+	return nil
 }
 
 func (j *Journal) enqueue(r request) {
@@ -168,11 +187,42 @@ func (j *Journal) run() {
 			return
 		}
 		for rest := taken; len(rest) > 0; {
-			rest = rest[j.commit(rest):]
+			n := j.commit(rest)
+			if rest = rest[n:]; n == 0 {
+				rest = j.stall(rest)
+			}
 		}
 		clear(taken)
 		spare = taken[:0]
 	}
+}
+
+// Work commits once for a Manual journal; false when nothing waits or there is no space.
+func (j *Journal) Work() bool {
+	if !j.manual {
+		return false
+	}
+	j.mu.Lock()
+	taken := j.waiting
+	j.waiting, j.bytes = nil, 0
+	j.mu.Unlock()
+	if len(taken) == 0 {
+		return false
+	}
+	slices.SortStableFunc(taken, func(a, b request) int { return cmp.Compare(b.first(), a.first()) })
+	n := j.commit(taken)
+	j.mu.Lock()
+	j.waiting = append(taken[n:], j.waiting...)
+	j.mu.Unlock()
+	return n > 0
+}
+
+// first is 1 for releases, which make space for the others.
+func (r request) first() int {
+	if r.own {
+		return 1
+	}
+	return 0
 }
 
 func (j *Journal) take(spare []request) ([]request, bool) {
@@ -190,10 +240,40 @@ func (j *Journal) take(spare []request) ([]request, bool) {
 	return taken, true
 }
 
+// stall waits until there may be space for what waits, and answers it again, with the releases that came first.
+func (j *Journal) stall(rest []request) []request {
+	retry := false
+	t := time.AfterFunc(retryEvery, func() {
+		j.mu.Lock()
+		retry = true
+		j.mu.Unlock()
+		j.filled.Signal()
+	})
+	defer t.Stop()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for !retry && !j.closed && !slices.ContainsFunc(j.waiting, func(r request) bool { return r.own }) {
+		j.filled.Wait()
+	}
+	var first []request
+	for _, from := range [...]*[]request{&rest, &j.waiting} {
+		*from = slices.DeleteFunc(*from, func(r request) bool {
+			if r.own {
+				first = append(first, r)
+			}
+			return r.own
+		})
+	}
+	return append(first, rest...)
+}
+
 // commit writes the first requests, as many as belong together, makes them durable, and says so to each. It answers how
-// many it has dealt with.
+// many it has dealt with; none when there is no space.
 func (j *Journal) commit(requests []request) int {
 	if err := j.admit(&requests[0]); err != nil {
+		if errors.Is(err, ErrFull) && !j.closing() {
+			return 0
+		}
 		requests[0].done(nil, err)
 		return 1
 	}
@@ -213,7 +293,13 @@ func (j *Journal) commit(requests []request) int {
 	return n
 }
 
-// admit makes room for a request or says why it is refused.
+func (j *Journal) closing() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.closed
+}
+
+// admit makes room for a request or says why there is none.
 func (j *Journal) admit(r *request) error {
 	if j.fatal != nil {
 		return j.fatal
@@ -221,25 +307,22 @@ func (j *Journal) admit(r *request) error {
 	if r.invalid != nil {
 		return r.invalid
 	}
-	if err := j.pool.lean(); err != nil && !r.reserved {
-		return j.full(err)
-	}
 	if j.fits(r.bytes, len(r.records), r.own) {
 		return nil
 	}
-	if most := j.pool.size - headerSize - batchRecord - recordHeader - trailerSize - ownReserve - int64(len(r.records))*maxIndexed; int64(r.bytes) > most {
+	if most := j.pool.size - headerSize - batchRecord - recordHeader - trailerSize - ownReserve - j.carried.size() - int64(len(r.records))*maxIndexed; int64(r.bytes) > most {
 		return fmt.Errorf("%d records of %d bytes: %w", len(r.records), r.bytes, ErrTooLarge)
 	}
-	next, err := j.pool.take(r.reserved)
+	next, err := j.pool.take()
 	if err != nil {
 		return j.full(err)
 	}
-	err = j.roll(next)
-	if errors.Is(err, ErrFull) {
+	if err := j.roll(next); !errors.Is(err, ErrFull) {
+		return j.fail(err)
+	} else {
 		j.counters.refused.Add(1)
 		return err
 	}
-	return j.fail(err)
 }
 
 func (j *Journal) full(reason error) error {
@@ -262,6 +345,9 @@ func (j *Journal) fail(err error) error {
 // fits says whether a commit has room in the current segment, with the footer that it makes necessary.
 func (j *Journal) fits(bytes, records int, own bool) bool {
 	need := batchRecord + int64(bytes) + j.index.size() + int64(records)*maxIndexed
+	if j.carried.due {
+		need += j.carried.size()
+	}
 	if !own {
 		need += ownReserve
 	}
@@ -274,37 +360,53 @@ func (j *Journal) fit(requests []request) int {
 	if requests[0].own {
 		return 1
 	}
-	lean := j.pool.lean() != nil
 	for i := 1; i < len(requests); i++ {
 		r := &requests[i]
 		bytes += r.bytes
 		records += len(r.records)
-		if bytes > maxBatch || r.own || r.invalid != nil || lean && !r.reserved || !j.fits(bytes, records, false) {
+		if bytes > maxBatch || r.own || r.invalid != nil || !j.fits(bytes, records, false) {
 			return i
 		}
 	}
 	return len(requests)
 }
 
-// encode fills the write buffer with a Batch record and the requests' records.
+// encode fills the write buffer with a Batch record and the requests' records, in a new segment after those that are
+// carried over.
 func (j *Journal) encode(requests []request) {
 	bytes := 0
 	for i := range requests {
-		bytes += requests[i].bytes
-		j.releasing = max(j.releasing, requests[i].release)
+		r := &requests[i]
+		if r.own {
+			r.records = []Record{j.release(r.release)}
+			r.bytes = recordHeader + len(r.records[0].Data)
+		}
+		bytes += r.bytes
 	}
-	j.at = j.at[:0]
+	var carried []Record
+	if j.carried.due {
+		carried = j.carried.list()
+		bytes += j.carried.bytes
+		j.carried.due = false
+	}
+	j.at, j.dirty = j.at[:0], true
 	j.buf = j.appendBatch(j.buf[:0], bytes)
+	for i := range carried {
+		j.put(&carried[i])
+	}
 	for i := range requests {
 		for k := range requests[i].records {
 			r := &requests[i].records[k]
-			at := uint32(j.end) + uint32(len(j.buf))
-			j.at = append(j.at, Position{Segment: j.current.sequence, Offset: at})
-			j.buf = r.append(j.buf, j.current.sequence)
-			j.index.add(r, at)
+			j.at = append(j.at, Position{Segment: j.current.sequence, Offset: uint32(j.end) + uint32(len(j.buf))})
+			j.carried.keep(r)
+			j.put(r)
 		}
 	}
-	j.dirty = len(j.at) > 0
+}
+
+func (j *Journal) put(r *Record) {
+	j.index.add(r, uint32(j.end)+uint32(len(j.buf)))
+	j.buf = r.append(j.buf, j.current.sequence)
 }
 
 func (j *Journal) appendBatch(dst []byte, bytes int) []byte {
@@ -356,11 +458,25 @@ func (j *Journal) Close() error {
 	j.mu.Unlock()
 	j.filled.Broadcast()
 	j.room.Broadcast()
+	if first && j.manual {
+		j.endManual()
+	}
 	<-j.done
 	if !first {
 		return nil
 	}
 	return errors.Join(j.closeFiles(), j.pool.close())
+}
+
+func (j *Journal) endManual() {
+	for j.Work() {
+		continue
+	}
+	for _, r := range j.waiting {
+		r.done(nil, ErrClosed)
+	}
+	j.markClean()
+	close(j.done)
 }
 
 func (j *Journal) closeFiles() error {

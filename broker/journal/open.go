@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -57,10 +58,10 @@ func Open(o Options) (*Journal, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	j := &Journal{
-		fs: o.FS, dir: o.Dir, logger: o.Logger, onFatal: o.OnFatal, opened: time.Now(),
-		segments: make(map[uint64]*segment), done: make(chan struct{}),
+		fs: o.FS, dir: o.Dir, logger: o.Logger, onFatal: o.OnFatal, manual: o.Manual, opened: time.Now(),
+		segments: make(map[uint64]*segment), gaps: make(freed), done: make(chan struct{}),
 		pool: pool{
-			fs: o.FS, dir: o.Dir, size: o.SegmentBytes, reserve: o.Spares, logger: o.Logger,
+			fs: o.FS, dir: o.Dir, size: o.SegmentBytes, reserve: o.Spares, logger: o.Logger, manual: o.Manual,
 			wake: make(chan struct{}, 1), stop: make(chan struct{}), ended: make(chan struct{}),
 		},
 	}
@@ -71,8 +72,10 @@ func Open(o Options) (*Journal, error) {
 	if err := j.recover(); err != nil {
 		return nil, errors.Join(err, j.closeFiles(), j.pool.closeFiles())
 	}
-	j.pool.start()
-	go j.run() // ends when Close closes the journal
+	if !j.manual {
+		j.pool.start()
+		go j.run() // ends when Close closes the journal
+	}
 	return j, nil
 }
 
@@ -90,6 +93,9 @@ func (j *Journal) recover() error {
 	}
 	tail, err := j.readNewest()
 	if err != nil {
+		return err
+	}
+	if err := j.findCarried(tail); err != nil {
 		return err
 	}
 	old := j.splitReleased(tail.oldest)
@@ -214,6 +220,7 @@ func (j *Journal) readNewest() (t tail, err error) {
 	j.index.reset()
 	t.scan, err = walk(t.data, t.segment.sequence, func(r Record, p Position) error {
 		j.index.add(&r, p.Offset)
+		j.carried.keep(&r)
 		return nil
 	})
 	if err != nil {
@@ -244,10 +251,43 @@ func (s *segment) checkHeader(data []byte) (header, error) {
 	return h, nil
 }
 
+// findCarried completes what is carried from segment to segment: an empty newest segment does not have it yet, but the
+// one before, which therefore cannot have been released.
+func (j *Journal) findCarried(t tail) error {
+	j.carried.due = j.index.count == 0
+	if s := j.segments[j.newest-1]; j.carried.due && s != nil {
+		data, err := s.load(nil, int64(t.header.previousEnd))
+		if err != nil {
+			return err
+		}
+		if _, err := walk(data, s.sequence, func(r Record, _ Position) error {
+			j.carried.keep(&r)
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	free, ok := j.State(Free, 0)
+	if !ok {
+		return nil
+	}
+	gaps, err := decodeFreed(free.Data)
+	if err != nil {
+		return &DamageError{File: t.segment.name, What: err.Error()}
+	}
+	j.gaps = gaps
+	return nil
+}
+
 // splitReleased takes out segments that were released, whose files a crash left.
 func (j *Journal) splitReleased(oldest uint64) (old []*segment) {
-	for n, s := range j.segments {
+	for n := range j.gaps {
 		if n < oldest {
+			delete(j.gaps, n)
+		}
+	}
+	for n, s := range j.segments {
+		if n < oldest || j.gaps[n] {
 			delete(j.segments, n)
 			old = append(old, s)
 		}
@@ -260,6 +300,9 @@ func (j *Journal) splitReleased(oldest uint64) (old []*segment) {
 func (j *Journal) checkSealed(t tail) error {
 	for n := j.oldest; n < j.newest; n++ {
 		s := j.segments[n]
+		if s == nil && j.gaps[n] {
+			continue
+		}
 		if s == nil {
 			return &DamageError{File: segmentName(j.dir, n), What: "the file is missing"}
 		}
@@ -335,6 +378,7 @@ func (j *Journal) cut(t tail) error {
 	}
 	j.current, j.end = t.segment, t.end
 	j.recovered.Records += uint64(j.index.count)
+	j.foundIn, j.found, j.foundRecords = j.newest, slices.Clone(j.index.data), uint32(j.index.count)
 	return nil
 }
 

@@ -11,15 +11,16 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/journal/vfs"
 )
 
-// pool keeps spare segment files: full length, their space reserved. There is one more than the reserve: ordinary
-// appends get that one, and only reserved appends the others. Released segments fill it; what is missing is made by a
-// goroutine of its own, which tries again every second and at every refused append while the disk has no room.
+// pool keeps spare segment files: full length, their space reserved. There is one more than the reserve; from when that
+// one is used and cannot be replaced, lean says so. Released segments fill it; what is missing is made by a goroutine of
+// its own, which tries again every second while the disk has no room.
 type pool struct {
 	fs      vfs.FS
 	dir     string
 	size    int64
 	reserve int
 	logger  *slog.Logger
+	manual  bool // no goroutine: files are made when one is taken
 
 	mu     sync.Mutex
 	change sync.Cond
@@ -61,12 +62,16 @@ func (p *pool) fill() {
 		case <-p.wake:
 		case <-retry.C:
 		}
-		for p.short() {
-			s, err := p.create()
-			p.created(s, err)
-			if err != nil {
-				break
-			}
+		p.refill()
+	}
+}
+
+func (p *pool) refill() {
+	for p.short() {
+		s, err := p.create()
+		p.created(s, err)
+		if err != nil {
+			return
 		}
 	}
 }
@@ -150,16 +155,15 @@ func (p *pool) recycle(s *segment) {
 }
 
 // take answers a spare file; it waits for one that is being made, unless the last try failed.
-func (p *pool) take(reserved bool) (*segment, error) {
+func (p *pool) take() (*segment, error) {
 	defer p.nudge()
 	p.nudge()
+	if p.manual {
+		p.refill()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	keep := p.reserve
-	if reserved {
-		keep = 0
-	}
-	for len(p.files) <= keep {
+	for len(p.files) == 0 {
 		if p.failed != nil {
 			return nil, p.failed
 		}
@@ -170,11 +174,11 @@ func (p *pool) take(reserved bool) (*segment, error) {
 	return s, nil
 }
 
-// lean answers why the reserve is in use and cannot be filled, or nil.
+// lean answers why no file can be made beside the reserve, or nil.
 func (p *pool) lean() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.files) < p.reserve && p.failed != nil {
+	if len(p.files) <= p.reserve && p.failed != nil {
 		p.nudge()
 		return p.failed
 	}
@@ -186,8 +190,10 @@ func (p *pool) close() error {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
-	close(p.stop)
-	<-p.ended
+	if !p.manual {
+		close(p.stop)
+		<-p.ended
+	}
 	return p.closeFiles()
 }
 

@@ -3,6 +3,7 @@ package journal
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 )
 
 // readAhead is what Read reads at first when it does not know the length.
@@ -89,39 +90,45 @@ func (j *Journal) Newest() uint64 {
 	return j.newest
 }
 
-// Release says that segments before a sequence number are no longer needed. The log says so first, durably, so that a
-// missing file is known from a released one; then the files are used again. The newest segment is always kept. Release
-// waits for the disk: do not call it from a done function.
-func (j *Journal) Release(before uint64) error {
+// Release says that segments are no longer needed; those that are not in the journal are passed over, and the newest is
+// always kept. The log says so first, durably, so that a missing file is known from a released one; then the files are
+// used again. Release waits for the disk: do not call it from a done function.
+func (j *Journal) Release(segments ...uint64) error {
 	j.mu.Lock()
-	before = min(before, j.newest)
-	nothing := before <= j.oldest
+	segments = slices.DeleteFunc(slices.Clone(segments), func(n uint64) bool { return j.segments[n] == nil || n == j.newest })
 	j.mu.Unlock()
-	if nothing {
+	if len(segments) == 0 {
 		return nil
 	}
 	answer := make(chan error, 1)
-	j.enqueue(request{own: true, release: before, reserved: true, done: func(_ []Position, err error) { answer <- err }})
-	if err := <-answer; err != nil {
-		return fmt.Errorf("release segments before %d: %w", before, err)
+	j.enqueue(request{own: true, release: segments, done: func(_ []Position, err error) { answer <- err }})
+	j.Work()
+	if j.manual && len(answer) == 0 {
+		return fmt.Errorf("release segments %v: %w", segments, ErrFull) // it waits, and counts at the next Open
 	}
-	for _, s := range j.drop(before) {
+	if err := <-answer; err != nil {
+		return fmt.Errorf("release segments %v: %w", segments, err)
+	}
+	for _, s := range j.drop(segments) {
 		j.pool.recycle(s)
 	}
 	return nil
 }
 
 // drop takes segments out of the journal and answers those that nobody reads.
-func (j *Journal) drop(before uint64) (idle []*segment) {
+func (j *Journal) drop(segments []uint64) (idle []*segment) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for ; j.oldest < before; j.oldest++ {
-		s := j.segments[j.oldest]
-		delete(j.segments, j.oldest)
+	for _, n := range segments {
+		s := j.segments[n]
+		delete(j.segments, n)
 		s.gone = true
 		if s.readers == 0 {
 			idle = append(idle, s)
 		}
+	}
+	for j.segments[j.oldest] == nil {
+		j.oldest++
 	}
 	return idle
 }

@@ -16,6 +16,9 @@ import (
 // segment too: what an earlier use of a recycled file left behind is not taken for a record.
 const recordHeader = 40
 
+// RecordOverhead is what a record takes beside its data, footer included.
+const RecordOverhead = recordHeader + maxIndexed
+
 // Type is the kind of a record. The values are on disk: never renumber them.
 type Type uint8
 
@@ -27,11 +30,13 @@ const (
 	Relocation Type = 4 // an entry that was moved
 	Checkpoint Type = 5 // where a group's checkpoint is
 	Footer     Type = 6 // the index of a sealed segment, its last record
+	Free       Type = 7 // which segments are released beside those before the oldest
+	Membership Type = 8 // an entry that changes the members of its group
 )
 
 // callers says whether Append takes records of the type.
 func (t Type) callers() bool {
-	return t == Entry || t == HardState || t == Relocation || t == Checkpoint
+	return t == Entry || t == HardState || t == Relocation || t == Checkpoint || t == Membership
 }
 
 // Record is one record. Who reads one must look at the owner of Data: see Replay and Read.
@@ -41,9 +46,6 @@ type Record struct {
 	Term  uint64
 	Index uint64
 	Data  []byte
-	// Reserved records (votes, hard states, acknowledgements) may use the space that is kept back when the disk is full.
-	// It is not stored. An append is reserved if all of its records are.
-	Reserved bool
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -86,7 +88,7 @@ func decodeRecord(src []byte, segment uint64) (r Record, size int, err error) {
 		return r, 0, errChecksum
 	}
 	r.Type = Type(src[8])
-	if r.Type < Entry || r.Type > Footer || src[9]|src[10]|src[11] != 0 {
+	if r.Type < Entry || r.Type > Membership || src[9]|src[10]|src[11] != 0 {
 		return r, 0, fmt.Errorf("the record has type %d, which this program does not know", binary.LittleEndian.Uint32(src[8:]))
 	}
 	r.Group = binary.LittleEndian.Uint32(src[12:])

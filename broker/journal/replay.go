@@ -8,30 +8,46 @@ import (
 // Recovered is what Open found.
 func (j *Journal) Recovered() Recovery { return j.recovered }
 
-// Replay calls fn for every record, in the order in which they were appended; Batch and Footer records are left out. It
-// may be called before the first Append, several times. Data is valid during the call.
-func (j *Journal) Replay(fn func(Record, Position) error) error {
+// Replay calls fn for every record of the segments from one on, in the order in which they were appended; Batch, Free and
+// Footer records are left out. It may be called before the first Append, several times. Data is valid during the call.
+func (j *Journal) Replay(from uint64, fn func(Record, Position) error) error {
 	var buf []byte
-	for n := j.oldest; n <= j.newest; n++ {
+	for n := max(from, j.oldest); n <= j.newest; n++ {
 		s := j.segments[n]
-		end := s.end
-		if n == j.newest {
-			end = j.end
+		if s == nil {
+			continue
 		}
-		data, err := s.load(buf, end)
-		if err != nil {
+		var err error
+		if buf, err = j.replay(s, buf, fn); err != nil {
 			return err
-		}
-		buf = data
-		found, err := walk(data, n, fn)
-		if err != nil {
-			return err
-		}
-		if found.end != end || n != j.newest && found.records != s.records {
-			return &DamageError{File: s.name, Offset: found.end, What: fmt.Sprintf("%v, %d records were read", found.bad, found.records)}
 		}
 	}
 	return nil
+}
+
+// replay reads one segment into buf, which it answers.
+func (j *Journal) replay(s *segment, buf []byte, fn func(Record, Position) error) ([]byte, error) {
+	end := s.end
+	if s.sequence == j.newest {
+		end = j.end
+	}
+	data, err := s.load(buf, end)
+	if err != nil {
+		return buf, err
+	}
+	found, err := walk(data, s.sequence, func(r Record, p Position) error {
+		if r.Type == Free {
+			return nil
+		}
+		return fn(r, p)
+	})
+	if err != nil {
+		return data, err
+	}
+	if found.end != end || s.sequence != j.newest && found.records != s.records {
+		return data, &DamageError{File: s.name, Offset: found.end, What: fmt.Sprintf("%v, %d records were read", found.bad, found.records)}
+	}
+	return data, nil
 }
 
 // scan is what walk found.

@@ -44,7 +44,7 @@ type header struct {
 
 const (
 	headerMagic = 0x4a4e5354 // "TSNJ"
-	version     = 1
+	version     = 2
 	headerSize  = 32
 )
 
@@ -141,5 +141,6 @@ func (j *Journal) begin(next *segment, h header) {
 		j.oldest = h.sequence
 	}
 	j.current, j.end, j.releasing = next, headerSize, h.oldest
+	j.carried.due = true
 	j.index.reset()
 }

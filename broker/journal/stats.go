@@ -15,7 +15,7 @@ type Stats struct {
 	Commits     uint64              // group commits, one fsync each
 	Records     uint64              // written
 	Bytes       uint64              // written; Bytes/Commits is the mean batch
-	Refused     uint64              // appends refused with ErrFull
+	Refused     uint64              // times when Admit answered ErrFull, or there was no space
 	SyncTime    time.Duration       // spent in write and fsync
 	SyncTimes   [SyncBuckets]uint64 // how often they took how long
 	SyncPending time.Duration       // how long the present write and fsync has taken; zero when there is none
@@ -67,6 +67,9 @@ func (j *Journal) Segments() []SegmentStats {
 	all := make([]SegmentStats, 0, len(j.segments))
 	for n := j.oldest; n <= j.newest; n++ {
 		s := j.segments[n]
+		if s == nil {
+			continue
+		}
 		all = append(all, SegmentStats{Sequence: n, Size: s.size, Sealed: s.end != 0, Bytes: s.end, Records: s.records})
 	}
 	return all

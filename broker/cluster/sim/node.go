@@ -1,0 +1,287 @@
+package sim
+
+import (
+	"errors"
+	"syscall"
+
+	"github.com/turnstone-mq/turnstone/broker/cluster"
+	"github.com/turnstone-mq/turnstone/broker/journal"
+	"github.com/turnstone-mq/turnstone/broker/journal/vfs"
+	"go.etcd.io/raft/v3/raftpb"
+)
+
+// node is one broker's core: a disk, a journal, groups.
+type node struct {
+	w        *world
+	id       uint64
+	disk     *vfs.Crash
+	up       bool
+	armed    int // operations of the disk until it crashes; zero is never
+	faulty   *vfs.Faulty
+	journal  *journal.Journal
+	store    *cluster.Store
+	groups   []*cluster.Group
+	machines []*machine
+	done     []completion
+	captures []capture
+}
+
+// completion is the journal's word about a write of a group.
+type completion struct {
+	group int
+	write *cluster.Write
+}
+
+// capture is a checkpoint that is to be written.
+type capture struct {
+	group int
+	run   func(func(cluster.Checkpoint, error))
+}
+
+// lost is what a guarded call panics with when the power goes.
+type lost struct{}
+
+const segmentBytes = 16 << 10
+
+// guard runs something that may end in a power loss.
+func (n *node) guard(f func()) {
+	defer func() {
+		switch p := recover(); p {
+		case nil:
+		case lost{}:
+			n.crash()
+		default:
+			panic(p)
+		}
+	}()
+	f()
+}
+
+// crash takes the power away: the disk keeps some of what was not made certain.
+func (n *node) crash() {
+	n.up, n.armed = false, 0
+	n.w.report.Crashes++
+	n.disk.Before = nil
+	n.disk = n.disk.PowerLoss(n.w.rng.Uint64())
+	n.disk.Lying = n.w.o.LyingDisk
+	n.done, n.captures = nil, nil
+	if n.w.o.ReuseID && n.w.rng.IntN(2) == 0 {
+		n.disk = vfs.NewCrash()
+	}
+}
+
+// start opens what the disk has. A crash may come here too.
+func (n *node) start() {
+	n.disk.Lying = n.w.o.LyingDisk
+	n.disk.Before = func(vfs.Op, string) {
+		if n.armed > 0 {
+			if n.armed--; n.armed == 0 {
+				panic(lost{})
+			}
+		}
+	}
+	if n.w.step > 0 && n.w.step < n.w.o.Steps && n.w.rng.IntN(10) == 0 {
+		n.armed = 1 + n.w.rng.IntN(20)
+	}
+	n.faulty = vfs.NewFaulty(n.disk)
+	n.guard(func() {
+		if err := n.open(); err != nil {
+			n.w.violated("node %d does not start: %v", n.id, err)
+		}
+		n.up = true
+		n.w.report.Restarts++
+	})
+}
+
+func (n *node) open() (err error) {
+	n.journal, err = journal.Open(journal.Options{FS: n.faulty, Dir: "log", SegmentBytes: segmentBytes, Manual: true, OnFatal: func(error) { panic(lost{}) }})
+	if err != nil {
+		return err
+	}
+	if n.store, err = cluster.Open(cluster.Options{FS: n.faulty, Dir: "log", Journal: n.journal}); err != nil {
+		return err
+	}
+	n.groups, n.machines, n.done, n.captures = nil, nil, nil, nil
+	voters := make([]uint64, n.w.o.Nodes)
+	for i := range voters {
+		voters[i] = uint64(i + 1)
+	}
+	for id := range n.w.o.Groups {
+		m := &machine{node: n, group: uint32(id), live: make(map[uint64]body)}
+		g, err := n.store.Group(cluster.GroupOptions{
+			ID: uint32(id), Machine: m, Replica: n.id, Voters: voters,
+			Notify:  func(w *cluster.Write) { n.done = append(n.done, completion{id, w}) },
+			Send:    func(msg *raftpb.Message) { n.w.mail = append(n.w.mail, letter{uint32(id), msg}) },
+			Leading: func(bool) { n.w.report.Leaders++ },
+		})
+		if err != nil {
+			return err
+		}
+		m.g = g
+		n.groups, n.machines = append(n.groups, g), append(n.machines, m)
+	}
+	if n.w.rng.IntN(2) == 0 {
+		err = n.store.Replay(n.groups...)
+	} else {
+		for _, g := range n.groups {
+			err = errors.Join(err, g.Recover())
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if err := n.store.RemoveUnfinished(n.groups...); err != nil {
+		return err
+	}
+	for _, g := range n.groups {
+		if err := g.Start(); err != nil {
+			return err
+		}
+		g.Advance()
+	}
+	return nil
+}
+
+// propose lets a client send some commands to a group, in one entry or several.
+func (n *node) propose() {
+	id := n.w.rng.IntN(len(n.groups))
+	for range 1 + n.w.rng.IntN(3) {
+		p := n.machines[id].newProposal()
+		if err := n.groups[id].Propose(p.encode(), p.settles(), p); err != nil {
+			continue
+		}
+	}
+	n.groups[id].Advance()
+}
+
+// complete takes the journal's words about writes.
+func (n *node) complete() {
+	done := n.done
+	n.done = nil
+	for _, c := range done {
+		n.groups[c.group].Written(c.write)
+		n.groups[c.group].Advance()
+	}
+}
+
+// tick lets time pass for some groups. Whether a follower stands for election is for the seed to decide.
+func (n *node) tick() {
+	for _, g := range n.groups {
+		g.TickOnly()
+		if !g.Leading() && n.w.rng.IntN(15) == 0 {
+			if err := g.Campaign(); err != nil {
+				n.w.violated("node %d: campaign: %v", n.id, err)
+			}
+		}
+		g.Advance()
+	}
+}
+
+// checkpoint begins one, or writes one that was begun a while ago.
+func (n *node) checkpoint() {
+	if len(n.captures) > 0 {
+		c := n.captures[0]
+		n.captures = n.captures[1:]
+		g := n.groups[c.group]
+		c.run(func(k cluster.Checkpoint, err error) {
+			g.Captured(k, err)
+			if err == nil {
+				n.w.report.Checkpoints++
+			}
+		})
+		return
+	}
+	id := n.w.rng.IntN(len(n.groups))
+	if run := n.groups[id].Capture(); run != nil {
+		n.captures = append(n.captures, capture{id, run})
+	}
+}
+
+// clean releases the segments that nobody needs, and moves what is alive out of one.
+func (n *node) clean() {
+	var free []uint64
+	var sparse uint64
+	for _, s := range n.journal.Segments() {
+		if !s.Sealed {
+			continue
+		}
+		live, replayed := int64(0), false
+		for _, g := range n.groups {
+			if u, ok := g.Segment(s.Sequence); ok {
+				live, replayed = live+u.Live, replayed || u.Replayed
+			}
+		}
+		switch {
+		case replayed:
+		case live == 0:
+			free = append(free, s.Sequence)
+		case sparse == 0:
+			sparse = s.Sequence
+		}
+	}
+	if sparse > 0 && n.w.rng.IntN(2) == 0 {
+		n.move(sparse)
+	}
+	for _, g := range n.groups {
+		for _, s := range free {
+			g.Forget(s)
+		}
+	}
+	if len(free) > 0 {
+		if err := n.store.Release(free...); err == nil {
+			n.w.report.Released += len(free)
+		}
+	}
+}
+
+func (n *node) move(segment uint64) {
+	if n.journal.Admit() != nil {
+		return
+	}
+	for id, m := range n.machines {
+		g := n.groups[id]
+		u, ok := g.Segment(segment)
+		if !ok {
+			continue
+		}
+		var moves []cluster.Move
+		for i := u.First; i <= u.Last; i++ {
+			if pieces := m.pieces(i); len(pieces) > 0 && g.Lies(i, segment) {
+				moves = append(moves, g.NewMove(i, pieces))
+			}
+		}
+		if len(moves) == 0 {
+			continue
+		}
+		n.store.Relocate(uint32(id), moves, func(err error) {
+			if err != nil {
+				n.w.violated("node %d: relocate: %v", n.id, err)
+			}
+			g.Moved(moves, m.liveBytes)
+			n.w.report.Moved += len(moves)
+		})
+	}
+}
+
+// readBack reads what some live command says.
+func (n *node) readBack() {
+	m := n.machines[n.w.rng.IntN(len(n.machines))]
+	for _, id := range m.some(5) {
+		m.check(id)
+	}
+}
+
+// fault lets the disk fail for a while.
+func (n *node) fault() {
+	n.w.report.Faults++
+	switch n.w.rng.IntN(4) {
+	case 0:
+		n.faulty.Inject(vfs.Fault{Op: vfs.OpPreallocate, Err: errNoSpace})
+	case 1:
+		n.faulty.Inject(vfs.Fault{Op: vfs.OpSync, Times: 1, Err: syscall.EIO})
+	case 2:
+		n.faulty.Inject(vfs.Fault{Op: vfs.OpWrite, Times: 1, Err: syscall.EIO, Short: n.w.rng.IntN(2000)})
+	default:
+		n.faulty.Clear()
+	}
+}
