@@ -13,7 +13,8 @@ type SegmentUse struct {
 	Live        int64  // bytes that the machine needs
 }
 
-// Segment answers what the group has in a segment; false when that is nothing.
+// Segment answers what the group has in a segment; false when that is nothing. It knows of the writes that were passed to
+// Written: ask about segments that were sealed before the newest of those.
 func (g *Group) Segment(n uint64) (SegmentUse, bool) {
 	x := g.log.shares[n]
 	if x == nil {
@@ -58,34 +59,32 @@ func (g *Group) Forget(n uint64) {
 // Move is an entry of which only pieces are alive, on its way to another segment.
 type Move struct {
 	Index  uint64
-	Pieces []Piece // alive, rising
+	Pieces []uint32 // where they begin in the whole entry, rising
 	from   place
 	to     place
-	term   uint64
 }
 
 // Lies says whether an entry lies in a segment.
-func (g *Group) Lies(index, segment uint64) bool { return g.log.places.get(index).segment() == segment }
+func (g *Group) Lies(index, segment uint64) bool {
+	p := g.log.places.get(index)
+	return p != gone && p.segment() == segment
+}
 
 // NewMove prepares the move of an entry; it is for Store.Relocate.
-func (g *Group) NewMove(index uint64, pieces []Piece) Move {
-	term, err := g.log.Term(index)
-	if err != nil {
-		term = 0 // it is compacted; a relocation is found by its index alone
-	}
-	return Move{Index: index, Pieces: pieces, from: g.log.places.get(index), term: term}
+func (g *Group) NewMove(index uint64, pieces []uint32) Move {
+	return Move{Index: index, Pieces: pieces, from: g.log.places.get(index)}
 }
 
 // Relocate copies what is alive of entries to the end of the log and calls done when that is durable, by the journal's
 // goroutine, or when it failed. It is not called by the group's owner, who passes the moves to Moved afterwards. There
-// may be a mebibyte of them, or one larger entry.
-func (s *Store) Relocate(group uint32, moves []Move, done func(error)) {
+// may be about a mebibyte of them, or one larger entry. Measure answers how long the piece is that begins some data.
+func (s *Store) Relocate(group uint32, moves []Move, measure func([]byte) (int, error), done func(error)) {
 	records := make([]journal.Record, len(moves))
 	for i := range moves {
 		m := &moves[i]
 		r, err := s.journal.Read(m.from.position(), nil)
 		if err == nil {
-			records[i], err = m.record(group, r.Data)
+			records[i], err = relocation(group, m.Index, r.Term, Body{r.Data, m.from.moved()}, m.Pieces, measure)
 		}
 		if err != nil {
 			done(err)
@@ -98,27 +97,6 @@ func (s *Store) Relocate(group uint32, moves []Move, done func(error)) {
 		}
 		done(err)
 	})
-}
-
-func (m *Move) record(group uint32, data []byte) (journal.Record, error) {
-	if !m.from.moved() {
-		return relocation(group, m.Index, m.term, data, m.Pieces)
-	}
-	// What was moved before has its pieces elsewhere than the whole entry had them.
-	var whole []byte
-	for _, p := range m.Pieces {
-		piece, err := findMoved(data, p.At)
-		if err != nil {
-			return journal.Record{}, err
-		}
-		if n := int(p.At+p.Length) - len(whole); n > 0 {
-			whole = append(whole, make([]byte, n)...)
-		}
-		if copy(whole[p.At:p.At+p.Length], piece) < int(p.Length) {
-			return journal.Record{}, fmt.Errorf("group %d: entry %d: the piece at %d is cut short: %w", group, m.Index, p.At, ErrDamaged)
-		}
-	}
-	return relocation(group, m.Index, m.term, whole, m.Pieces)
 }
 
 // Moved says where entries are now. Live answers how many bytes of an entry the machine still needs.

@@ -144,6 +144,9 @@ func (g *Group) findEntries(all []found) error {
 				g.log.places.set(f.index, p)
 			}
 			g.log.shares.add(f.index, p)
+			if f.kind != journal.Relocation {
+				g.log.cut(max(f.index+1, g.log.first)) // what was written before it and follows it is void
+			}
 			continue
 		}
 		if f.kind == journal.Relocation {
@@ -556,25 +559,35 @@ func (g *Group) Use(index uint64, bytes int64) {
 	g.log.shares[p.segment()].live += bytes
 }
 
-// Read answers the data of an entry, or what is alive of it; at says where in the whole entry the data that are wanted
-// begin. What is answered is valid until the group's owner makes another call.
-func (g *Group) Read(index uint64, at uint32) ([]byte, error) {
+// Body is an entry that was read, or what is alive of it.
+type Body struct {
+	data  []byte
+	moved bool
+}
+
+// At answers what begins at an offset of the whole entry. It aliases the body, which stays as it is.
+func (b Body) At(at uint32) ([]byte, error) {
+	if b.moved {
+		return findMoved(b.data, at)
+	}
+	if int64(at) >= int64(len(b.data)) {
+		return nil, fmt.Errorf("an entry of %d bytes has nothing at %d: %w", len(b.data), at, ErrDamaged)
+	}
+	return b.data[at:], nil
+}
+
+// Read reads an entry, or what is alive of it.
+func (g *Group) Read(index uint64) (Body, error) {
 	p := g.log.places.get(index)
 	if p == gone {
-		return nil, fmt.Errorf("group %d: entry %d: %w", g.id, index, ErrDamaged)
+		return Body{}, fmt.Errorf("group %d: entry %d is gone: %w", g.id, index, ErrDamaged)
 	}
 	r, err := g.store.journal.Read(p.position(), nil)
 	if err != nil {
-		return nil, err
+		return Body{}, err
 	}
 	if r.Group != g.id || r.Index != index {
-		return nil, fmt.Errorf("group %d: entry %d is not at %v: %w", g.id, index, p.position(), ErrDamaged)
+		return Body{}, fmt.Errorf("group %d: entry %d is not at %v: %w", g.id, index, p.position(), ErrDamaged)
 	}
-	if p.moved() {
-		return findMoved(r.Data, at)
-	}
-	if int64(at) >= int64(len(r.Data)) {
-		return nil, fmt.Errorf("group %d: entry %d has no byte %d: %w", g.id, index, at, ErrDamaged)
-	}
-	return r.Data[at:], nil
+	return Body{data: r.Data, moved: p.moved()}, nil
 }

@@ -16,19 +16,22 @@ const (
 	movedCount = 4
 )
 
-// Piece is a part of an entry that is alive.
-type Piece struct{ At, Length uint32 }
-
-// relocation makes the record of an entry of which only pieces are needed; pieces rise and do not overlap.
-func relocation(group uint32, index, term uint64, data []byte, pieces []Piece) (journal.Record, error) {
+// relocation makes the record of an entry of which only the pieces at some offsets are needed, in rising order. Measure
+// answers how long the piece is that begins some data.
+func relocation(group uint32, index, term uint64, from Body, pieces []uint32, measure func([]byte) (int, error)) (journal.Record, error) {
 	var moved, list []byte
-	for _, p := range pieces {
-		if uint64(p.At)+uint64(p.Length) > uint64(len(data)) {
-			return journal.Record{}, fmt.Errorf("group %d: entry %d has %d bytes, not %d: %w", group, index, len(data), p.At+p.Length, ErrDamaged)
+	for _, at := range pieces {
+		piece, err := from.At(at)
+		n := 0
+		if err == nil {
+			n, err = measure(piece)
 		}
-		list = binary.LittleEndian.AppendUint32(list, p.At)
+		if err != nil {
+			return journal.Record{}, fmt.Errorf("group %d: entry %d at %d: %w", group, index, at, err)
+		}
+		list = binary.LittleEndian.AppendUint32(list, at)
 		list = binary.LittleEndian.AppendUint32(list, uint32(len(moved)))
-		moved = append(moved, data[p.At:p.At+p.Length]...)
+		moved = append(moved, piece[:n]...)
 	}
 	moved = append(moved, list...)
 	moved = binary.LittleEndian.AppendUint32(moved, uint32(len(pieces)))

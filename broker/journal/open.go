@@ -251,19 +251,23 @@ func (s *segment) checkHeader(data []byte) (header, error) {
 	return h, nil
 }
 
-// findCarried completes what is carried from segment to segment: an empty newest segment does not have it yet, but the
-// one before, which therefore cannot have been released.
+// findCarried completes what is carried from segment to segment. A newest segment without a whole commit does not have
+// it, but the one before, which therefore cannot have been released.
 func (j *Journal) findCarried(t tail) error {
-	j.carried.due = j.index.count == 0
+	j.carried.due = t.whole == 0
 	if s := j.segments[j.newest-1]; j.carried.due && s != nil {
 		data, err := s.load(nil, int64(t.header.previousEnd))
 		if err != nil {
 			return err
 		}
-		if _, err := walk(data, s.sequence, func(r Record, _ Position) error {
+		keep := func(r Record, _ Position) error {
 			j.carried.keep(&r)
 			return nil
-		}); err != nil {
+		}
+		if _, err := walk(data, s.sequence, keep); err != nil {
+			return err
+		}
+		if _, err := walk(t.data, t.segment.sequence, keep); err != nil { // what of it is there is newer
 			return err
 		}
 	}

@@ -55,6 +55,8 @@ type scan struct {
 	end       int64  // behind the last whole record
 	records   int    // without the journal's own
 	commitEnd int64  // where the last commit ends by its Batch record
+	whole     int    // commits with records of which nothing is missing
+	begun     int    // records before the last commit
 	released  uint64 // the oldest segment by the last Batch record
 	sealed    bool   // walk ended at a footer, which begins at end
 	bad       error  // why walk ended
@@ -62,9 +64,18 @@ type scan struct {
 
 var errOutside = errors.New("there is a record outside of a commit")
 
+// count counts the commit that ends where the scan is.
+func (s *scan) count() {
+	if s.end == s.commitEnd && s.records > s.begun {
+		s.whole++
+	}
+	s.begun = s.records
+}
+
 // walk reads the records of a segment, whose header was checked. An error comes from fn.
 func walk(data []byte, sequence uint64, fn func(Record, Position) error) (s scan, err error) {
 	s.end = headerSize
+	defer func() { s.count() }()
 	for s.end < int64(len(data)) {
 		r, size, err := decodeRecord(data[s.end:], sequence)
 		if err != nil {
@@ -81,6 +92,7 @@ func walk(data []byte, sequence uint64, fn func(Record, Position) error) (s scan
 				s.bad = err
 				return s, nil
 			}
+			s.count()
 			s.commitEnd, s.released = s.end+batchRecord+int64(b.bytes), max(s.released, b.oldest)
 		case s.end+int64(size) > s.commitEnd:
 			s.bad = errOutside

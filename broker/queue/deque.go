@@ -16,7 +16,8 @@ func (d *deque) len() int       { return d.n }
 func (d *deque) front() *Item   { return d.at(0) }
 func (d *deque) at(i int) *Item { return &d.ring[(d.head+i)&(len(d.ring)-1)] }
 
-func (d *deque) insert(it Item) {
+// insert puts an item into the place of its ID and answers 1 if there was one already, which it replaces.
+func (d *deque) insert(it Item) (replaced int) {
 	if d.n == len(d.ring) {
 		d.resize(max(smallestRing, 2*len(d.ring)))
 	}
@@ -29,15 +30,16 @@ func (d *deque) insert(it Item) {
 		d.n++
 		*d.front() = it
 	default:
-		d.insertAt(d.search(it.ID), it)
+		return d.insertAt(d.search(it.ID), it)
 	}
+	return 0
 }
 
-// insertAt opens a gap from whichever end is nearer. An ID that is there already is replaced.
-func (d *deque) insertAt(i int, it Item) {
+// insertAt opens a gap from whichever end is nearer.
+func (d *deque) insertAt(i int, it Item) (replaced int) {
 	if d.at(i).ID == it.ID {
 		*d.at(i) = it
-		return
+		return 1
 	}
 	if i < d.n/2 {
 		d.head = (d.head - 1) & (len(d.ring) - 1)
@@ -52,18 +54,12 @@ func (d *deque) insertAt(i int, it Item) {
 		}
 	}
 	*d.at(i) = it
+	return 0
 }
 
 // search is the index of the first item whose ID is not below id.
 func (d *deque) search(id uint64) int {
 	return sort.Search(d.n, func(i int) bool { return d.at(i).ID >= id })
-}
-
-func (d *deque) find(id uint64) *Item {
-	if i := d.search(id); i < d.n && d.at(i).ID == id {
-		return d.at(i)
-	}
-	return nil
 }
 
 func (d *deque) popFront() Item {
@@ -77,25 +73,38 @@ func (d *deque) popFront() Item {
 	return it
 }
 
-func (d *deque) remove(id uint64) (Item, bool) {
-	i := d.search(id)
-	if i == d.n || d.at(i).ID != id {
-		return Item{}, false
-	}
-	it := *d.at(i)
-	if i < d.n/2 {
-		for ; i > 0; i-- {
-			*d.at(i) = *d.at(i - 1)
-		}
-		d.popFront()
-		return it, true
-	}
-	for ; i < d.n-1; i++ {
-		*d.at(i) = *d.at(i + 1)
-	}
-	*d.at(d.n - 1) = Item{}
+func (d *deque) popBack() Item {
+	at := d.at(d.n - 1)
+	it := *at
+	*at = Item{}
 	d.n--
-	return it, true
+	return it
+}
+
+// removeRange takes out the items with IDs from first to last, calls fn for each, and answers how many there were.
+func (d *deque) removeRange(first, last uint64, fn func(*Item)) (removed int) {
+	from := d.search(first)
+	to := from
+	for ; to < d.n && d.at(to).ID <= last; to++ {
+		fn(d.at(to))
+	}
+	removed = to - from
+	if removed == 0 {
+		return 0
+	}
+	if from == 0 {
+		for range removed {
+			d.popFront()
+		}
+		return removed
+	}
+	for ; to < d.n; to++ {
+		*d.at(to - removed) = *d.at(to)
+	}
+	for range removed {
+		d.popBack()
+	}
+	return removed
 }
 
 func (d *deque) each(fn func(*Item)) {

@@ -12,11 +12,12 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/message"
 )
 
-// Ref says where the journal holds a message: a record and an offset inside its data. The zero Ref is nowhere.
+// Ref says where the log of the queue's shard holds a message: an entry, and where in it. It is the same on every replica.
+// The zero Ref is nowhere.
 type Ref struct {
-	Segment uint64
-	Offset  uint32 // of the record in its segment
-	Inside  uint32 // of the command in the record's data
+	Index uint64 // of the entry
+	At    uint32 // of the command in the entry
+	Share uint32 // bytes of the entry that the item keeps alive: queues that share a body share its bytes
 }
 
 // Item is one message in one queue.
@@ -103,10 +104,11 @@ type Dead struct {
 // Queue is the state machine. Make it with New.
 type Queue struct {
 	options Options
-	levels  []deque // by priority; one without priorities
+	levels  []level // by priority; one without priorities
 	ready   int
 	bytes   int64 // of ready items
 	held    int64 // of items that only memory has: ready and unacked ones that are not durable
+	freed   int64 // see Freed
 	unacked int
 	next    uint64 // ID of the next item
 
@@ -131,7 +133,7 @@ func New(o Options) *Queue {
 // Configure changes the options of a live queue. Priorities cannot change once there are items.
 func (q *Queue) Configure(o Options) {
 	if q.levels == nil {
-		q.levels = make([]deque, int(o.MaxPriority)+1)
+		q.levels = make([]level, int(o.MaxPriority)+1)
 	}
 	o.MaxPriority = uint8(len(q.levels) - 1)
 	q.options = o
@@ -229,9 +231,24 @@ func (q *Queue) admit(now int64, it *Item) {
 // put adds an item to those that wait, in the place of its ID.
 func (q *Queue) put(it Item) {
 	it.own()
-	q.levels[min(int(it.Priority), len(q.levels)-1)].insert(it)
-	q.ready++
+	l := q.level(it.Priority)
+	n := l.len()
+	l.insert(it)
+	q.ready += l.len() - n
 	q.bytes += int64(it.Size)
+	q.freed += l.freed
+	l.freed = 0
+}
+
+func (q *Queue) level(priority uint8) *level {
+	return &q.levels[min(int(priority), len(q.levels)-1)]
+}
+
+// Freed answers how many bytes of bodies the queue has let go of since the last call: the log has them.
+func (q *Queue) Freed() int64 {
+	n := q.freed
+	q.freed = 0
+	return n
 }
 
 func (it *Item) own() {
@@ -252,7 +269,7 @@ func (q *Queue) trim() {
 }
 
 // lowest and highest are the levels of least and most priority that hold items.
-func (q *Queue) lowest() *deque {
+func (q *Queue) lowest() *level {
 	for i := range q.levels {
 		if q.levels[i].len() > 0 {
 			return &q.levels[i]
@@ -261,7 +278,7 @@ func (q *Queue) lowest() *deque {
 	return nil
 }
 
-func (q *Queue) highest() *deque {
+func (q *Queue) highest() *level {
 	for i := len(q.levels) - 1; i >= 0; i-- {
 		if q.levels[i].len() > 0 {
 			return &q.levels[i]
@@ -270,7 +287,7 @@ func (q *Queue) highest() *deque {
 	return nil
 }
 
-func (q *Queue) take(d *deque) Item {
+func (q *Queue) take(d *level) Item {
 	it := d.popFront()
 	q.ready--
 	q.bytes -= int64(it.Size)
@@ -360,19 +377,22 @@ func (q *Queue) Purge() int {
 	return n
 }
 
-// Remove takes away the durable item with this ID, as the journal says that it was settled.
-func (q *Queue) Remove(id uint64) (Item, bool) {
+// Remove takes away the items with IDs from first to last that wait, as the log says that they were settled, and calls fn
+// for each.
+func (q *Queue) Remove(first, last uint64, fn func(*Item)) {
 	for i := range q.levels {
-		if it, ok := q.levels[i].remove(id); ok {
+		q.levels[i].removeRange(first, last, func(it *Item) {
 			q.ready--
 			q.bytes -= int64(it.Size)
-			return it, true
-		}
+			if !it.Durable {
+				q.held -= int64(it.Size)
+			}
+			fn(it)
+		})
 	}
-	return Item{}, false
 }
 
-// Each calls fn for every item that waits or is with a consumer; fn may change Ref and drop Message.
+// Each calls fn for every item that waits or is with a consumer; fn must not change it.
 func (q *Queue) Each(fn func(*Item)) {
 	for i := range q.levels {
 		q.levels[i].each(fn)
@@ -380,24 +400,6 @@ func (q *Queue) Each(fn func(*Item)) {
 	for _, c := range q.consumers {
 		c.each(fn)
 	}
-}
-
-// Moved says that the journal now holds an item elsewhere, and answers where it was; false when the item is gone.
-func (q *Queue) Moved(id uint64, to Ref) (from Ref, ok bool) {
-	for i := range q.levels {
-		if it := q.levels[i].find(id); it != nil {
-			from, it.Ref = it.Ref, to
-			return from, true
-		}
-	}
-	for _, c := range q.consumers {
-		c.each(func(it *Item) {
-			if it.ID == id {
-				from, it.Ref, ok = it.Ref, to, true
-			}
-		})
-	}
-	return from, ok
 }
 
 // Take calls deliver for each consumer with new deliveries, and answers the durable items that left for good and the

@@ -21,7 +21,7 @@ type machine struct {
 	hash  uint64 // of all that was applied
 }
 
-// body says where a command's body is.
+// body says where the command is that has a body.
 type body struct {
 	index uint64
 	at    uint32
@@ -35,8 +35,9 @@ type proposal struct {
 
 // A command is its kind, its id, and for puts a body whose length and bytes follow from the id.
 const (
-	put    = 1
-	settle = 2
+	put         = 1
+	settle      = 2
+	commandHead = 9
 )
 
 func bodyOf(id uint64) []byte {
@@ -102,12 +103,13 @@ func (m *machine) Apply(e cluster.Entry, tag any) {
 	w.report.Applied++
 	rest := e.Data[1:]
 	for len(rest) > 0 {
+		begin := uint32(len(e.Data) - len(rest))
 		id := binary.LittleEndian.Uint64(rest[1:])
 		kind := rest[0]
-		rest = rest[9:]
+		rest = rest[commandHead:]
 		if kind == put {
 			n := len(bodyOf(id))
-			m.live[id] = body{e.Index, uint32(len(e.Data) - len(rest))}
+			m.live[id] = body{e.Index, begin}
 			m.g.Use(e.Index, int64(n))
 			rest = rest[n:]
 		} else if b, ok := m.live[id]; ok {
@@ -162,27 +164,39 @@ func (m *machine) Capture() func(*cluster.CheckpointWriter) error {
 // check reads the body of a live command.
 func (m *machine) check(id uint64) {
 	b := m.live[id]
-	data, err := m.g.Read(b.index, b.at)
 	want := bodyOf(id)
+	entry, err := m.g.Read(b.index)
+	var data []byte
+	if err == nil {
+		data, err = entry.At(b.at)
+	}
+	data = data[min(commandHead, len(data)):]
 	if err != nil || len(data) < len(want) || !bytes.Equal(data[:len(want)], want) {
 		m.node.w.violated("node %d: body of command %d of group %d: %v", m.node.id, id, m.group, fmt.Errorf("%d bytes, %w", len(data), err))
 	}
 }
 
-// pieces are what is alive of an entry.
-func (m *machine) pieces(index uint64) (all []cluster.Piece) {
-	for id, b := range m.live {
+// pieces are where what is alive of an entry begins.
+func (m *machine) pieces(index uint64) (all []uint32) {
+	for _, b := range m.live {
 		if b.index == index {
-			all = append(all, cluster.Piece{At: b.at, Length: uint32(len(bodyOf(id)))})
+			all = append(all, b.at)
 		}
 	}
-	slices.SortFunc(all, func(a, b cluster.Piece) int { return int(a.At) - int(b.At) })
+	slices.Sort(all)
 	return all
 }
 
 func (m *machine) liveBytes(index uint64) (n int64) {
-	for _, p := range m.pieces(index) {
-		n += int64(p.Length)
+	for id, b := range m.live {
+		if b.index == index {
+			n += int64(len(bodyOf(id)))
+		}
 	}
 	return n
+}
+
+// measure answers how long a command is.
+func measure(data []byte) (int, error) {
+	return commandHead + len(bodyOf(binary.LittleEndian.Uint64(data[1:]))), nil
 }

@@ -199,6 +199,7 @@ func (n *node) checkpoint() {
 
 // clean releases the segments that nobody needs, and moves what is alive out of one.
 func (n *node) clean() {
+	n.complete() // so that the groups know what is in the sealed segments
 	var free []uint64
 	var sparse uint64
 	for _, s := range n.journal.Segments() {
@@ -253,7 +254,7 @@ func (n *node) move(segment uint64) {
 		if len(moves) == 0 {
 			continue
 		}
-		n.store.Relocate(uint32(id), moves, func(err error) {
+		n.store.Relocate(uint32(id), moves, measure, func(err error) {
 			if err != nil {
 				n.w.violated("node %d: relocate: %v", n.id, err)
 			}
