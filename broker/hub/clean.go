@@ -1,15 +1,18 @@
 package hub
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
-	"github.com/turnstone-mq/turnstone/broker/journal"
+	"github.com/turnstone-mq/turnstone/broker/cluster"
 	"github.com/turnstone-mq/turnstone/broker/queue"
 )
 
-// clean gives back what nobody needs: expired retained messages and segments. The journal is a circle: when it holds more than twice what is live,
-// the oldest segment's live rest is copied to the front and the segment released, so that space stays within about twice
-// the live bytes and each live byte is copied once per turn of the circle at most. It ends when the hub stops.
+// clean gives back what nobody needs: expired retained messages, and segments of the log. A group whose recovery begins
+// far back makes a checkpoint; segments in which nothing lives are released, in any order; and when the log holds more
+// than twice what lives, what lives in the sparsest segment is moved. So space stays within about twice the live bytes,
+// and a queue that keeps up never causes a second write. It ends when the hub stops.
 func (h *Hub) clean() {
 	tick := time.NewTicker(cleanEvery)
 	defer tick.Stop()
@@ -20,221 +23,267 @@ func (h *Hub) clean() {
 		case <-tick.C:
 		}
 		h.expireRetained()
-		for h.cleanable() {
-			if !h.cleanOldest() {
-				break
-			}
+		h.checkpointStale()
+		for h.release() && h.moveSparsest() {
+			continue
 		}
 	}
 }
 
 const (
 	cleanEvery    = time.Second
-	spareSegments = 4 // the journal may always hold as many
-	copyAtOnce    = 1024
+	spareSegments = 4       // the log may always hold as many
+	moveAtOnce    = 1 << 20 // bytes
 )
 
-// cleanable says whether the oldest segment should go.
-func (h *Hub) cleanable() bool {
-	oldest, newest := h.journal.Oldest(), h.journal.Newest()
-	if newest-oldest < spareSegments {
-		return false
-	}
-	segment := h.config.Load().Storage.SegmentBytes
-	return int64(newest-oldest)*segment > 2*h.liveBytes()+spareSegments*segment
-}
+// owner runs a question on the goroutine that owns a group; false says that it has ended.
+type owner func(question func(*cluster.Group)) bool
 
-// liveBytes is what the shards need of the journal. It asks each shard.
-func (h *Hub) liveBytes() (n int64) {
+// owners are those of all groups, the metadata first.
+func (h *Hub) owners() []owner {
+	all := []owner{func(question func(*cluster.Group)) bool {
+		done := make(chan struct{})
+		if !h.meta.loop.Do(func(g *cluster.Group) {
+			question(g)
+			close(done)
+		}) {
+			return false
+		}
+		<-done
+		return true
+	}}
 	for _, s := range h.shards {
-		n += s.ask(func(s *shard) (bytes int64) {
-			for _, u := range s.live {
-				bytes += u.bytes
-			}
-			return bytes
+		all = append(all, func(question func(*cluster.Group)) bool {
+			return s.ask(func(s *shard) { question(s.group) })
 		})
 	}
-	return n
+	return all
 }
 
-// cleanOldest copies what is live in the oldest segment and releases it; false when that is not possible now.
-func (h *Hub) cleanOldest() bool {
-	oldest := h.journal.Oldest()
-	if !h.snapshotMeta(oldest) {
-		return false
-	}
-	for _, s := range h.shards {
-		for {
-			switch s.ask(func(s *shard) int64 { return s.copyForward(oldest) }) {
-			case copyDone:
-			case copyMore:
-				continue
-			default:
-				return false
-			}
-			break
-		}
-	}
-	if err := h.journal.Release(oldest + 1); err != nil {
-		h.logger.Warn("segment was not released", "segment", oldest, "error", err)
-		return false
-	}
-	return true
-}
-
-// snapshotMeta writes the whole catalogue again when recovery would need the segment for it.
-func (h *Hub) snapshotMeta(segment uint64) bool {
-	h.meta.change.Lock()
-	defer h.meta.change.Unlock()
-	if h.meta.segment > segment {
-		return true
-	}
-	done := make(chan error, 1)
-	var at journal.Position
-	h.meta.log.Propose(append([]byte{metaSnapshot}, h.meta.state.Snapshot()...), false, func(p journal.Position, err error) {
-		at = p
-		done <- err
-	})
-	if err := <-done; err != nil {
-		h.logger.Warn("catalogue was not copied", "error", err)
-		return false
-	}
-	h.meta.segment = at.Segment
-	return at.Segment > segment
-}
-
-// ask runs a question on the shard's goroutine.
-func (s *shard) ask(question func(*shard) int64) int64 {
-	answer := make(chan int64, 1)
+// ask runs a question on the shard's goroutine; false says that it has ended.
+func (s *shard) ask(question func(*shard)) bool {
+	answer := make(chan bool, 1)
 	s.post(&askOp{question: question, answer: answer})
 	return <-answer
 }
 
 type askOp struct {
-	question func(*shard) int64
-	answer   chan<- int64
+	question func(*shard)
+	answer   chan<- bool
 }
 
-func (o *askOp) size() int64             { return 0 }
-func (o *askOp) abandon()                { o.answer <- copyFailed }
-func (o *askOp) run(s *shard, now int64) { o.answer <- o.question(s) }
+func (o *askOp) size() int64 { return 0 }
+func (o *askOp) abandon()    { o.answer <- false }
+func (o *askOp) run(s *shard, _ int64) {
+	o.question(s)
+	o.answer <- true
+}
 
-// Answers of copyForward.
-const (
-	copyFailed int64 = -1
-	copyDone   int64 = 0
-	copyMore   int64 = 1
-)
-
-// copyForward writes what the shard needs of a segment again at the front: some of it at a call, so that traffic goes on.
-// It answers copyDone when nothing of the segment is needed any more.
-func (s *shard) copyForward(segment uint64) int64 {
-	if s.live[segment] == nil {
-		return copyDone
-	}
-	if s.copying > 0 {
-		return copyMore
-	}
-	for _, q := range s.queues {
-		q.state.Each(func(it *queue.Item) {
-			if it.Durable && it.Ref.Segment == segment && s.copying < copyAtOnce {
-				s.copyItem(q, it)
+// checkpointStale makes checkpoints of groups whose recovery begins too far back: four segments, or twice what the
+// checkpoint itself takes.
+func (h *Hub) checkpointStale() {
+	newest, segment := h.journal.Newest(), h.config.Load().Storage.SegmentBytes
+	for _, own := range h.owners() {
+		var write func(func(cluster.Checkpoint, error))
+		own(func(g *cluster.Group) {
+			oldest := g.Oldest()
+			if allowed := max(spareSegments, uint64(2*g.Checkpoint().Size/segment)); oldest != 0 && oldest+allowed <= newest {
+				write = g.Capture()
 			}
 		})
-	}
-	for key, r := range s.retained {
-		if r.ref.Segment == segment && s.retaining[key] == 0 && s.copying < copyAtOnce {
-			s.copying++
-			s.rewrite(&retainOp{host: key.host, message: r.message})
+		if write != nil {
+			h.checkpoint(own, write)
 		}
 	}
-	for session, ref := range s.sessions {
-		if ref.Segment == segment && !session.ending && s.copying < copyAtOnce {
-			s.copying++
-			s.rewrite(&recordAgain{session: session})
+}
+
+func (h *Hub) checkpoint(own owner, write func(func(cluster.Checkpoint, error))) {
+	type result struct {
+		checkpoint cluster.Checkpoint
+		err        error
+	}
+	done := make(chan result, 1)
+	write(func(c cluster.Checkpoint, err error) { done <- result{c, err} })
+	r := <-done
+	if r.err != nil {
+		h.logger.Warn("checkpoint was not made", "error", r.err)
+	}
+	own(func(g *cluster.Group) { g.Captured(r.checkpoint, r.err) })
+}
+
+// usage is what all groups together have in a segment.
+type usage struct {
+	sequence uint64
+	bytes    int64
+	live     int64
+	replayed bool // recovery needs it
+}
+
+// usages asks every group about the sealed segments; false when one has ended.
+func (h *Hub) usages() (all []usage, ok bool) {
+	for _, s := range h.journal.Segments() {
+		if s.Sealed {
+			all = append(all, usage{sequence: s.Sequence, bytes: s.Bytes})
 		}
 	}
-	if s.copying == 0 {
-		return copyFailed // what is live is on its way: to a dead-letter exchange, or being replaced
-	}
-	s.cut(s.hub.now())
-	return copyMore
-}
-
-// copyItem writes an item with its old number; recovery keeps the newer of two copies.
-func (s *shard) copyItem(q *Queue, it *queue.Item) {
-	m := it.Message
-	if m == nil {
-		var err error
-		if m, err = s.read(it.Ref); err != nil {
-			s.hub.damaged(err)
-			return
+	for _, own := range h.owners() {
+		if !own(func(g *cluster.Group) {
+			for i := range all {
+				u, _ := g.Segment(all[i].sequence)
+				all[i].live += u.Live
+				all[i].replayed = all[i].replayed || u.Replayed
+			}
+		}) {
+			return nil, false
 		}
 	}
-	entry, at := s.write(s.hub.now())
-	*entry = appendEnqueue(*entry, []itemRef{{queue: q.id, item: it.ID, qos: deliveryOf(it)}}, m)
-	s.copying++
-	s.building().acts = append(s.building().acts, &movedAct{queue: q, id: it.ID, size: int64(it.Size), inside: at})
+	return all, true
 }
 
-// movedAct says that an item lies elsewhere now.
-type movedAct struct {
-	queue  *Queue
-	id     uint64
-	size   int64
-	inside uint32
-}
-
-func (a *movedAct) commit(s *shard, _ int64, at journal.Position) {
-	s.copying--
-	if a.queue.closed {
-		return
+// release gives back the segments that nobody needs; false when the hub stops.
+func (h *Hub) release() bool {
+	all, ok := h.usages()
+	if !ok {
+		return false
 	}
-	to := queue.Ref{Segment: at.Segment, Offset: at.Offset, Inside: a.inside}
-	if from, ok := a.queue.state.Moved(a.id, to); ok {
-		s.used(from.Segment, -a.size)
-		s.used(to.Segment, a.size)
+	var free []uint64
+	for _, u := range all {
+		if u.live == 0 && !u.replayed {
+			free = append(free, u.sequence)
+		}
 	}
-	// Otherwise it was settled while the copy was on its way, and the log has that after the copy.
+	if len(free) == 0 {
+		return true
+	}
+	for _, own := range h.owners() {
+		if !own(func(g *cluster.Group) {
+			for _, n := range free {
+				g.Forget(n)
+			}
+		}) {
+			return false
+		}
+	}
+	if err := h.store.Release(free...); err != nil {
+		h.logger.Warn("segments were not released", "segments", free, "error", err)
+		return false
+	}
+	return true
 }
 
-func (a *movedAct) fail(s *shard, _ error) { s.copying-- }
-
-// rewrite runs an operation that replaces an old record, and counts it as a copy on its way.
-func (s *shard) rewrite(o interface {
-	op
-	act
-}) {
-	o.run(s, s.hub.now())
-	s.building().acts = append(s.building().acts, copied{})
+// moveSparsest moves what lives in the segment with the least of it, when the log holds more than twice what lives, and
+// that segment is less than half alive. It answers false when there is nothing to move, or no room.
+func (h *Hub) moveSparsest() bool {
+	all, ok := h.usages()
+	if !ok || h.journal.Admit() != nil {
+		return false
+	}
+	var live, bytes int64
+	var sparse []usage
+	for _, u := range all {
+		live, bytes = live+u.live, bytes+u.bytes
+		if !u.replayed && 2*u.live < u.bytes {
+			sparse = append(sparse, u)
+		}
+	}
+	if len(sparse) == 0 || bytes <= 2*live+spareSegments*h.config.Load().Storage.SegmentBytes {
+		return false
+	}
+	least := slices.MinFunc(sparse, func(a, b usage) int { return cmp.Compare(a.live, b.live) })
+	for _, s := range h.shards {
+		if !h.moveOut(s, least.sequence) {
+			return false
+		}
+	}
+	return true
 }
 
-// copied ends the count of one copy.
-type copied struct{}
-
-func (copied) commit(s *shard, _ int64, _ journal.Position) { s.copying-- }
-func (copied) fail(s *shard, _ error)                       { s.copying-- }
-
-// recordAgain writes a session's record again.
-type recordAgain struct {
-	session *mqttSession
-	inside  uint32
-}
-
-func (o *recordAgain) size() int64 { return 0 }
-func (o *recordAgain) abandon()    {}
-
-func (o *recordAgain) run(s *shard, now int64) {
-	entry, at := s.write(now)
-	o.inside = at
-	*entry = appendSession(*entry, o.session.host.name, o.session.written, false)
-	s.building().acts = append(s.building().acts, o)
-}
-
-func (o *recordAgain) commit(s *shard, _ int64, at journal.Position) {
-	if _, ok := s.sessions[o.session]; ok {
-		(&sessionOp{session: o.session}).apply(s, queue.Ref{Segment: at.Segment, Offset: at.Offset, Inside: o.inside})
+// moveOut moves what a shard needs of a segment, some of it at a time, so that traffic goes on.
+func (h *Hub) moveOut(s *shard, segment uint64) bool {
+	for {
+		var moves []cluster.Move
+		if !s.ask(func(s *shard) { moves = s.liveIn(segment) }) {
+			return false
+		}
+		if len(moves) == 0 {
+			return true
+		}
+		done := make(chan error, 1)
+		h.store.Relocate(uint32(s.number+1), moves, commandLength, func(err error) { done <- err })
+		if err := <-done; err != nil {
+			h.logger.Warn("segment was not cleaned", "segment", segment, "error", err)
+			return false
+		}
+		if !s.ask(func(s *shard) { s.moved(moves) }) {
+			return false
+		}
 	}
 }
 
-func (o *recordAgain) fail(*shard, error) {}
+// liveIn are entries of a segment with what of them is needed.
+func (s *shard) liveIn(segment uint64) []cluster.Move {
+	use, ok := s.group.Segment(segment)
+	if !ok || use.Live == 0 {
+		return nil
+	}
+	entries := make(map[uint64]bool)
+	size := int64(0)
+	s.eachLive(use.First, use.Last, func(ref queue.Ref) {
+		if size < moveAtOnce && s.group.Lies(ref.Index, segment) {
+			entries[ref.Index] = true
+			size += int64(ref.Share)
+		}
+	})
+	pieces := make(map[uint64][]uint32, len(entries)) // an entry moves as a whole
+	s.eachLive(use.First, use.Last, func(ref queue.Ref) {
+		if entries[ref.Index] {
+			pieces[ref.Index] = append(pieces[ref.Index], ref.At)
+		}
+	})
+	moves := make([]cluster.Move, 0, len(pieces))
+	for index, at := range pieces {
+		slices.Sort(at)
+		moves = append(moves, s.group.NewMove(index, slices.Compact(at))) // queues that share a body name it more than once
+	}
+	slices.SortFunc(moves, func(a, b cluster.Move) int { return cmp.Compare(a.Index, b.Index) })
+	return moves
+}
+
+// eachLive calls fn for everything that the shard needs of entries within two indexes.
+func (s *shard) eachLive(first, last uint64, fn func(queue.Ref)) {
+	for _, q := range s.queues {
+		q.state.EachRef(first, last, fn)
+		for _, it := range q.inHand() {
+			if it.Ref.Index >= first && it.Ref.Index <= last {
+				fn(it.Ref)
+			}
+		}
+	}
+	for _, r := range s.retained {
+		if r.ref.Index >= first && r.ref.Index <= last {
+			fn(r.ref)
+		}
+	}
+}
+
+// moved takes note of where entries are now.
+func (s *shard) moved(moves []cluster.Move) {
+	live := make(map[uint64]int64, len(moves))
+	for i := range moves {
+		live[moves[i].Index] = 0
+	}
+	s.eachLive(moves[0].Index, moves[len(moves)-1].Index, func(ref queue.Ref) {
+		if _, ok := live[ref.Index]; ok {
+			live[ref.Index] += int64(ref.Share)
+		}
+	})
+	s.group.Moved(moves, func(index uint64) int64 { return live[index] })
+	clear(s.bodies[:])
+}
+
+// commandLength answers how long the command is that begins some data.
+func commandLength(data []byte) (int, error) {
+	var one bodyVisitor
+	rest, err := visitCommand(0, data, &one)
+	return len(data) - len(rest), err
+}

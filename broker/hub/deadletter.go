@@ -129,7 +129,10 @@ func (d *deadLetter) settle(batch []funeral) {
 		if !it.Durable {
 			continue
 		}
-		batch[i].queue.later(func(q *Queue, _ int64) { q.shard.settled(q, []queue.Item{it}) })
+		batch[i].queue.later(func(q *Queue, _ int64) {
+			delete(q.dying, it.ID)
+			q.shard.settled(q, []queue.Item{it})
+		})
 	}
 }
 

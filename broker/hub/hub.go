@@ -35,6 +35,7 @@ import (
 
 	"github.com/turnstone-mq/turnstone/broker/auth"
 	"github.com/turnstone-mq/turnstone/broker/catalog"
+	"github.com/turnstone-mq/turnstone/broker/cluster"
 	"github.com/turnstone-mq/turnstone/broker/config"
 	"github.com/turnstone-mq/turnstone/broker/journal"
 	"github.com/turnstone-mq/turnstone/broker/journal/vfs"
@@ -75,6 +76,7 @@ type Hub struct {
 	now         func() int64
 	deadLetter  func(*message.Message, Death) *message.Message
 	journal     *journal.Journal
+	store       *cluster.Store
 	shards      []*shard
 	authority   *auth.Authority
 	stats       Stats
@@ -117,24 +119,57 @@ func Open(o Options) (*Hub, error) {
 	h.memory = newMemory(func() int64 { return h.config.Load().Limits.MemoryBytes })
 	h.authority = auth.New(func() config.Config { return *h.config.Load() })
 	h.meta.state = catalog.New()
-	j, err := journal.Open(journal.Options{FS: o.FS, Dir: o.Dir, SegmentBytes: o.Config.Storage.SegmentBytes, Logger: h.logger, OnFatal: o.Fatal})
+	stopped := make(chan error, 1)
+	fatal := func(err error) {
+		stopped <- err
+		if o.Fatal != nil {
+			o.Fatal(err)
+		}
+	}
+	j, err := journal.Open(journal.Options{FS: o.FS, Dir: o.Dir, SegmentBytes: o.Config.Storage.SegmentBytes, Logger: h.logger, OnFatal: fatal})
 	if err != nil {
 		return nil, err
 	}
 	h.journal = j
-	if err := h.recover(); err != nil {
+	if err := h.recover(o); err != nil {
 		return nil, errors.Join(err, j.Close())
 	}
 	debug.FreeOSMemory() // recovery has read whole segments, which is not what the broker will need
-	for _, s := range h.shards {
-		s.started.Store(true)
-		h.running.Go(s.run) // ends when Close closes its inbox
+	if err := h.start(stopped); err != nil {
+		return nil, errors.Join(err, h.Close(context.Background()))
 	}
-	h.running.Go(h.clean) // ends when stop is closed
 	if err := h.ensureDefaults(); err != nil {
 		return nil, errors.Join(err, h.Close(context.Background()))
 	}
 	return h, nil
+}
+
+// start lets the groups take part and waits until they take proposals.
+func (h *Hub) start(stopped <-chan error) error {
+	if err := h.meta.group.Start(); err != nil {
+		return err
+	}
+	h.running.Go(func() { h.meta.loop.Run(h.meta.group) }) // ends when Close closes the loop
+	for _, s := range h.shards {
+		if err := s.group.Start(); err != nil {
+			return err
+		}
+		s.started.Store(true)
+		h.running.Go(s.run) // ends when Close closes its inbox
+	}
+	h.running.Go(h.clean) // ends when stop is closed
+	waiting := []<-chan struct{}{h.meta.leads}
+	for _, s := range h.shards {
+		waiting = append(waiting, s.leads)
+	}
+	for _, leads := range waiting {
+		select {
+		case <-leads:
+		case err := <-stopped:
+			return fmt.Errorf("journal cannot go on: %w", err)
+		}
+	}
+	return nil
 }
 
 // ensureDefaults makes the virtual host "/" in a new data directory.
@@ -168,6 +203,7 @@ func (h *Hub) Close(context.Context) error {
 	for _, s := range h.shards {
 		s.inbox.close()
 	}
+	h.meta.loop.Close()
 	h.running.Wait()
 	return h.journal.Close()
 }

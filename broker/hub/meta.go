@@ -9,20 +9,21 @@ import (
 	"sync"
 
 	"github.com/turnstone-mq/turnstone/broker/catalog"
-	"github.com/turnstone-mq/turnstone/broker/journal"
+	"github.com/turnstone-mq/turnstone/broker/cluster"
 	"github.com/turnstone-mq/turnstone/broker/object"
 	"github.com/turnstone-mq/turnstone/broker/router"
 )
 
 // meta is the metadata group: the catalogue and its log. One change at a time is planned against the state, written,
-// and applied when it is durable.
+// and applied when it is durable. It is the Machine of its group.
 type meta struct {
 	change sync.Mutex // held from plan to apply
-	log    Log
+	group  *cluster.Group
+	loop   *cluster.Loop
+	leads  chan struct{} // closed when the group takes proposals
 
-	mu      sync.RWMutex // guards state; taken for writing only to apply
-	state   *catalog.State
-	segment uint64 // of the newest snapshot in the journal, from which recovery begins; guarded by mu
+	mu    sync.RWMutex // guards state; taken for writing only to apply
+	state *catalog.State
 }
 
 func (m *meta) revision() uint64 {
@@ -31,11 +32,50 @@ func (m *meta) revision() uint64 {
 	return m.state.Revision()
 }
 
-// Entries of the metadata log begin with their kind.
-const (
-	metaCommand  byte = 1 // a command of package catalog
-	metaSnapshot byte = 2 // the whole catalogue: what came before it is void
-)
+// metaProposal is one change on its way through the log.
+type metaProposal struct {
+	applied []catalog.Change
+	done    chan error
+}
+
+// Apply applies a command of package catalog.
+func (m *meta) Apply(e cluster.Entry, proposed any) {
+	m.mu.Lock()
+	applied, err := m.state.Apply(e.Data)
+	m.mu.Unlock()
+	if err != nil {
+		panic(fmt.Sprintf("metadata entry %d: %v", e.Index, err)) // the plan that made it would have failed
+	}
+	if p, ok := proposed.(*metaProposal); ok {
+		p.applied = applied
+		p.done <- nil
+	}
+}
+
+// Dropped tells who waits that the change was not made.
+func (m *meta) Dropped(proposed any, err error) { proposed.(*metaProposal).done <- err }
+
+// Restore reads what Capture wrote.
+func (m *meta) Restore(_ *cluster.Group, r *cluster.CheckpointReader) error {
+	encoded := r.Block()
+	if err := r.Err(); err != nil {
+		return err
+	}
+	return m.state.Restore(encoded)
+}
+
+// Capture takes the whole catalogue.
+func (m *meta) Capture() func(*cluster.CheckpointWriter) error {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	encoded := m.state.Snapshot()
+	return func(w *cluster.CheckpointWriter) error {
+		w.Block(encoded)
+		return nil
+	}
+}
+
+var _ cluster.Machine = (*meta)(nil)
 
 // ApplyOptions of Apply.
 type ApplyOptions struct {
@@ -63,7 +103,7 @@ func (h *Hub) Apply(ctx context.Context, owner string, changes []object.Change, 
 		thawAll(frozen)
 		return merge(changes, plan.Results, refused), nil
 	}
-	applied, err := h.commit(ctx, append([]byte{metaCommand}, plan.Command...))
+	applied, err := h.commit(ctx, plan.Command)
 	if err != nil {
 		thawAll(frozen)
 		return nil, err
@@ -78,24 +118,24 @@ func (h *Hub) stopping() bool {
 	return h.closed
 }
 
-// commit writes an entry of the metadata log and applies it.
+// commit writes an entry of the metadata log, and brings what it says into force when it is applied.
 func (h *Hub) commit(ctx context.Context, entry []byte) ([]catalog.Change, error) {
-	done := make(chan error, 1)
-	h.meta.log.Propose(entry, true, func(_ journal.Position, err error) { done <- err })
-	if err := <-done; err != nil {
+	p := &metaProposal{done: make(chan error, 1)}
+	if !h.meta.loop.Do(func(g *cluster.Group) {
+		if err := g.Propose(entry, true, p); err != nil {
+			p.done <- err
+		}
+	}) {
+		return nil, ErrClosed
+	}
+	if err := <-p.done; err != nil {
 		return nil, errorf(Unavailable, "change could not be stored: %v", err)
 	}
-	h.meta.mu.Lock()
-	applied, err := h.meta.state.Apply(entry[1:])
-	h.meta.mu.Unlock()
-	if err != nil {
-		return nil, fmt.Errorf("apply metadata command: %w", err)
-	}
-	for _, c := range applied {
+	for _, c := range p.applied {
 		h.install(ctx, c)
 	}
-	h.watches.add(applied)
-	return applied, nil
+	h.watches.add(p.applied)
+	return p.applied, nil
 }
 
 // freezeForDeletion holds still the queues that are to be deleted on a condition, so that no message comes between the

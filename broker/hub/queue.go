@@ -1,6 +1,8 @@
 package hub
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,16 +33,18 @@ type Queue struct {
 	closed bool
 	// deadLetter is where dead messages go; nil when they are gone. It changes with topic policies.
 	deadLetter *deadLetter
-	hadUser    bool        // a consumer joined once: an auto-delete queue may go
-	soleUser   bool        // the consumer is exclusive
-	marked     bool        // the shard will take its effects
-	lastID     uint64      // of the newest item that was proposed
-	declared   bool        // an object of the catalogue
-	frozen     bool        // about to be removed: takes no more
-	timer      *time.Timer // expires heads; nil when nothing expires
-	unused     *time.Timer // x-expires; nil when the queue stays
-	held       int64       // what the hub's memory counts for the queue
-	inFlight   int         // proposed and not yet enqueued
+	hadUser    bool                  // a consumer joined once: an auto-delete queue may go
+	soleUser   bool                  // the consumer is exclusive
+	marked     bool                  // the shard will take its effects
+	lastID     uint64                // of the newest item that was proposed
+	declared   bool                  // an object of the catalogue
+	frozen     bool                  // about to be removed: takes no more
+	timer      *time.Timer           // expires heads; nil when nothing expires
+	unused     *time.Timer           // x-expires; nil when the queue stays
+	held       int64                 // what the hub's memory counts for the queue
+	settling   settling              // of a shard's queue
+	dying      map[uint64]queue.Item // durable items on their way to the dead-letter exchange
+	inFlight   int                   // proposed and not yet enqueued
 	flightSize int64
 
 	live liveState
@@ -144,6 +148,9 @@ func (q *Queue) effects() aftermath {
 		if q.shard != nil && len(gone) > 0 {
 			q.shard.settled(q, gone)
 		}
+		if q.shard != nil {
+			q.mourn(dead)
+		}
 		if len(dead) > 0 {
 			after.dead, after.to = append(after.dead, dead...), q.deadLetter
 		}
@@ -154,6 +161,27 @@ func (q *Queue) effects() aftermath {
 		after.remove = true
 	}
 	return after
+}
+
+// mourn keeps durable items in hand that died, until the dead-letter exchange has them.
+func (q *Queue) mourn(dead []queue.Dead) {
+	for i := range dead {
+		if it := dead[i].Item; it.Durable {
+			if q.dying == nil {
+				q.dying = make(map[uint64]queue.Item)
+			}
+			q.dying[it.ID] = it
+		}
+	}
+}
+
+// inHand are the durable items that have left the queue's state and are in the log all the same.
+func (q *Queue) inHand() []queue.Item {
+	all := slices.Clone(q.settling.rest())
+	for _, id := range slices.Sorted(maps.Keys(q.dying)) {
+		all = append(all, q.dying[id])
+	}
+	return all
 }
 
 func (q *Queue) deliver(c *queue.Consumer, ds []queue.Delivery) {
@@ -171,6 +199,7 @@ func (q *Queue) publishState() {
 	q.live.ready.Store(int64(q.state.Ready()))
 	q.live.unacked.Store(int64(q.state.Unacked()))
 	q.live.bytes.Store(q.state.Bytes())
+	q.host.hub.bodies.Add(-q.state.Freed())
 	q.live.consumers.Store(int64(q.state.Active()))
 	held := q.state.Held()
 	q.host.hub.memory.add(held - q.held)

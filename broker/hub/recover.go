@@ -3,98 +3,121 @@ package hub
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/turnstone-mq/turnstone/broker/catalog"
-	"github.com/turnstone-mq/turnstone/broker/journal"
+	"github.com/turnstone-mq/turnstone/broker/cluster"
 	"github.com/turnstone-mq/turnstone/broker/message"
 	"github.com/turnstone-mq/turnstone/broker/queue"
 	"github.com/turnstone-mq/turnstone/broker/session"
 )
 
-// recover brings the hub to what the journal says: the metadata first, since an item of a queue that no longer exists
-// is void, then the shards.
-func (h *Hub) recover() error {
-	metaLog := &localLog{journal: h.journal, group: 0}
-	logs := make([]*localLog, h.config.Load().Storage.Shards)
-	for i := range logs {
-		logs[i] = &localLog{journal: h.journal, group: uint32(i + 1)}
-		h.shards = append(h.shards, newShard(h, i, logs[i]))
-	}
-	h.meta.log = metaLog
-	if err := h.recoverMeta(metaLog); err != nil {
-		return err
-	}
-	if err := h.recoverShards(logs); err != nil {
-		return err
-	}
-	h.finishRecovery()
-	return nil
-}
+// replica is this node's number in every group: the first voter's.
+const replica = 1
 
-func (h *Hub) recoverMeta(log *localLog) error {
-	err := h.journal.Replay(func(r journal.Record, at journal.Position) error {
-		if r.Type != journal.Entry || r.Group != 0 {
-			return nil
-		}
-		if err := log.recovered(r.Index); err != nil {
-			return err
-		}
-		return h.replayMeta(r.Data, at)
-	})
+// recover brings the hub to what the log says: the metadata first, since an item of a queue that no longer exists is
+// void, then the shards.
+func (h *Hub) recover(o Options) error {
+	store, err := cluster.Open(cluster.Options{FS: o.FS, Dir: o.Dir, Journal: h.journal, Logger: h.logger})
 	if err != nil {
+		return err
+	}
+	h.store = store
+	shards := h.config.Load().Storage.Shards
+	for _, id := range store.Groups() {
+		if int(id) > shards {
+			return fmt.Errorf("journal holds shard %d, but storage.shards is %d: a data directory keeps the count that it was made with", id, shards)
+		}
+	}
+	if err := h.recoverMeta(); err != nil {
 		return fmt.Errorf("recover metadata: %w", err)
+	}
+	groups := []*cluster.Group{h.meta.group}
+	for i := range shards {
+		s := newShard(h, i)
+		h.shards = append(h.shards, s)
 	}
 	for _, o := range h.meta.state.List("", "") {
 		h.install(context.Background(), catalog.Change{Revision: o.Revision, After: &o})
 	}
 	h.watches.begin(h.meta.state.Revision())
+	for _, s := range h.shards {
+		if err := s.join(store); err != nil {
+			return fmt.Errorf("recover shard %d: %w", s.number, err)
+		}
+		groups = append(groups, s.group)
+	}
+	if err := store.Replay(groups[1:]...); err != nil {
+		return fmt.Errorf("recover: %w", err)
+	}
+	if err := store.RemoveUnfinished(groups...); err != nil {
+		return fmt.Errorf("recover: %w", err)
+	}
+	h.finishRecovery()
 	return nil
 }
 
-func (h *Hub) replayMeta(entry []byte, at journal.Position) error {
-	if len(entry) == 0 {
-		return errShortEntry
-	}
-	switch entry[0] {
-	case metaCommand:
-		_, err := h.meta.state.Apply(entry[1:])
-		return err
-	case metaSnapshot:
-		h.meta.segment = at.Segment
-		return h.meta.state.Restore(entry[1:])
-	}
-	return fmt.Errorf("metadata entry %d is unknown: it was written by a newer version", entry[0])
-}
-
-func (h *Hub) recoverShards(logs []*localLog) error {
-	return h.journal.Replay(func(r journal.Record, at journal.Position) error {
-		if r.Type != journal.Entry || r.Group == 0 {
-			return nil
-		}
-		if int(r.Group) > len(logs) {
-			return fmt.Errorf("journal holds shard %d, but storage.shards is %d: a data directory keeps the count that it was made with", r.Group, len(logs))
-		}
-		if err := logs[r.Group-1].recovered(r.Index); err != nil {
-			return err
-		}
-		v := &replay{shard: h.shards[r.Group-1], at: at}
-		if err := visitEntry(r.Data, func(now int64) { v.now = now }, v); err != nil {
-			return fmt.Errorf("shard %d: entry %d: %w", r.Group, r.Index, err)
-		}
-		return v.err
+func (h *Hub) recoverMeta() error {
+	m := &h.meta
+	m.loop, m.leads = cluster.NewLoop(), make(chan struct{})
+	group, err := h.store.Group(cluster.GroupOptions{
+		ID: 0, Machine: m, Replica: replica, Voters: []uint64{replica},
+		Notify: m.loop.Notify, Leading: once(m.leads),
 	})
+	if err != nil {
+		return err
+	}
+	m.group = group
+	return group.Recover()
 }
 
-// replay applies the commands of one entry of a shard again.
+// once closes a channel when a group leads for the first time.
+func once(leads chan struct{}) func(bool) {
+	var done sync.Once
+	return func(leading bool) {
+		if leading {
+			done.Do(func() { close(leads) })
+		}
+	}
+}
+
+// join makes the shard's group, with the state of its checkpoint. Groups are numbered from 1; 0 is the metadata.
+func (s *shard) join(store *cluster.Store) (err error) {
+	s.group, err = store.Group(cluster.GroupOptions{
+		ID: uint32(s.number + 1), Machine: s, Replica: replica, Voters: []uint64{replica},
+		Notify:  func(w *cluster.Write) { s.inbox.putAlways(&writtenOp{w}) },
+		Leading: once(s.leads),
+	})
+	return err
+}
+
+// Apply applies an entry: what this node proposed has its acts, of the rest the entry is read.
+func (s *shard) Apply(e cluster.Entry, proposed any) {
+	if p, ok := proposed.(*proposal); ok {
+		p.index, p.settled = e.Index, true
+		s.advance(s.hub.now())
+		return
+	}
+	r := &replay{shard: s, index: e.Index}
+	if err := visitEntry(e.Data, func(now int64) { r.now = now }, r); err != nil {
+		panic(fmt.Sprintf("shard %d: entry %d: %v", s.number, e.Index, err)) // its checksum is right: it was written so
+	}
+}
+
+// Dropped fails a proposal that did not become an entry.
+func (s *shard) Dropped(proposed any, err error) {
+	p := proposed.(*proposal)
+	p.err, p.settled = err, true
+	s.advance(s.hub.now())
+}
+
+var _ cluster.Machine = (*shard)(nil)
+
+// replay applies the commands of one entry that this process did not propose.
 type replay struct {
 	shard *shard
-	at    journal.Position
+	index uint64
 	now   int64
-	err   error
-}
-
-func (r *replay) ref(at uint32) queue.Ref {
-	return queue.Ref{Segment: r.at.Segment, Offset: r.at.Offset, Inside: at}
 }
 
 func (r *replay) enqueue(at uint32, refs []itemRef, m *message.Message) {
@@ -106,12 +129,10 @@ func (r *replay) enqueue(at uint32, refs []itemRef, m *message.Message) {
 			continue
 		}
 		it := newItem(m, ref.qos)
-		it.ID, it.Durable, it.Ref, it.Message = ref.item, true, r.ref(at), nil
-		if old, ok := q.state.Remove(it.ID); ok { // it was copied out of an old segment
-			s.used(old.Ref.Segment, -int64(old.Size))
-		}
+		it.ID, it.Durable, it.Message = ref.item, true, nil
+		it.Ref = queue.Ref{Index: r.index, At: at, Share: shareOf(it.Size, len(refs))}
 		q.lastID = max(q.lastID, it.ID)
-		s.used(it.Ref.Segment, int64(it.Size))
+		s.use(it.Ref)
 		q.state.Restore(r.now, it)
 	}
 }
@@ -121,34 +142,34 @@ func (r *replay) settle(id, first, last uint64) {
 	if q == nil {
 		return
 	}
-	last = min(last, q.lastID)
-	for i := first; i <= last; i++ {
-		if it, ok := q.state.Remove(i); ok {
-			r.shard.used(it.Ref.Segment, -int64(it.Size))
-		}
-	}
+	q.state.Remove(first, last, func(it *queue.Item) { r.shard.unuse(it.Ref) })
 }
 
-func (r *replay) session(at uint32, vhost string, state session.State) {
-	r.shard.sawSessionQueue(state.QueueID)
-	v, err := r.shard.hub.VirtualHost(vhost)
+func (r *replay) session(_ uint32, vhost string, state session.State) {
+	r.shard.restoreSession(vhost, state)
+}
+
+// restoreSession makes a session that the log has, or brings it to what the log has.
+func (s *shard) restoreSession(vhost string, state session.State) {
+	s.sawSessionQueue(state.QueueID)
+	v, err := s.hub.VirtualHost(vhost)
 	if err != nil {
 		return // it was deleted since
 	}
-	s := v.session(state.ClientID)
-	if s != nil && s.queue.id != state.QueueID {
-		r.shard.dropSession(s)
-		s = nil
+	st := v.session(state.ClientID)
+	if st != nil && st.queue.id != state.QueueID {
+		s.dropSession(st)
+		st = nil
 	}
-	if s == nil {
-		s = &mqttSession{host: v, clientID: state.ClientID, durable: true}
-		s.queue = v.sessionQueue(s)
-		s.queue.id, s.queue.shard = state.QueueID, r.shard
-		r.shard.queues[state.QueueID] = s.queue
-		v.sessions[state.ClientID] = s
+	if st == nil {
+		st = &mqttSession{host: v, clientID: state.ClientID, durable: true}
+		st.queue = v.sessionQueue(st)
+		st.queue.id, st.queue.shard = state.QueueID, s
+		s.queues[state.QueueID] = st.queue
+		v.sessions[state.ClientID] = st
 	}
-	s.subscriptions = state.Subscriptions // installed when all is read
-	(&sessionOp{session: s}).apply(r.shard, r.ref(at))
+	st.subscriptions = state.Subscriptions // installed when all is read
+	s.sessions[st] = state
 }
 
 func (r *replay) end(vhost string, state session.State) {
@@ -166,7 +187,7 @@ func (r *replay) retain(at uint32, vhost string, m *message.Message) {
 	if err != nil {
 		return
 	}
-	r.shard.retain(v, m.Clone(), r.ref(at))
+	r.shard.retain(v, m.Clone(), queue.Ref{Index: r.index, At: at, Share: uint32(m.Size())})
 }
 
 // sawSessionQueue keeps ids of session queues from being given again.
@@ -176,9 +197,9 @@ func (s *shard) sawSessionQueue(id uint64) {
 	}
 }
 
-// dropSession forgets a session while the journal is read.
+// dropSession forgets a session while the log is read.
 func (s *shard) dropSession(old *mqttSession) {
-	(&sessionOp{session: old, end: true}).apply(s, queue.Ref{})
+	delete(s.sessions, old)
 	s.forget(old.queue)
 	delete(old.host.sessions, old.clientID)
 }
@@ -222,7 +243,7 @@ func (h *Hub) shardFor(vhost, name string) *shard {
 	return h.shards[hash(vhost, name)%uint64(len(h.shards))]
 }
 
-// damaged reports that the journal does not hold what a queue says it holds.
+// damaged reports that the log does not hold what a queue says it holds.
 func (h *Hub) damaged(err error) {
 	h.logger.Error("stored message cannot be read", "error", err)
 }

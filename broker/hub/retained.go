@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"github.com/turnstone-mq/turnstone/broker/journal"
 	"github.com/turnstone-mq/turnstone/broker/message"
 	"github.com/turnstone-mq/turnstone/broker/queue"
 )
@@ -12,7 +11,7 @@ type retainedKey struct {
 	topic string
 }
 
-// retained is the message of a topic and where the journal has it.
+// retained is the message of a topic and where the log has it.
 type retained struct {
 	message *message.Message
 	ref     queue.Ref
@@ -23,7 +22,7 @@ type retainOp struct {
 	flush   *flush // nil when nobody waits
 	host    *VirtualHost
 	message *message.Message
-	inside  uint32
+	at      uint32 // of the command in its entry
 }
 
 func (o *retainOp) size() int64 { return int64(o.message.Size()) + 64 }
@@ -33,7 +32,7 @@ func (o *retainOp) run(s *shard, now int64) {
 	entry, at := s.write(now)
 	*entry = appendRetain(*entry, o.host.name, o.message)
 	s.open.stores = s.open.stores || len(o.message.Payload) > 0
-	o.inside = at
+	o.at = at
 	s.retaining[o.key()]++
 	s.building().acts = append(s.building().acts, o)
 	s.wrote(now)
@@ -49,8 +48,8 @@ func (o *retainOp) applied(s *shard) {
 	o.flush.done()
 }
 
-func (o *retainOp) commit(s *shard, _ int64, at journal.Position) {
-	s.retain(o.host, o.message, queue.Ref{Segment: at.Segment, Offset: at.Offset, Inside: o.inside})
+func (o *retainOp) commit(s *shard, _ int64, index uint64) {
+	s.retain(o.host, o.message, queue.Ref{Index: index, At: o.at, Share: uint32(o.message.Size())})
 	o.applied(s)
 }
 
@@ -74,18 +73,18 @@ func (s *shard) retain(v *VirtualHost, m *message.Message, ref queue.Ref) {
 	}
 	v.retained.Set(key.topic, m)
 	s.retained[key] = retained{message: m, ref: ref}
-	s.used(ref.Segment, int64(m.Size()))
+	s.use(ref)
 }
 
-// unretain says that the journal's record of a topic is no longer needed.
+// unretain says that the log's record of a topic is no longer needed.
 func (s *shard) unretain(key retainedKey) {
 	if old, ok := s.retained[key]; ok {
-		s.used(old.ref.Segment, -int64(old.message.Size()))
+		s.unuse(old.ref)
 		delete(s.retained, key)
 	}
 }
 
-// expireRetained removes retained messages whose time is over. Recovery finds them in the journal again, and they expire
+// expireRetained removes retained messages whose time is over. Recovery finds them in the log again, and they expire
 // again: nothing is written.
 func (h *Hub) expireRetained() {
 	h.mu.RLock()

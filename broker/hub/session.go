@@ -28,10 +28,6 @@ type mqttSession struct {
 	current       *Session // nil while no connection is attached
 	subscriptions map[string]router.Options
 	closed        bool
-
-	// Owned by the shard of a durable session: what its log has of the session, or will have.
-	written session.State
-	ending  bool
 }
 
 // Session is one connection's hold on a session. It is void once another connection took the session over.
@@ -297,23 +293,16 @@ type sessionOp struct {
 }
 
 func (o *sessionOp) append(entry []byte) []byte {
-	o.session.written, o.session.ending = o.state, o.end
 	return appendSession(entry, o.session.host.name, o.state, o.end)
 }
 
-func (o *sessionOp) apply(s *shard, ref queue.Ref) {
-	if old, ok := s.sessions[o.session]; ok {
-		s.used(old.Segment, -sessionBytes)
+func (o *sessionOp) apply(s *shard) {
+	if o.end {
 		delete(s.sessions, o.session)
-	}
-	if !o.end {
-		s.sessions[o.session] = ref
-		s.used(ref.Segment, sessionBytes)
+	} else {
+		s.sessions[o.session] = o.state
 	}
 }
-
-// sessionBytes is what a session's record counts in its segment, near enough.
-const sessionBytes = 128
 
 // sessionQueueBit tells the queue ids of sessions, which shards give, from those of the catalogue.
 const sessionQueueBit = 1 << 63
@@ -362,9 +351,9 @@ func (o *adoptOp) append(entry []byte) []byte {
 	return o.sessionOp.append(entry)
 }
 
-func (o *adoptOp) apply(s *shard, ref queue.Ref) {
+func (o *adoptOp) apply(s *shard) {
 	s.queues[o.session.queue.id] = o.session.queue
-	o.sessionOp.apply(s, ref)
+	o.sessionOp.apply(s)
 }
 
 // forget takes an ended session out of the virtual host.

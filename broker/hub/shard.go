@@ -6,23 +6,28 @@ import (
 	"fmt"
 	"sync/atomic"
 
-	"github.com/turnstone-mq/turnstone/broker/journal"
+	"github.com/turnstone-mq/turnstone/broker/cluster"
 	"github.com/turnstone-mq/turnstone/broker/message"
 	"github.com/turnstone-mq/turnstone/broker/queue"
 	"github.com/turnstone-mq/turnstone/broker/session"
 )
 
-// shard owns durable queues: one goroutine, one ordered log.
+// shard owns durable queues: one goroutine, one raft group, one ordered log.
 //
 // The goroutine takes everything that waits in its inbox and runs it. What must be durable is written into the entry
-// that is being built and acts only when that entry is committed; what need not be durable but must keep its order acts
+// that is being built and acts only when that entry is applied; what need not be durable but must keep its order acts
 // after the entries before it. Settling acts at once and is written into the entry, for which nobody waits: losing it
 // means a redelivery.
+//
+// What the log says is the shard's durable state: which items are in which queue, the sessions, the retained messages.
+// Who holds what, credit and order of consumers are not. On a node that did not propose an entry, and when the log is
+// read at the start, replay makes the same state of it.
 type shard struct {
 	number int
 	hub    *Hub
-	log    Log
+	group  *cluster.Group
 	inbox  *inbox
+	leads  chan struct{} // closed when the shard takes proposals
 
 	// Owned by the goroutine.
 
@@ -31,48 +36,42 @@ type shard struct {
 	open      *proposal
 	flight    []*proposal // proposed or waiting behind such, oldest first
 	touched   []*Queue
-	live      map[uint64]*segmentUse
 	retained  map[retainedKey]retained
-	sessions  map[*mqttSession]queue.Ref
-	retaining map[retainedKey]int // retain commands that are not applied yet
-	copying   int                 // copies of the cleaner that are not applied yet
-	started   atomic.Bool         // the goroutine runs
-	pages     [8]page
-	nextPage  int
+	sessions  map[*mqttSession]session.State // as the log has them
+	retaining map[retainedKey]int            // retain commands that are not applied yet
+	started   atomic.Bool                    // the goroutine runs
+	bodies    [8]readBody
+	nextBody  int
 }
 
 // proposal is one entry, or a group of acts between entries.
 type proposal struct {
-	entry     []byte // empty when nothing in it must be durable
-	stores    bool   // the entry holds messages
-	acts      []act
-	committed bool
-	at        journal.Position
-	err       error
+	entry   []byte // empty when nothing in it must be durable
+	stores  bool   // the entry holds messages
+	acts    []act
+	settled bool // it was applied, or will never be
+	index   uint64
+	err     error
 }
 
-// act is what happens when a proposal is committed, or fails.
+// act is what happens when a proposal is applied, or fails. Index is that of the entry.
 type act interface {
-	commit(s *shard, now int64, at journal.Position)
+	commit(s *shard, now int64, index uint64)
 	fail(s *shard, err error)
 }
-
-// segmentUse is what of a segment's bytes a shard still needs.
-type segmentUse struct{ bytes int64 }
 
 // maxEntry is the size from which an entry is proposed without waiting for more.
 const maxEntry = 256 << 10
 
-func newShard(h *Hub, number int, log Log) *shard {
+func newShard(h *Hub, number int) *shard {
 	return &shard{
 		number:    number,
 		hub:       h,
-		log:       log,
 		inbox:     newInbox(func() int64 { return h.config.Load().Limits.ShardInboxBytes }),
+		leads:     make(chan struct{}),
 		queues:    make(map[uint64]*Queue),
-		live:      make(map[uint64]*segmentUse),
 		retained:  make(map[retainedKey]retained),
-		sessions:  make(map[*mqttSession]queue.Ref),
+		sessions:  make(map[*mqttSession]session.State),
 		retaining: make(map[retainedKey]int),
 		lastID:    sessionQueueBit | uint64(number),
 	}
@@ -84,16 +83,28 @@ func (s *shard) post(o op) bool { return s.inbox.put(o) }
 // run is the shard's goroutine; it ends when the inbox is closed and everything in it, and in flight, is done.
 func (s *shard) run() {
 	var ops []op
+	s.work(s.hub.now())
 	for {
 		var ok bool
-		if ops, ok = s.inbox.take(ops, len(s.flight) > 0); !ok {
+		if ops, ok = s.inbox.take(ops, len(s.flight) > 0 || s.group.Pending()); !ok {
 			return
 		}
 		now := s.hub.now()
 		for _, o := range ops {
 			o.run(s, now)
 		}
+		s.work(now)
+	}
+}
+
+// work proposes what the operations left to write, and applies what is committed, until nothing is left to do.
+func (s *shard) work(now int64) {
+	for {
 		s.finish(now)
+		s.group.Advance() // may apply, and so touch queues again
+		if len(s.touched) == 0 && s.open == nil {
+			return
+		}
 	}
 }
 
@@ -143,42 +154,28 @@ func (s *shard) wrote(now int64) {
 	}
 }
 
-// cut ends the proposal that is being built: its acts run when it and all before it are committed.
+// cut ends the proposal that is being built: its acts run when it and all before it are applied.
 func (s *shard) cut(now int64) {
 	p := s.open
 	if p == nil {
 		return
 	}
 	s.open = nil
-	if len(p.entry) == 0 {
-		p.committed = true
-		s.flight = append(s.flight, p)
-		s.advance(now)
-		return
-	}
 	s.flight = append(s.flight, p)
-	s.log.Propose(p.entry, !p.stores, func(at journal.Position, err error) {
-		s.inbox.putAlways(&commitOp{proposal: p, at: at, err: err})
-	})
-}
-
-// commitOp is the log's word about a proposal.
-type commitOp struct {
-	proposal *proposal
-	at       journal.Position
-	err      error
-}
-
-func (o *commitOp) size() int64 { return 0 }
-func (o *commitOp) abandon()    {}
-func (o *commitOp) run(s *shard, now int64) {
-	o.proposal.committed, o.proposal.at, o.proposal.err = true, o.at, o.err
+	if len(p.entry) > 0 {
+		err := s.group.Propose(p.entry, !p.stores, p)
+		if err == nil {
+			return
+		}
+		p.err = err
+	}
+	p.settled = true
 	s.advance(now)
 }
 
-// advance runs the acts of proposals that are committed, in order.
+// advance runs the acts of proposals that are settled, in order.
 func (s *shard) advance(now int64) {
-	for len(s.flight) > 0 && s.flight[0].committed {
+	for len(s.flight) > 0 && s.flight[0].settled {
 		p := s.flight[0]
 		s.flight[0] = nil
 		s.flight = s.flight[1:]
@@ -186,26 +183,27 @@ func (s *shard) advance(now int64) {
 			if p.err != nil {
 				a.fail(s, p.err)
 			} else {
-				a.commit(s, now, p.at)
+				a.commit(s, now, p.index)
 			}
 		}
 	}
 }
 
-// used accounts for bytes that the shard needs of a segment.
-func (s *shard) used(segment uint64, bytes int64) {
-	if segment == 0 {
-		return
-	}
-	u := s.live[segment]
-	if u == nil {
-		u = &segmentUse{}
-		s.live[segment] = u
-	}
-	if u.bytes += bytes; u.bytes <= 0 {
-		delete(s.live, segment)
-	}
-}
+// writtenOp is the journal's word about a write of the group.
+type writtenOp struct{ write *cluster.Write }
+
+func (o *writtenOp) size() int64           { return 0 }
+func (o *writtenOp) abandon()              {}
+func (o *writtenOp) run(s *shard, _ int64) { s.group.Written(o.write) }
+
+// use accounts for what an item keeps alive of an entry.
+func (s *shard) use(ref queue.Ref) { s.group.Use(ref.Index, int64(ref.Share)) }
+
+// unuse is the reverse of use.
+func (s *shard) unuse(ref queue.Ref) { s.group.Use(ref.Index, -int64(ref.Share)) }
+
+// shareOf is what each of so many queues keeps alive of a message that they have in common.
+func shareOf(size uint32, queues int) uint32 { return max(1, size/uint32(queues)) }
 
 // enqueueOp is the part of a publisher's batch for one shard.
 type enqueueOp struct {
@@ -275,7 +273,7 @@ func (s *shard) propose1(now int64, a *enqueueAct, items []enqueued) {
 	*entry = appendEnqueue(*entry, refs, m)
 	s.open.stores = true
 	for i := first; i < len(a.items); i++ {
-		a.items[i].inside, a.items[i].durable = at, true
+		a.items[i].at, a.items[i].share, a.items[i].durable = at, shareOf(uint32(m.Size()), len(refs)), true
 	}
 }
 
@@ -296,7 +294,8 @@ type flying struct {
 	flush   *flush
 	id      uint64
 	token   uint64
-	inside  uint32
+	at      uint32 // of the command in the entry
+	share   uint32
 	qos     uint8
 	durable bool
 }
@@ -308,16 +307,16 @@ type enqueueAct struct {
 	items []flying
 }
 
-func (a *enqueueAct) commit(s *shard, now int64, at journal.Position) {
+func (a *enqueueAct) commit(s *shard, now int64, index uint64) {
 	for i := range a.items {
-		s.enqueue(now, &a.items[i], at)
+		s.enqueue(now, &a.items[i], index)
 	}
 	if a.flush != nil {
 		a.flush.done()
 	}
 }
 
-func (s *shard) enqueue(now int64, f *flying, at journal.Position) {
+func (s *shard) enqueue(now int64, f *flying, index uint64) {
 	q := f.queue
 	q.inFlight--
 	q.flightSize -= int64(f.message.Size())
@@ -328,8 +327,8 @@ func (s *shard) enqueue(now int64, f *flying, at journal.Position) {
 	it.ID = f.id
 	if f.durable {
 		it.Durable = true
-		it.Ref = queue.Ref{Segment: at.Segment, Offset: at.Offset, Inside: f.inside}
-		s.used(at.Segment, int64(it.Size))
+		it.Ref = queue.Ref{Index: index, At: f.at, Share: f.share}
+		s.use(it.Ref)
 		if !s.hub.keepBody(q, int64(it.Size)) {
 			it.Message = nil
 		}
@@ -357,20 +356,71 @@ func unavailable(err error) error {
 	return errorf(Unavailable, "message could not be stored: %v", err)
 }
 
-// settled writes that durable items are done with.
+// settled writes that durable items are done with. They are in hand until the log has that: a checkpoint before it
+// holds them.
 func (s *shard) settled(q *Queue, gone []queue.Item) {
-	now := s.hub.now()
-	entry, _ := s.write(now)
+	entry, _ := s.write(s.hub.now())
 	*entry = appendSettle(*entry, q.id, gone)
 	for i := range gone {
-		s.used(gone[i].Ref.Segment, -int64(gone[i].Size))
 		if gone[i].Message != nil {
 			s.hub.bodies.Add(-int64(gone[i].Size))
+			gone[i].Message = nil
 		}
+	}
+	q.settling.add(gone)
+	s.building().acts = append(s.building().acts, &settleAct{queue: q, n: len(gone)})
+}
+
+// settleAct lets go of what the log says is settled.
+type settleAct struct {
+	queue *Queue
+	n     int
+}
+
+func (a *settleAct) commit(s *shard, _ int64, _ uint64) {
+	if a.queue.closed {
+		return
+	}
+	for _, it := range a.queue.settling.take(a.n) {
+		s.unuse(it.Ref)
 	}
 }
 
-// load reads the bodies of deliveries that only the journal holds.
+// fail puts the items back: the log has them. Their consumer is done with them, so somebody sees them twice.
+func (a *settleAct) fail(s *shard, _ error) {
+	if a.queue.closed {
+		return
+	}
+	for _, it := range a.queue.settling.take(a.n) {
+		it.Returned = true
+		a.queue.state.Restore(s.hub.now(), it)
+	}
+	s.touch(a.queue)
+}
+
+// settling are items whose settlement is on its way to the log, oldest first.
+type settling struct {
+	items []queue.Item
+	taken int
+}
+
+func (l *settling) add(items []queue.Item) { l.items = append(l.items, items...) }
+
+// take answers the oldest n; they are valid until the next add.
+func (l *settling) take(n int) []queue.Item {
+	out := l.items[l.taken : l.taken+n]
+	if l.taken += n; l.taken == len(l.items) {
+		l.items, l.taken = l.items[:0], 0
+		if cap(l.items) > 4096 {
+			l.items = nil
+		}
+	}
+	return out
+}
+
+func (l *settling) rest() []queue.Item { return l.items[l.taken:] }
+
+// load reads the bodies of deliveries that only the log holds.
 func (s *shard) load(q *Queue, ds []queue.Delivery) {
 	for i := range ds {
 		if ds[i].Message != nil {
@@ -385,45 +435,46 @@ func (s *shard) load(q *Queue, ds []queue.Delivery) {
 	}
 }
 
-// page is an entry that was read from the journal: the bodies of a backlog lie side by side.
-type page struct {
-	at   journal.Position
-	data []byte
+// readBody is an entry that was read from the log: the bodies of a backlog lie side by side.
+type readBody struct {
+	index uint64
+	body  cluster.Body
 }
 
-// read answers a message that an enqueue or retain command in the journal holds. The message aliases its page.
+// read answers a message that an enqueue or retain command in the log holds. The message aliases what was read.
 func (s *shard) read(ref queue.Ref) (*message.Message, error) {
-	data, err := s.page(journal.Position{Segment: ref.Segment, Offset: ref.Offset})
+	body, err := s.entry(ref.Index)
 	if err != nil {
 		return nil, err
 	}
-	if int(ref.Inside) >= len(data) {
-		return nil, fmt.Errorf("command at %d is beyond its entry of %d bytes", ref.Inside, len(data))
+	command, err := body.At(ref.At)
+	if err != nil {
+		return nil, err
 	}
 	var one bodyVisitor
-	if _, err := visitCommand(ref.Inside, data[ref.Inside:], &one); err != nil {
+	if _, err := visitCommand(ref.At, command, &one); err != nil {
 		return nil, err
 	}
 	if one.body == nil {
-		return nil, fmt.Errorf("command at %d holds no message", ref.Inside)
+		return nil, fmt.Errorf("command at %d of entry %d holds no message", ref.At, ref.Index)
 	}
 	one.body.Owned = true
 	return one.body, nil
 }
 
-func (s *shard) page(at journal.Position) ([]byte, error) {
-	for i := range s.pages {
-		if s.pages[i].at == at {
-			return s.pages[i].data, nil
+func (s *shard) entry(index uint64) (cluster.Body, error) {
+	for i := range s.bodies {
+		if s.bodies[i].index == index {
+			return s.bodies[i].body, nil
 		}
 	}
-	record, err := s.hub.journal.Read(at, nil)
+	body, err := s.group.Read(index)
 	if err != nil {
-		return nil, err
+		return body, err
 	}
-	s.nextPage = (s.nextPage + 1) % len(s.pages)
-	s.pages[s.nextPage] = page{at: at, data: record.Data}
-	return record.Data, nil
+	s.nextBody = (s.nextBody + 1) % len(s.bodies)
+	s.bodies[s.nextBody] = readBody{index: index, body: body}
+	return body, nil
 }
 
 // bodyVisitor takes the message of one command.
@@ -466,12 +517,15 @@ func (o *stepOp) run(s *shard, now int64) {
 func (s *shard) forget(q *Queue) {
 	q.state.Each(func(it *queue.Item) {
 		if it.Durable {
-			s.used(it.Ref.Segment, -int64(it.Size))
+			s.unuse(it.Ref)
 			if it.Message != nil {
 				s.hub.bodies.Add(-int64(it.Size))
 			}
 		}
 	})
+	for _, it := range q.inHand() {
+		s.unuse(it.Ref)
+	}
 	delete(s.queues, q.id)
 }
 
@@ -493,28 +547,26 @@ func (s *shard) propose(ctx context.Context, w writeOp) error {
 // writeOp is a command with what it does when it is committed.
 type writeOp interface {
 	append(entry []byte) []byte
-	apply(s *shard, ref queue.Ref)
+	apply(s *shard)
 }
 
 type writeAndWait struct {
 	writeOp
-	done   chan<- error
-	inside uint32
+	done chan<- error
 }
 
 func (o *writeAndWait) size() int64 { return 0 }
 func (o *writeAndWait) abandon()    { o.done <- ErrClosed }
 
 func (o *writeAndWait) run(s *shard, now int64) {
-	entry, at := s.write(now)
+	entry, _ := s.write(now)
 	*entry = o.append(*entry)
-	o.inside = at
 	s.building().acts = append(s.building().acts, o)
 	s.wrote(now)
 }
 
-func (o *writeAndWait) commit(s *shard, _ int64, at journal.Position) {
-	o.apply(s, queue.Ref{Segment: at.Segment, Offset: at.Offset, Inside: o.inside})
+func (o *writeAndWait) commit(s *shard, _ int64, _ uint64) {
+	o.apply(s)
 	o.done <- nil
 }
 

@@ -175,3 +175,22 @@ func (l *level) each(fn func(*Item)) {
 	}
 	l.tail.each(fn)
 }
+
+// eachIn is each for what may lie in entries from first to last: places rise with the IDs of packed items.
+func (l *level) eachIn(first, last uint64, fn func(*Item)) {
+	l.head.each(fn)
+	for i, p := range l.pages {
+		// Pages with items that only memory has are few, and not in the order of the log.
+		if p.items == nil && p.index > last {
+			break
+		}
+		if i+1 < len(l.pages) && l.pages[i+1].items == nil && l.pages[i+1].index < first && p.items == nil {
+			continue
+		}
+		items := l.items(p)
+		for k := range items {
+			fn(&items[k])
+		}
+	}
+	l.tail.each(fn)
+}

@@ -15,6 +15,7 @@ import (
 // Numbers are LEB128, the expiry's signed. An item that follows another in the same entry takes three bytes or four.
 type page struct {
 	first, last uint64 // IDs
+	index       uint64 // of the entry that has the first item
 	n           int
 	data        []byte
 	items       []Item // instead of data when only memory has some of them
@@ -89,7 +90,7 @@ func (p *packer) append(dst []byte, it *Item) []byte {
 // pack makes a page of items in the order of their IDs, which are not zero, and answers how many bytes of bodies it let
 // go of.
 func pack(items []Item) (pg *page, freed int64) {
-	pg = &page{first: items[0].ID, last: items[len(items)-1].ID, n: len(items)}
+	pg = &page{first: items[0].ID, last: items[len(items)-1].ID, index: items[0].Ref.Index, n: len(items)}
 	durable := true
 	for i := range items {
 		durable = durable && items[i].Durable

@@ -402,6 +402,22 @@ func (q *Queue) Each(fn func(*Item)) {
 	}
 }
 
+// EachRef calls fn for the place of every durable item, waiting or with a consumer, that lies in entries from first to
+// last. Packed items far from those are not looked at.
+func (q *Queue) EachRef(first, last uint64, fn func(Ref)) {
+	within := func(it *Item) {
+		if it.Durable && it.Ref.Index >= first && it.Ref.Index <= last {
+			fn(it.Ref)
+		}
+	}
+	for i := range q.levels {
+		q.levels[i].eachIn(first, last, within)
+	}
+	for _, c := range q.consumers {
+		c.each(within)
+	}
+}
+
 // Take calls deliver for each consumer with new deliveries, and answers the durable items that left for good and the
 // dead ones, for which the owner has yet to find a place; those are not among the former. All of it is valid until the
 // next call of a method. Take is called until More says that there is none: in between, deliver may pause a consumer.

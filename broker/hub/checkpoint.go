@@ -1,0 +1,146 @@
+package hub
+
+import (
+	"fmt"
+
+	"github.com/turnstone-mq/turnstone/broker/cluster"
+	"github.com/turnstone-mq/turnstone/broker/queue"
+	"github.com/turnstone-mq/turnstone/broker/session"
+)
+
+// A checkpoint of a shard holds positions, not bodies (docs/formats/checkpoint.md):
+//
+//	last session queue id | sessions | queues | retained messages
+//	sessions  count | count × (vhost text | session record as a block)
+//	queues    count | count × (queue id | next item id | blocks of items, an empty one at the end)
+//	retained  count | count × (vhost text | entry index | at | share)
+//
+// Numbers are LEB128; texts and blocks have their length before them. Sessions come first: they own queues.
+
+// captured is the state of a shard at one moment.
+type captured struct {
+	lastID   uint64
+	sessions []capturedSession
+	queues   []capturedQueue
+	retained []capturedRetained
+}
+
+type capturedSession struct {
+	vhost string
+	state []byte
+}
+
+type capturedQueue struct {
+	id    uint64
+	next  uint64
+	items *queue.Snapshot
+}
+
+type capturedRetained struct {
+	vhost string
+	ref   queue.Ref
+}
+
+// Capture takes the shard's durable state. It costs the shard little: packed items are shared.
+func (s *shard) Capture() func(*cluster.CheckpointWriter) error {
+	c := captured{lastID: s.lastID}
+	for st, state := range s.sessions {
+		c.sessions = append(c.sessions, capturedSession{vhost: st.host.name, state: state.Append(nil)})
+	}
+	for id, q := range s.queues {
+		snapshot := q.state.Snapshot(q.inHand())
+		c.queues = append(c.queues, capturedQueue{id: id, next: max(snapshot.Next(), q.lastID+1), items: snapshot})
+	}
+	for key, r := range s.retained {
+		c.retained = append(c.retained, capturedRetained{vhost: key.host.name, ref: r.ref})
+	}
+	return c.write
+}
+
+func (c *captured) write(w *cluster.CheckpointWriter) error {
+	w.Uvarint(c.lastID)
+	w.Uvarint(uint64(len(c.sessions)))
+	for i := range c.sessions {
+		w.Text(c.sessions[i].vhost)
+		w.Block(c.sessions[i].state)
+	}
+	w.Uvarint(uint64(len(c.queues)))
+	for i := range c.queues {
+		q := &c.queues[i]
+		w.Uvarint(q.id)
+		w.Uvarint(q.next)
+		q.items.Blocks(w.Block)
+		w.Uvarint(0)
+	}
+	w.Uvarint(uint64(len(c.retained)))
+	for i := range c.retained {
+		r := &c.retained[i]
+		w.Text(r.vhost)
+		w.Uvarint(r.ref.Index)
+		w.Uvarint(uint64(r.ref.At))
+		w.Uvarint(uint64(r.ref.Share))
+	}
+	return nil
+}
+
+// Restore reads what Capture wrote. What belongs to virtual hosts and queues that were deleted since is passed over.
+func (s *shard) Restore(g *cluster.Group, r *cluster.CheckpointReader) error {
+	s.group = g
+	s.lastID = max(s.lastID, r.Uvarint())
+	for n := r.Uvarint(); n > 0 && r.Err() == nil; n-- {
+		vhost := r.Text()
+		state, _, err := session.Decode(r.Block())
+		if err != nil {
+			return fmt.Errorf("session: %w", err)
+		}
+		s.restoreSession(vhost, state)
+	}
+	for n := r.Uvarint(); n > 0 && r.Err() == nil; n-- {
+		if err := s.restoreQueue(r); err != nil {
+			return err
+		}
+	}
+	for n := r.Uvarint(); n > 0 && r.Err() == nil; n-- {
+		vhost := r.Text()
+		ref := queue.Ref{Index: r.Uvarint(), At: uint32(r.Uvarint()), Share: uint32(r.Uvarint())}
+		if err := s.restoreRetained(vhost, ref); err != nil {
+			return err
+		}
+	}
+	return r.Err()
+}
+
+func (s *shard) restoreQueue(r *cluster.CheckpointReader) error {
+	q := s.queues[r.Uvarint()]
+	next := r.Uvarint()
+	for {
+		block := r.Block()
+		if len(block) == 0 {
+			break
+		}
+		if q == nil {
+			continue
+		}
+		if err := q.state.RestoreBlock(block, func(it *queue.Item) { s.use(it.Ref) }); err != nil {
+			return err
+		}
+	}
+	if q != nil {
+		q.state.Skip(next)
+		q.lastID = max(q.lastID, next-1)
+	}
+	return r.Err()
+}
+
+func (s *shard) restoreRetained(vhost string, ref queue.Ref) error {
+	v, err := s.hub.VirtualHost(vhost)
+	if err != nil {
+		return nil // it was deleted since
+	}
+	m, err := s.read(ref)
+	if err != nil {
+		return fmt.Errorf("retained message: %w", err)
+	}
+	s.retain(v, m.Clone(), ref)
+	return nil
+}
