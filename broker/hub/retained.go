@@ -34,7 +34,7 @@ func (o *retainOp) run(s *shard, now int64) {
 	s.open.stores = s.open.stores || len(o.message.Payload) > 0
 	o.at = at
 	s.retaining[o.key()]++
-	s.building().acts = append(s.building().acts, o)
+	s.act(o)
 	s.wrote(now)
 }
 

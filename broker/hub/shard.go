@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/turnstone-mq/turnstone/broker/cluster"
 	"github.com/turnstone-mq/turnstone/broker/message"
@@ -34,6 +35,7 @@ type shard struct {
 	queues    map[uint64]*Queue
 	lastID    uint64 // of a session's queue
 	open      *proposal
+	patient   *time.Timer // runs while open waits for company; nil when it does not
 	flight    []*proposal // proposed or waiting behind such, oldest first
 	touched   []*Queue
 	retained  map[retainedKey]retained
@@ -48,6 +50,7 @@ type shard struct {
 type proposal struct {
 	entry   []byte // empty when nothing in it must be durable
 	stores  bool   // the entry holds messages
+	urgent  bool   // somebody waits for it; settlements alone may wait a little for company
 	acts    []act
 	settled bool // it was applied, or will never be
 	index   uint64
@@ -86,7 +89,7 @@ func (s *shard) run() {
 	s.work(s.hub.now())
 	for {
 		var ok bool
-		if ops, ok = s.inbox.take(ops, len(s.flight) > 0 || s.group.Pending()); !ok {
+		if ops, ok = s.inbox.take(ops, s.open != nil || len(s.flight) > 0 || s.group.Pending()); !ok {
 			return
 		}
 		now := s.hub.now()
@@ -102,15 +105,43 @@ func (s *shard) work(now int64) {
 	for {
 		s.finish(now)
 		s.group.Advance() // may apply, and so touch queues again
-		if len(s.touched) == 0 && s.open == nil {
+		if len(s.touched) == 0 && (s.open == nil || !s.open.ripe()) {
 			return
 		}
 	}
 }
 
+// patience is how long settlements wait for something that must be written anyway: losing them means a redelivery, and an
+// fsync of their own would delay the next one. lazyEntry is how large they may grow in that time.
+const (
+	patience  = 5 * time.Millisecond
+	lazyEntry = 64 << 10
+)
+
+func (p *proposal) ripe() bool { return p.urgent || len(p.entry) >= lazyEntry }
+
+// wait lets the proposal that is being built wait for company.
+func (s *shard) wait() {
+	if s.patient == nil {
+		s.patient = time.AfterFunc(patience, func() { s.inbox.putAlways(ripenOp{}) })
+	}
+}
+
+// ripenOp ends the patience.
+type ripenOp struct{}
+
+func (ripenOp) size() int64 { return 0 }
+func (ripenOp) abandon()    {}
+func (ripenOp) run(s *shard, _ int64) {
+	s.patient = nil
+	if s.open != nil {
+		s.open.urgent = true
+	}
+}
+
 // finish takes the effects of all queues that the operations touched and proposes what they left to write.
 func (s *shard) finish(now int64) {
-	for len(s.touched) > 0 || s.open != nil {
+	for len(s.touched) > 0 || s.open != nil && s.open.ripe() {
 		touched := s.touched
 		s.touched = nil
 		for _, q := range touched {
@@ -119,7 +150,12 @@ func (s *shard) finish(now int64) {
 				q.effects().run(q)
 			}
 		}
-		s.cut(now) // may run acts, which touch queues again
+		if s.open != nil && s.open.ripe() {
+			s.cut(now) // may run acts, which touch queues again
+		}
+	}
+	if s.open != nil {
+		s.wait()
 	}
 }
 
@@ -136,6 +172,13 @@ func (s *shard) building() *proposal {
 		s.open = &proposal{}
 	}
 	return s.open
+}
+
+// act adds what happens when the proposal that is being built is applied. Somebody waits for it.
+func (s *shard) act(a act) {
+	p := s.building()
+	p.urgent = true
+	p.acts = append(p.acts, a)
 }
 
 // write answers the entry being built, to append a command to, and where in the entry that command will be.
@@ -237,12 +280,12 @@ func (o *enqueueOp) run(s *shard, now int64) {
 			// The entry is full: what has been gathered acts with it, the rest of the batch with the next one.
 			first := &enqueueAct{items: a.items}
 			a.items = nil
-			s.open.acts = append(s.open.acts, first)
+			s.act(first)
 			s.cut(now)
 		}
 		i += n
 	}
-	s.building().acts = append(s.building().acts, a)
+	s.act(a)
 }
 
 // propose1 writes one message for all its queues of this shard, those that have room.
@@ -368,7 +411,7 @@ func (s *shard) settled(q *Queue, gone []queue.Item) {
 		}
 	}
 	q.settling.add(gone)
-	s.building().acts = append(s.building().acts, &settleAct{queue: q, n: len(gone)})
+	s.open.acts = append(s.open.acts, &settleAct{queue: q, n: len(gone)})
 }
 
 // settleAct lets go of what the log says is settled.
@@ -561,7 +604,7 @@ func (o *writeAndWait) abandon()    { o.done <- ErrClosed }
 func (o *writeAndWait) run(s *shard, now int64) {
 	entry, _ := s.write(now)
 	*entry = o.append(*entry)
-	s.building().acts = append(s.building().acts, o)
+	s.act(o)
 	s.wrote(now)
 }
 
