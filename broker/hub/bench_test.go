@@ -104,3 +104,48 @@ func run(b *testing.B, p *hub.Publisher, exchange, key string, m message.Message
 		}
 	}
 }
+
+// BenchmarkDurable is the hub's share of a persistent message: a batch of 100 is published, becomes durable, is delivered
+// and settled, and then the next one comes. The journal is in memory.
+func BenchmarkDurable(b *testing.B) {
+	v, a := benchHub(b)
+	if _, err := v.DeclareQueue(context.Background(), a, hub.QueueDeclaration{Name: "q", Spec: object.QueueSpec{Durable: true}}); err != nil {
+		b.Fatal(err)
+	}
+	s := &counting{hit: make(chan int, 1000)}
+	c, err := v.Consume(a, "q", hub.ConsumerOptions{Tag: "c", Sink: s, Limit: 500})
+	if err != nil {
+		b.Fatal(err)
+	}
+	c.Resume()
+	confirmed := make(chan hub.Confirmation, 1000)
+	p := v.NewPublisher(hub.PublisherOptions{Access: a, Encoding: message.AMQP091, Confirmed: func(c hub.Confirmation) { confirmed <- c }})
+	const batch = 100
+	payload, token, tag := make([]byte, 256), uint64(0), uint64(0)
+	b.ReportAllocs()
+	for b.Loop() {
+		for range batch {
+			r, err := p.Route([]byte(""), []byte("q"))
+			if err != nil {
+				b.Fatal(err)
+			}
+			token++
+			m := message.Message{Exchange: r.Exchange, Key: r.Key, Encoding: message.AMQP091, Durable: true, QoS: 1, Payload: payload}
+			if _, err := p.Publish(r, &m, nil, token); err != nil {
+				b.Fatal(err)
+			}
+		}
+		p.Flush()
+		for c := range confirmed {
+			if c.UpTo == token {
+				break
+			}
+		}
+		for n := 0; n < batch; {
+			n += <-s.hit
+		}
+		c.Settle(queue.Accept, hub.Range{From: tag + 1, To: tag + batch})
+		tag += batch
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/batch, "ns/msg")
+}
