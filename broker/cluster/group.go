@@ -266,7 +266,7 @@ func (g *Group) Start() error {
 // the lead.
 var ErrNotLeading = errors.New("this node does not lead the group")
 
-// Propose adds an entry; its data belong to the group from then on. Essential ones free space or are small and must be:
+// Propose adds an entry; its data are copied. Essential ones free space or are small and must be:
 // they are taken when the disk is full. An error says that nothing was proposed; otherwise Machine.Apply or Dropped gets
 // the tag, which is not nil.
 func (g *Group) Propose(data []byte, essential bool, tag any) error {

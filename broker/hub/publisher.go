@@ -28,6 +28,7 @@ type Publisher struct {
 
 	batch  []message.Message // published since the last Flush; they alias the reader's buffer
 	clones []*message.Message
+	keeper message.Keeper
 	local  []*localPart // touched since the last Flush
 	shard  []*shardPart
 	retain []int32
@@ -336,6 +337,7 @@ func (p *Publisher) Flush() {
 	if f != nil {
 		f.done()
 	}
+	p.keeper.Done()
 	clear(p.batch)
 	clear(p.clones)
 	p.batch, p.clones, p.local, p.shard, p.retain, p.upTo = p.batch[:0], p.clones[:0], p.local[:0], p.shard[:0], p.retain[:0], 0
@@ -365,7 +367,7 @@ func (p *Publisher) clone(i int32) *message.Message {
 		p.clones = append(p.clones, nil)
 	}
 	if p.clones[i] == nil {
-		p.clones[i] = p.batch[i].Clone()
+		p.clones[i] = p.keeper.Clone(&p.batch[i], len(p.batch)-int(i))
 	}
 	return p.clones[i]
 }

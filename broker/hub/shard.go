@@ -35,6 +35,7 @@ type shard struct {
 	queues    map[uint64]*Queue
 	lastID    uint64 // of a session's queue
 	open      *proposal
+	entries   [][]byte    // buffers for the next proposals
 	patient   *time.Timer // runs while open waits for company; nil when it does not
 	flight    []*proposal // proposed or waiting behind such, oldest first
 	touched   []*Queue
@@ -185,9 +186,27 @@ func (s *shard) act(a act) {
 func (s *shard) write(now int64) (entry *[]byte, at uint32) {
 	p := s.building()
 	if len(p.entry) == 0 {
-		p.entry = binary.AppendVarint(make([]byte, 0, 512), now)
+		p.entry = binary.AppendVarint(s.entryBuffer(), now)
 	}
 	return &p.entry, uint32(len(p.entry))
+}
+
+// entryBuffer is an empty buffer for an entry. Buffers are used again as soon as the entry is proposed: the group has its
+// own copy then.
+func (s *shard) entryBuffer() []byte {
+	n := len(s.entries)
+	if n == 0 {
+		return make([]byte, 0, 4096)
+	}
+	b := s.entries[n-1]
+	s.entries = s.entries[:n-1]
+	return b[:0]
+}
+
+func (s *shard) reuse(entry []byte) {
+	if cap(entry) <= maxEntry && len(s.entries) < 2 {
+		s.entries = append(s.entries, entry)
+	}
 }
 
 // wrote proposes the entry when it has grown enough.
@@ -207,6 +226,8 @@ func (s *shard) cut(now int64) {
 	s.flight = append(s.flight, p)
 	if len(p.entry) > 0 {
 		err := s.group.Propose(p.entry, !p.stores, p)
+		s.reuse(p.entry)
+		p.entry = nil
 		if err == nil {
 			return
 		}
@@ -269,7 +290,7 @@ func (o *enqueueOp) abandon() {
 }
 
 func (o *enqueueOp) run(s *shard, now int64) {
-	a := &enqueueAct{flush: o.flush}
+	a := &enqueueAct{flush: o.flush, items: make([]flying, 0, len(o.items))}
 	for i := 0; i < len(o.items); {
 		n := 1
 		for i+n < len(o.items) && o.items[i+n].message == o.items[i].message {

@@ -67,6 +67,53 @@ func (m *Message) Clone() *Message {
 	return &c
 }
 
+// Keeper makes clones that share memory: it takes little more time than copying their bytes. A chunk lives as long as one
+// of its messages, so chunks are small. The zero Keeper is ready for use; it is not safe for concurrent use.
+type Keeper struct {
+	messages []Message
+	bytes    []byte
+}
+
+// A chunk has at most so many messages and, of those that are not larger than a quarter of it, bytes.
+const (
+	keptMessages = 32
+	keptBytes    = 16 << 10
+)
+
+// Clone is Message.Clone; more says how many messages will be cloned soon, this one included.
+func (k *Keeper) Clone(m *Message, more int) *Message {
+	if len(k.messages) == 0 {
+		k.messages = make([]Message, min(more, keptMessages))
+	}
+	c := &k.messages[0]
+	k.messages = k.messages[1:]
+	*c = *m
+	if m.Owned {
+		return c
+	}
+	n := len(m.Properties) + len(m.Payload)
+	buf := k.take(n, more)
+	at := copy(buf, m.Properties)
+	copy(buf[at:], m.Payload)
+	c.Properties, c.Payload, c.Owned = buf[:at:at], buf[at:n:n], true
+	return c
+}
+
+func (k *Keeper) take(n, more int) []byte {
+	if n > keptBytes/4 {
+		return make([]byte, n)
+	}
+	if len(k.bytes) < n {
+		k.bytes = make([]byte, min(n*more, keptBytes))
+	}
+	buf := k.bytes[:n:n]
+	k.bytes = k.bytes[n:]
+	return buf
+}
+
+// Done ends the use of what is left of a chunk, so that nothing of it outlives the batch.
+func (k *Keeper) Done() { *k = Keeper{} }
+
 const (
 	flagDurable = 1 << iota
 	flagRetain
