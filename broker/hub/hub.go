@@ -7,8 +7,8 @@
 // for the Route of (exchange, key), which is cached, and calls Publish; at the end it calls Flush once. Flush hands
 // every touched queue its messages as one batch. A transient queue is guarded by a lock: the publisher's own goroutine
 // enqueues and delivers, and nothing is copied when a consumer takes the message at once. A durable queue belongs to one
-// shard: a goroutine with an ordered log (Log). The shard proposes the batch as one entry, and when the entry is
-// durable, applies it: enqueue, deliver, and only then confirm.
+// shard: a goroutine with a raft group. The shard proposes the batch as one entry, and when the entry is durable and
+// committed, applies it: enqueue, deliver, and only then confirm.
 //
 // # What an acknowledgement means
 //

@@ -38,10 +38,16 @@ type metaProposal struct {
 	done    chan error
 }
 
-// Apply applies a command of package catalog.
+// metaCommand begins an entry of the metadata log: a command of package catalog follows.
+const metaCommand byte = 1
+
+// Apply applies an entry.
 func (m *meta) Apply(e cluster.Entry, proposed any) {
+	if e.Data[0] != metaCommand {
+		panic(fmt.Sprintf("metadata entry %d is of kind %d: it was written by a newer version", e.Index, e.Data[0]))
+	}
 	m.mu.Lock()
-	applied, err := m.state.Apply(e.Data)
+	applied, err := m.state.Apply(e.Data[1:])
 	m.mu.Unlock()
 	if err != nil {
 		panic(fmt.Sprintf("metadata entry %d: %v", e.Index, err)) // the plan that made it would have failed
@@ -103,7 +109,7 @@ func (h *Hub) Apply(ctx context.Context, owner string, changes []object.Change, 
 		thawAll(frozen)
 		return merge(changes, plan.Results, refused), nil
 	}
-	applied, err := h.commit(ctx, plan.Command)
+	applied, err := h.commit(ctx, append([]byte{metaCommand}, plan.Command...))
 	if err != nil {
 		thawAll(frozen)
 		return nil, err

@@ -39,4 +39,4 @@ func (h *Hub) keepBody(q *Queue, size int64) bool {
 }
 
 // JournalSegments is how many segments the journal holds.
-func (h *Hub) JournalSegments() int { return int(h.journal.Newest()-h.journal.Oldest()) + 1 }
+func (h *Hub) JournalSegments() int { return len(h.journal.Segments()) }

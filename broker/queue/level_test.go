@@ -63,7 +63,7 @@ func TestPackedItemsAreSmall(t *testing.T) {
 
 // TestLevelIsAnOrderedSet compares a level with a sorted list under random use, with deep backlogs.
 func TestLevelIsAnOrderedSet(t *testing.T) {
-	for seed := range uint64(30) {
+	for seed := range uint64(9) {
 		r := rand.New(rand.NewPCG(seed, 2))
 		var l level
 		var model []Item
