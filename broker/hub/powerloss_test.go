@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
+	"os/exec"
 	"slices"
 	"strconv"
 	"sync"
@@ -21,6 +23,7 @@ import (
 
 var (
 	lossSeed   = flag.Uint64("loss.seed", 1, "first seed of TestPowerLoss")
+	lossLying  = flag.Bool("loss.lying", false, "TestPowerLoss on disks whose fsync does nothing, which must fail")
 	lossRounds = flag.Int("loss.rounds", 40, "power losses of TestPowerLoss")
 )
 
@@ -141,10 +144,22 @@ func TestPowerLoss(t *testing.T) {
 	checkDrained(t, disk, ledgers)
 }
 
+// TestPowerLossNoticesALyingDisk is the control: it runs TestPowerLoss in a process of its own, where it must fail.
+func TestPowerLossNoticesALyingDisk(t *testing.T) {
+	if *lossLying {
+		return // it is that process
+	}
+	out, err := exec.Command(os.Args[0], "-test.run=^TestPowerLoss$", "-loss.lying", "-loss.rounds=30").CombinedOutput()
+	if err == nil {
+		t.Errorf("nothing was noticed:\n%s", out)
+	}
+}
+
 // lossRound loads a broker for a while and answers what a power loss at some moment leaves, and what its clients know
 // then. Afterwards that broker is stopped; what it still did does not count.
 func lossRound(t *testing.T, disk *vfs.Crash, ledgers []*ledger, rng *rand.Rand) (left *vfs.Crash, known []*ledger) {
 	t.Helper()
+	disk.Lying = *lossLying
 	b := open(t, disk, small())
 	var settlers sync.WaitGroup
 	var sinks []*lossSink
