@@ -266,7 +266,6 @@ type CheckpointReader struct {
 	size int64
 	at   int64 // in the file, of the end of buf
 	buf  []byte
-	all  []byte // what buf is a part of
 	err  error
 }
 

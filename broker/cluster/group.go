@@ -84,7 +84,6 @@ type Write struct {
 	at      []journal.Position
 	after   []*raftpb.Message // to be delivered then
 	err     error
-	done    bool
 }
 
 // Group makes a group as the journal has it, or a new one with its first voters. Before Start the owner calls

@@ -131,14 +131,6 @@ func newItem(m *message.Message, delivery uint8) queue.Item {
 // flagRetained beside the QoS of a delivery says that it replays a retained message. It is written to the journal.
 const flagRetained = 0x80
 
-// deliveryOf is what newItem made an item of.
-func deliveryOf(it *queue.Item) uint8 {
-	if it.Retained {
-		return it.QoS | flagRetained
-	}
-	return it.QoS
-}
-
 // effects delivers what the last steps gave to consumers, and answers what remains to be done without the lock. The
 // owner calls it after each step.
 func (q *Queue) effects() aftermath {
