@@ -106,6 +106,7 @@ type Journal struct {
 	releasing uint64 // segments before this one are released
 	gaps      freed  // and these
 	carried   carried
+	wanted    bool // the pool was told that the next segment will be needed soon
 	dirty     bool // the last commit is not followed by a Batch record that says that it was durable
 	buf       []byte
 	at        []Position
@@ -428,6 +429,10 @@ func (j *Journal) flush() error {
 		return j.fail(fmt.Errorf("sync segment %d: %w", j.current.sequence, err))
 	}
 	j.end += int64(len(j.buf))
+	if !j.wanted && j.end > j.current.size/2 {
+		j.wanted = true
+		j.pool.want()
+	}
 	j.counters.synced(time.Since(j.opened) - start)
 	j.counters.commits.Add(1)
 	j.counters.records.Add(uint64(len(j.at)))

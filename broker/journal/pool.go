@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,6 +26,7 @@ type pool struct {
 	mu     sync.Mutex
 	change sync.Cond
 	files  []*segment // guarded by mu
+	wanted bool       // the next file will be needed soon: it should be written; guarded by mu
 	number int        // of the newest spare file; guarded by mu
 	failed error      // why the last try to make one failed; guarded by mu
 	closed bool       // guarded by mu
@@ -63,8 +65,52 @@ func (p *pool) fill() {
 		case <-retry.C:
 		}
 		p.refill()
+		p.prepare()
 	}
 }
+
+// want says that the next file will be needed soon.
+func (p *pool) want() {
+	p.mu.Lock()
+	p.wanted = true
+	p.mu.Unlock()
+	p.nudge()
+}
+
+// prepare writes zeros to the next file if it is new and will be needed soon. Space that was only reserved costs a change
+// of the file's extents with every first write to it, which fdatasync has to make durable as well.
+func (p *pool) prepare() {
+	p.mu.Lock()
+	if !p.wanted || len(p.files) == 0 || slices.ContainsFunc(p.files, func(s *segment) bool { return s.written }) {
+		p.mu.Unlock()
+		return
+	}
+	s := p.files[0]
+	p.files = p.files[1:] // nobody takes it meanwhile
+	p.wanted = false
+	p.mu.Unlock()
+	if err := s.zero(); err != nil {
+		p.logger.Warn("spare segment was not written", "file", s.name, "error", err) // it is as good as before
+	}
+	p.mu.Lock()
+	p.files = slices.Insert(p.files, 0, s)
+	p.change.Broadcast()
+	p.mu.Unlock()
+}
+
+// zero writes all of a new file.
+func (s *segment) zero() error {
+	s.written = true
+	zeros := make([]byte, min(zeroAtOnce, s.size))
+	for at := int64(0); at < s.size; at += int64(len(zeros)) {
+		if _, err := s.file.WriteAt(zeros[:min(int64(len(zeros)), s.size-at)], at); err != nil {
+			return err
+		}
+	}
+	return s.file.Sync()
+}
+
+const zeroAtOnce = 1 << 20
 
 func (p *pool) refill() {
 	for p.short() {
@@ -143,7 +189,7 @@ func (p *pool) recycle(s *segment) {
 		name := p.name()
 		err := p.fs.Rename(s.name, name)
 		if err == nil {
-			p.put(&segment{file: s.file, name: name, size: s.size})
+			p.put(&segment{file: s.file, name: name, size: s.size, written: true})
 			return
 		}
 		p.logger.Warn("released segment was not kept", "file", s.name, "error", err)
@@ -169,8 +215,10 @@ func (p *pool) take() (*segment, error) {
 		}
 		p.change.Wait()
 	}
-	s := p.files[0]
-	p.files = p.files[1:]
+	i := max(slices.IndexFunc(p.files, func(s *segment) bool { return s.written }), 0)
+	s := p.files[i]
+	p.files = slices.Delete(p.files, i, i+1)
+	p.wanted = false
 	return s, nil
 }
 

@@ -19,6 +19,7 @@ type segment struct {
 	size     int64 // of the file
 	end      int64 // of the records before the footer; 0 while the segment is written
 	records  int   // in the footer; 0 while the segment is written
+	written  bool  // of a spare: all of it was written once
 
 	// Guarded by Journal.mu.
 
@@ -141,6 +142,6 @@ func (j *Journal) begin(next *segment, h header) {
 		j.oldest = h.sequence
 	}
 	j.current, j.end, j.releasing = next, headerSize, h.oldest
-	j.carried.due = true
+	j.carried.due, j.wanted = true, false
 	j.index.reset()
 }
