@@ -115,7 +115,7 @@ func (c *Consumer) Settle(o queue.Outcome, ranges ...Range) {
 
 // Get takes the next message, for basic.get. The body is owned by the delivery.
 func (c *Consumer) Get() (d queue.Delivery, remaining int, ok bool) {
-	c.queue.do(func(q *Queue, now int64) {
+	c.queue.doInOrder(func(q *Queue, now int64) {
 		if d, remaining, ok = q.state.Get(now, c.state); ok && q.shard != nil {
 			one := []queue.Delivery{d}
 			q.shard.load(q, one)

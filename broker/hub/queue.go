@@ -73,6 +73,18 @@ func (q *Queue) do(f step) bool {
 	return <-done
 }
 
+// doInOrder is do behind the messages that the caller published before.
+func (q *Queue) doInOrder(f step) bool {
+	if q.shard == nil {
+		return q.locked(f)
+	}
+	done := make(chan bool, 1)
+	if !q.shard.post(&stepOp{queue: q, step: f, done: done, ordered: true}) {
+		return false
+	}
+	return <-done
+}
+
 // later runs a step as the queue's owner, at once or soon. It is for what nobody waits for.
 func (q *Queue) later(f step) {
 	if q.shard == nil {
@@ -248,7 +260,7 @@ func (q *Queue) Exclusive() bool        { return q.exclusive != 0 }
 
 // Purge removes the messages that wait and answers how many those were.
 func (q *Queue) Purge() (n int) {
-	q.do(func(q *Queue, _ int64) { n = q.state.Purge() })
+	q.doInOrder(func(q *Queue, _ int64) { n = q.state.Purge() })
 	return n
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -165,6 +166,12 @@ func (s *shard) touch(q *Queue) {
 		q.marked = true
 		s.touched = append(s.touched, q)
 	}
+}
+
+// storing says that messages are on their way to the log.
+func (s *shard) storing() bool {
+	stores := func(p *proposal) bool { return p.stores }
+	return s.open != nil && s.open.stores || slices.ContainsFunc(s.flight, stores)
 }
 
 // building is the proposal that is being built.
@@ -555,6 +562,8 @@ type stepOp struct {
 	queue *Queue
 	step  step
 	done  chan bool // nil when nobody waits
+	// ordered steps see the messages that were published before, also those that are on their way to the log.
+	ordered bool
 }
 
 func (o *stepOp) size() int64 { return 0 }
@@ -566,6 +575,18 @@ func (o *stepOp) answer(ran bool) {
 }
 
 func (o *stepOp) run(s *shard, now int64) {
+	if o.ordered && s.storing() {
+		s.act(o)
+		return
+	}
+	o.take(now)
+}
+
+// commit and fail run a step that waited for its turn.
+func (o *stepOp) commit(_ *shard, now int64, _ uint64) { o.take(now) }
+func (o *stepOp) fail(s *shard, _ error)               { o.take(s.hub.now()) }
+
+func (o *stepOp) take(now int64) {
 	if o.queue.closed {
 		o.answer(false)
 		return
