@@ -53,7 +53,8 @@ type Options struct {
 	// Incarnation identifies the data directory; the admin API tells it, so that a lost directory is noticed.
 	Incarnation string
 	Logger      *slog.Logger
-	// Fatal is called once when the journal cannot go on (an fsync failed): the process must end, without a clean stop.
+	// Fatal is called when the journal cannot go on (an fsync failed or does not end): the process must end, without a clean
+	// stop.
 	Fatal func(error)
 	// DeadLetter makes the message that goes to a dead-letter exchange from the one that died. Nil passes it on unchanged.
 	DeadLetter func(m *message.Message, d Death) *message.Message
@@ -119,7 +120,7 @@ func Open(o Options) (*Hub, error) {
 	h.memory = newMemory(func() int64 { return h.config.Load().Limits.MemoryBytes })
 	h.authority = auth.New(func() config.Config { return *h.config.Load() })
 	h.meta.state = catalog.New()
-	stopped := make(chan error, 1)
+	stopped := make(chan error, 2) // the journal may fail and hang
 	fatal := func(err error) {
 		stopped <- err
 		if o.Fatal != nil {
@@ -134,7 +135,8 @@ func Open(o Options) (*Hub, error) {
 	if err := h.recover(o); err != nil {
 		return nil, errors.Join(err, j.Close())
 	}
-	debug.FreeOSMemory() // recovery has read whole segments, which is not what the broker will need
+	debug.FreeOSMemory()                        // recovery has read whole segments, which is not what the broker will need
+	h.running.Go(func() { h.watchDisk(fatal) }) // ends when stop is closed
 	if err := h.start(stopped); err != nil {
 		return nil, errors.Join(err, h.Close(context.Background()))
 	}

@@ -66,6 +66,37 @@ func (r *Registry) Gauge(name, help string, read func() float64, by ...Label) {
 	}, read))
 }
 
+// Histogram is how often something took how long: Counts[i] are those that took less than Bounds[i] seconds and not less
+// than the bound before, the last count all others.
+type Histogram struct {
+	Bounds []float64
+	Counts []uint64
+	Sum    float64 // seconds
+}
+
+// Histogram exposes what read answers.
+func (r *Registry) Histogram(name, help string, read func() Histogram) {
+	r.prometheus.MustRegister(&histogram{prometheus.NewDesc(name, help, nil, nil), read})
+}
+
+type histogram struct {
+	desc *prometheus.Desc
+	read func() Histogram
+}
+
+func (h *histogram) Describe(to chan<- *prometheus.Desc) { to <- h.desc }
+
+func (h *histogram) Collect(to chan<- prometheus.Metric) {
+	v := h.read()
+	buckets, total := make(map[float64]uint64, len(v.Bounds)), uint64(0)
+	for i, n := range v.Counts {
+		if total += n; i < len(v.Bounds) {
+			buckets[v.Bounds[i]] = total
+		}
+	}
+	to <- prometheus.MustNewConstHistogram(h.desc, total, v.Sum, buckets)
+}
+
 // Sample is one value of a Group, for the metric at its place in Group.Metrics.
 type Sample struct {
 	Metric int

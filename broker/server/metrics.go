@@ -26,10 +26,29 @@ func (s *Server) expose() {
 	m.Counter("turnstone_authentication_failures_total", "Logins with a wrong name, password or certificate.", s.hub.Authority().Failures)
 	m.Counter("turnstone_password_verifications_total", "Passwords verified against a hash; known ones take none.", s.hub.Authority().Verifications)
 	m.Gauge("turnstone_journal_segments", "Segments of the journal on disk.", func() float64 { return float64(s.hub.JournalSegments()) })
+	s.exposeJournal()
 	m.Group(s.overQueues())
 	m.Group(s.byProtocol())
 	s.exposeMQTT()
 	s.exposeAMQP091()
+}
+
+func (s *Server) exposeJournal() {
+	m, stats := s.metrics, s.hub.JournalStats
+	m.Counter("turnstone_journal_commits_total", "Group commits, one fsync each.", func() uint64 { return stats().Commits })
+	m.Counter("turnstone_journal_records_total", "Records written to the journal.", func() uint64 { return stats().Records })
+	m.Counter("turnstone_journal_bytes_total", "Bytes written to the journal.", func() uint64 { return stats().Bytes })
+	m.Counter("turnstone_journal_full_total", "Times when the disk had no room.", func() uint64 { return stats().Refused })
+	m.Gauge("turnstone_journal_waiting_bytes", "Bytes that wait for the next commit.", func() float64 { return float64(stats().Waiting) })
+	m.Gauge("turnstone_journal_sync_pending_seconds", "How long the present write and fsync has taken; 0 when there is none.", func() float64 { return stats().SyncPending.Seconds() })
+	m.Histogram("turnstone_journal_sync_seconds", "How long writes with their fsync took.", func() metrics.Histogram {
+		v := stats()
+		h := metrics.Histogram{Counts: v.SyncTimes[:], Sum: v.SyncTime.Seconds()}
+		for i := range len(v.SyncTimes) - 1 {
+			h.Bounds = append(h.Bounds, float64(uint64(1)<<i)/1e6)
+		}
+		return h
+	})
 }
 
 func (s *Server) exposeAMQP091() {
