@@ -75,6 +75,7 @@ func TestKeepAlive(t *testing.T) {
 				if took := (<-ended).Sub(start); took < c.after || took > c.after+slack {
 					t.Errorf("ended after %v, want %v", took, c.after)
 				}
+				synctest.Wait() // the peer may see the end before it is counted
 				if n := b.endpoint.Stats().TimedOut.Load(); n != 1 {
 					t.Errorf("%d connections timed out", n)
 				}
