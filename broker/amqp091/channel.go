@@ -19,17 +19,19 @@ type channel struct {
 	message    message.Message // scratch of publish
 	headers    headers         // scratch of publish
 	confirming bool
-	published  uint64 // messages since confirm.select
-	lastQueue  string // declared last: what an empty queue name stands for
-	prefetch   int    // of consumers to come; zero is no limit
-	consumers  map[string]*consumer
-	getters    map[string]*consumer // of basic.get, by queue
-	leaving    map[*consumer]struct{}
-	generated  int            // consumer tags that were made up
-	settling   []*consumer    // with deliveries settled since the last flush
-	taken      []settledRange // scratch of settle
-	touched    bool           // in conn.touched
-	ending     bool           // channel.close was sent: everything but its answer is passed over
+	// transaction is what waits for tx.commit; nil before tx.select.
+	transaction *transaction
+	published   uint64 // messages since confirm.select
+	lastQueue   string // declared last: what an empty queue name stands for
+	prefetch    int    // of consumers to come; zero is no limit
+	consumers   map[string]*consumer
+	getters     map[string]*consumer // of basic.get, by queue
+	leaving     map[*consumer]struct{}
+	generated   int            // consumer tags that were made up
+	settling    []*consumer    // with deliveries settled since the last flush
+	taken       []settledRange // scratch of settle
+	touched     bool           // in conn.touched
+	ending      bool           // channel.close was sent: everything but its answer is passed over
 
 	confirmed uint64 // guarded by the order of the publisher's confirmations
 
@@ -113,11 +115,18 @@ func (ch *channel) handleMethod(m frame.Method) error {
 		ch.send(&frame.AccessRequestOk{Ticket: 1}) // tickets are gone from 0-9-1; RabbitMQ answers so too
 		return nil
 	case *frame.ConfirmSelect:
+		if ch.transaction != nil {
+			return errorf(frame.PreconditionFailed, "cannot switch from tx to confirm mode")
+		}
 		ch.confirming = true
 		ch.reply(m.NoWait, &frame.ConfirmSelectOk{})
 		return nil
-	case *frame.TxSelect, *frame.TxCommit, *frame.TxRollback:
-		return notImplemented("transactions are not available: use publisher confirms (confirm.select)")
+	case *frame.TxSelect:
+		return ch.selectTx()
+	case *frame.TxCommit:
+		return ch.commitTx()
+	case *frame.TxRollback:
+		return ch.rollbackTx()
 	}
 	switch m.ID().Class() {
 	case frame.ExchangeDeclareID.Class():
@@ -184,6 +193,10 @@ func (ch *channel) touch() {
 func (ch *channel) flush() {
 	ch.touched = false
 	ch.flushSettled()
+	if ch.transaction != nil {
+		ch.hold()
+		return
+	}
 	ch.publisher.Flush()
 }
 

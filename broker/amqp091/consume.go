@@ -288,6 +288,9 @@ func refusal(requeue bool) queue.Outcome {
 
 // settle ends deliveries; the hub is told with the next flush, in ranges.
 func (ch *channel) settle(tag uint64, multiple bool, o queue.Outcome) error {
+	if ch.transaction != nil {
+		return ch.settleLater(settlement{tag: tag, multiple: multiple, outcome: o})
+	}
 	ch.mu.Lock()
 	taken, ok := ch.unacked.take(tag, multiple, ch.taken[:0])
 	ch.mu.Unlock()
@@ -320,15 +323,22 @@ func (ch *channel) flushSettled() {
 	if len(ch.settling) == 0 {
 		return
 	}
-	for i, s := range ch.settling {
-		ch.settling[i] = nil
-		s.settling = false
+	for _, s := range ch.settling {
 		for o := range s.settled {
 			if len(s.settled[o]) > 0 {
 				s.hub.Settle(queue.Outcome(o), s.settled[o]...)
 				s.settled[o] = s.settled[o][:0]
 			}
 		}
+	}
+	ch.settledAll()
+}
+
+// settledAll follows when the hub knows what was settled.
+func (ch *channel) settledAll() {
+	for i, s := range ch.settling {
+		ch.settling[i] = nil
+		s.settling = false
 		if _, leaving := ch.leaving[s]; leaving {
 			ch.leaveIfSettled(s)
 		}

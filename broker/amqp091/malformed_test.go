@@ -77,13 +77,15 @@ func TestMalformed(t *testing.T) {
 		{"properties cut short", join(publish, contentHeader(0, 0x80, 0, 9)), false, frame.SyntaxError, "short string is cut short", frame.BasicPublishID},
 		{"properties that do not exist", join(publish, contentHeader(0, 0, 3)), false, frame.SyntaxError, "properties that do not exist", frame.BasicPublishID},
 		{"immediate", method(1, &frame.BasicPublish{Immediate: true}), false, frame.NotImplemented, "immediate=true", frame.BasicPublishID},
-		{"transaction", method(1, &frame.TxSelect{}), false, frame.NotImplemented, "transactions are not available", frame.TxSelectID},
 		{"global prefetch", method(1, &frame.BasicQos{PrefetchCount: 1, Global: true}), false, frame.NotImplemented, "global=true", frame.BasicQosID},
 		{"prefetch size", method(1, &frame.BasicQos{PrefetchSize: 1}), false, frame.NotImplemented, "prefetch_size!=0 (1)", frame.BasicQosID},
 		{"flow off", method(1, &frame.ChannelFlow{}), false, frame.NotImplemented, "active=false", frame.ChannelFlowID},
 		{"recover without requeue", method(1, &frame.BasicRecover{}), false, frame.NotImplemented, "requeue=false", frame.BasicRecoverID},
 		{"exchange type", method(1, &frame.ExchangeDeclare{Exchange: "x", Type: "x-delayed-message"}), false, frame.CommandInvalid, "unknown exchange type 'x-delayed-message'; there are direct, fanout, headers, topic", frame.ExchangeDeclareID},
 
+		{"commit without tx.select", method(1, &frame.TxCommit{}), true, frame.PreconditionFailed, "channel is not transactional", frame.TxCommitID},
+		{"rollback without tx.select", method(1, &frame.TxRollback{}), true, frame.PreconditionFailed, "channel is not transactional", frame.TxRollbackID},
+		{"transaction after confirms", join(method(1, &frame.ConfirmSelect{NoWait: true}), method(1, &frame.TxSelect{})), true, frame.PreconditionFailed, "cannot switch from confirm to tx mode", frame.TxSelectID},
 		{"message too large", join(publish, contentHeader(1<<40), raw(1, frame.TypeBody, 1)), true, frame.PreconditionFailed, "message size 1099511627776 is larger than configured max size 1048576", frame.BasicPublishID},
 		{"expiration", join(publish, contentHeader(0, 1, 0, 1, 'x')), true, frame.PreconditionFailed, "invalid expiration 'x'", frame.BasicPublishID},
 		{"user-id", join(publish, contentHeader(0, 0, 0x10, 1, 'x')), true, frame.PreconditionFailed, "user_id property set to 'x' but authenticated user was 'guest'", frame.BasicPublishID},
@@ -159,5 +161,21 @@ func TestChannelErrorPassesOver(t *testing.T) {
 	p.send(1, &frame.QueueDeclare{Queue: "never", Passive: true})
 	if m := expect[*frame.ChannelClose](p); m.ReplyCode != uint16(frame.NotFound) {
 		t.Errorf("got %+v", m)
+	}
+}
+
+// TestWrongInATransaction is what only goes wrong after tx.select.
+func TestWrongInATransaction(t *testing.T) {
+	for text, wrong := range map[string]frame.Method{
+		"cannot switch from tx to confirm mode": &frame.ConfirmSelect{},
+		"unknown delivery tag 9":                &frame.BasicAck{DeliveryTag: 9},
+	} {
+		p := start(t, defaults()).open()
+		p.send(1, &frame.TxSelect{})
+		expect[*frame.TxSelectOk](p)
+		p.send(1, wrong)
+		if m := expect[*frame.ChannelClose](p); m.ReplyCode != uint16(frame.PreconditionFailed) || !strings.Contains(m.ReplyText, text) {
+			t.Errorf("%v gives %d %s", wrong.ID(), m.ReplyCode, m.ReplyText)
+		}
 	}
 }

@@ -72,6 +72,21 @@ func (u *unacked) take(tag uint64, multiple bool, dst []settledRange) ([]settled
 	if tag == 0 && multiple {
 		return u.takeUpTo(u.last, dst), true
 	}
+	r := u.find(tag)
+	if r == nil {
+		return dst, false
+	}
+	if multiple {
+		return u.takeUpTo(tag, dst), true
+	}
+	dst = append(dst, r.one(tag))
+	u.settle(r, 1)
+	u.trim()
+	return dst, true
+}
+
+// find is the run of a tag that is live; nil if it is not.
+func (u *unacked) find(tag uint64) *run {
 	i, found := slices.BinarySearchFunc(u.runs[u.head:], tag, func(r run, tag uint64) int {
 		switch {
 		case r.first > tag:
@@ -82,17 +97,13 @@ func (u *unacked) take(tag uint64, multiple bool, dst []settledRange) ([]settled
 		return 0
 	})
 	if !found || !u.runs[u.head+i].has(tag) {
-		return dst, false
+		return nil
 	}
-	if multiple {
-		return u.takeUpTo(tag, dst), true
-	}
-	r := &u.runs[u.head+i]
-	dst = append(dst, r.one(tag))
-	u.settle(r, 1)
-	u.trim()
-	return dst, true
+	return &u.runs[u.head+i]
 }
+
+// knows says whether a tag is live.
+func (u *unacked) knows(tag uint64) bool { return u.find(tag) != nil }
 
 func (u *unacked) takeUpTo(tag uint64, dst []settledRange) []settledRange {
 	for i := u.head; i < len(u.runs) && u.runs[i].first <= tag; i++ {

@@ -2,6 +2,8 @@ package hub
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/turnstone-mq/turnstone/broker/cluster"
 	"github.com/turnstone-mq/turnstone/broker/queue"
@@ -10,10 +12,12 @@ import (
 
 // A checkpoint of a shard holds positions, not bodies (docs/formats/checkpoint.md):
 //
-//	last session queue id | sessions | queues | retained messages
+//	last session queue id | sessions | queues | retained messages | parts of transactions | decided transactions
 //	sessions  count | count × (vhost text | session record as a block)
 //	queues    count | count × (queue id | next item id | blocks of items, an empty one at the end)
 //	retained  count | count × (vhost text | entry index | at | share)
+//	parts     count | count × (id, 16 bytes | deciding shard | count × (queue id | block put | block settled))
+//	decided   count | count × id
 //
 // Numbers are LEB128; texts and blocks have their length before them. Sessions come first: they own queues.
 
@@ -23,6 +27,8 @@ type captured struct {
 	sessions []capturedSession
 	queues   []capturedQueue
 	retained []capturedRetained
+	parts    []capturedPart
+	decided  []txID
 }
 
 type capturedSession struct {
@@ -54,6 +60,10 @@ func (s *shard) Capture() func(*cluster.CheckpointWriter) error {
 	for key, r := range s.retained {
 		c.retained = append(c.retained, capturedRetained{vhost: key.host.name, ref: r.ref})
 	}
+	for _, p := range s.prepared {
+		c.parts = append(c.parts, p.capture())
+	}
+	c.decided = slices.Collect(maps.Keys(s.decided))
 	return c.write
 }
 
@@ -79,6 +89,14 @@ func (c *captured) write(w *cluster.CheckpointWriter) error {
 		w.Uvarint(r.ref.Index)
 		w.Uvarint(uint64(r.ref.At))
 		w.Uvarint(uint64(r.ref.Share))
+	}
+	w.Uvarint(uint64(len(c.parts)))
+	for i := range c.parts {
+		c.parts[i].write(w)
+	}
+	w.Uvarint(uint64(len(c.decided)))
+	for _, id := range c.decided {
+		w.Bytes(id[:])
 	}
 	return nil
 }
@@ -106,6 +124,16 @@ func (s *shard) Restore(g *cluster.Group, r *cluster.CheckpointReader) error {
 		if err := s.restoreRetained(vhost, ref); err != nil {
 			return err
 		}
+	}
+	for n := r.Uvarint(); n > 0 && r.Err() == nil; n-- {
+		if err := s.readPrepared(r); err != nil {
+			return err
+		}
+	}
+	for n := r.Uvarint(); n > 0 && r.Err() == nil; n-- {
+		var id txID
+		copy(id[:], r.Bytes(len(id)))
+		s.decided[id] = true
 	}
 	return r.Err()
 }

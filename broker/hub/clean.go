@@ -259,9 +259,30 @@ func (s *shard) eachLive(first, last uint64, fn func(queue.Ref)) {
 			}
 		}
 	}
+	s.eachPrepared(func(_ *Queue, ref queue.Ref) {
+		if ref.Index >= first && ref.Index <= last {
+			fn(ref)
+		}
+	})
 	for _, r := range s.retained {
 		if r.ref.Index >= first && r.ref.Index <= last {
 			fn(r.ref)
+		}
+	}
+}
+
+// eachPrepared calls fn for what transactions that are not resolved need, of queues that are still there.
+func (s *shard) eachPrepared(fn func(*Queue, queue.Ref)) {
+	for _, p := range s.prepared {
+		for i := range p.puts {
+			if f := &p.puts[i]; f.durable && !f.queue.closed {
+				fn(f.queue, f.ref(p.index))
+			}
+		}
+		for _, g := range p.gone {
+			if !g.queue.closed {
+				fn(g.queue, g.item.Ref)
+			}
 		}
 	}
 }

@@ -18,6 +18,10 @@ import (
 //	session  3 | vhost text | session record
 //	end      4 | vhost text | session record (client id and queue alone)
 //	retain   5 | vhost text | message (an empty payload clears the topic)
+//	prepare  6 | transaction, 16 bytes | deciding shard uvarint | count uvarint | count × enqueue or settle
+//	decide   7 | transaction
+//	resolve  8 | transaction | 1 takes effect, 0 is given up
+//	forget   9 | transaction
 //
 // The kinds are written to disk: never renumber them.
 const (
@@ -26,6 +30,10 @@ const (
 	commandSession
 	commandEnd
 	commandRetain
+	commandPrepare
+	commandDecide
+	commandResolve
+	commandForget
 )
 
 // itemRef is one queue's share in an enqueue.
@@ -97,6 +105,12 @@ type commandVisitor interface {
 	session(at uint32, vhost string, s session.State)
 	end(vhost string, s session.State)
 	retain(at uint32, vhost string, m *message.Message)
+	// prepare is before the commands of a part of a transaction, prepared behind them.
+	prepare(id txID, coordinator int)
+	prepared()
+	decide(id txID)
+	resolve(id txID, commits bool)
+	forget(id txID)
 }
 
 var errShortEntry = errors.New("entry is cut short")
@@ -126,6 +140,8 @@ func visitCommand(at uint32, src []byte, v commandVisitor) (rest []byte, err err
 		return visitEnqueue(at, src, v)
 	case commandSettle:
 		return visitSettle(src, v)
+	case commandPrepare, commandDecide, commandResolve, commandForget:
+		return visitTransaction(at, kind, src, v)
 	}
 	vhost, src, ok := cutText(src)
 	if !ok {
@@ -152,6 +168,61 @@ func visitCommand(at uint32, src []byte, v commandVisitor) (rest []byte, err err
 		return rest, nil
 	}
 	return nil, fmt.Errorf("command %d is unknown: it was written by a newer version", kind)
+}
+
+func appendTx(dst []byte, kind byte, id txID) []byte { return append(append(dst, kind), id[:]...) }
+
+func appendPrepare(dst []byte, id txID, coordinator, commands int) []byte {
+	dst = binary.AppendUvarint(appendTx(dst, commandPrepare, id), uint64(coordinator))
+	return binary.AppendUvarint(dst, uint64(commands))
+}
+
+func appendResolve(dst []byte, id txID, commits bool) []byte {
+	dst = appendTx(dst, commandResolve, id)
+	if commits {
+		return append(dst, 1)
+	}
+	return append(dst, 0)
+}
+
+// visitTransaction visits one of the commands of transactions, src being behind its kind.
+func visitTransaction(at uint32, kind byte, src []byte, v commandVisitor) (rest []byte, err error) {
+	var id txID
+	if copy(id[:], src) < len(id) {
+		return nil, errShortEntry
+	}
+	rest = src[len(id):]
+	switch kind {
+	case commandDecide:
+		v.decide(id)
+		return rest, nil
+	case commandForget:
+		v.forget(id)
+		return rest, nil
+	case commandResolve:
+		if len(rest) == 0 {
+			return nil, errShortEntry
+		}
+		v.resolve(id, rest[0] == 1)
+		return rest[1:], nil
+	}
+	coordinator, rest, okShard := cutNumber(rest)
+	n, rest, okCount := cutNumber(rest)
+	if !okShard || !okCount || n > uint64(len(rest)) || coordinator > 1<<16 {
+		return nil, errShortEntry
+	}
+	v.prepare(id, int(coordinator))
+	for range n {
+		if len(rest) == 0 || rest[0] != commandEnqueue && rest[0] != commandSettle {
+			return nil, errShortEntry
+		}
+		begin := at + 1 + uint32(len(src)-len(rest))
+		if rest, err = visitCommand(begin, rest, v); err != nil {
+			return nil, err
+		}
+	}
+	v.prepared()
+	return rest, nil
 }
 
 func visitEnqueue(at uint32, src []byte, v commandVisitor) (rest []byte, err error) {

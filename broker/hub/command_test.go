@@ -42,6 +42,16 @@ func (v *transcript) retain(_ uint32, vhost string, m *message.Message) {
 	v.again = appendRetain(v.again, vhost, m)
 }
 
+func (v *transcript) prepare(id txID, coordinator int) {
+	fmt.Fprintf(&v.text, "prepare %x shard %d\n", id[:2], coordinator)
+}
+func (v *transcript) prepared()      { fmt.Fprintln(&v.text, "prepared") }
+func (v *transcript) decide(id txID) { fmt.Fprintf(&v.text, "decide %x\n", id[:2]) }
+func (v *transcript) resolve(id txID, commits bool) {
+	fmt.Fprintf(&v.text, "resolve %x %t\n", id[:2], commits)
+}
+func (v *transcript) forget(id txID) { fmt.Fprintf(&v.text, "forget %x\n", id[:2]) }
+
 func exampleEntry() []byte {
 	m := &message.Message{Encoding: message.MQTT, Key: "a/b", QoS: 1, Durable: true, Payload: []byte("hello")}
 	e := binary.AppendVarint(nil, 1_700_000_000_000)
@@ -49,7 +59,14 @@ func exampleEntry() []byte {
 	e = appendSettle(e, 7, []queue.Item{{ID: 4}, {ID: 5}, {ID: 6}, {ID: 2}, {ID: 9}})
 	e = appendSession(e, "/", session.State{ClientID: "c", QueueID: 5, Subscriptions: map[string]router.Options{"x/#": {QoS: 1, NoLocal: true}}}, false)
 	e = appendSession(e, "/", session.State{ClientID: "c", QueueID: 5}, true)
-	return appendRetain(e, "tenant", m)
+	e = appendRetain(e, "tenant", m)
+	id := txID{1, 2, 3}
+	e = appendPrepare(e, id, 12, 2)
+	e = appendSettle(e, 7, []queue.Item{{ID: 8}})
+	e = appendEnqueue(e, []itemRef{{queue: 7, item: 2, qos: 1}}, m)
+	e = appendTx(e, commandDecide, id)
+	e = appendResolve(e, id, true)
+	return appendTx(e, commandForget, id)
 }
 
 func TestEntry(t *testing.T) {
@@ -65,6 +82,13 @@ settle 7 9-9
 session / c 5 map[x/#:{1 true false 0}]
 end / c
 retain tenant a/b
+prepare 0102 shard 12
+settle 7 8-8
+enqueue [{7 2 1}] "hello"
+prepared
+decide 0102
+resolve 0102 true
+forget 0102
 `
 	if v.text.String() != want {
 		t.Errorf("the entry says\n%s\nwant\n%s", v.text.String(), want)

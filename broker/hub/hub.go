@@ -171,7 +171,7 @@ func (h *Hub) start(stopped <-chan error) error {
 			return fmt.Errorf("journal cannot go on: %w", err)
 		}
 	}
-	return nil
+	return h.finishTransactions()
 }
 
 // ensureDefaults makes the virtual host "/" in a new data directory.

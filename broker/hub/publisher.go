@@ -29,6 +29,7 @@ type Publisher struct {
 	batch  []message.Message // published since the last Flush; they alias the reader's buffer
 	clones []*message.Message
 	keeper message.Keeper
+	held   held         // for Commit
 	local  []*localPart // touched since the last Flush
 	shard  []*shardPart
 	retain []int32
@@ -337,12 +338,17 @@ func (p *Publisher) Flush() {
 	if f != nil {
 		f.done()
 	}
+	p.reset()
+	p.host.hub.memory.wait(p.host.hub.stop, p.ended)
+	p.pace.wait(p.host.hub.stop, p.ended)
+}
+
+// reset begins a new batch.
+func (p *Publisher) reset() {
 	p.keeper.Done()
 	clear(p.batch)
 	clear(p.clones)
 	p.batch, p.clones, p.local, p.shard, p.retain, p.upTo = p.batch[:0], p.clones[:0], p.local[:0], p.shard[:0], p.retain[:0], 0
-	p.host.hub.memory.wait(p.host.hub.stop, p.ended)
-	p.pace.wait(p.host.hub.stop, p.ended)
 }
 
 // enqueued is a part that outlives the batch.

@@ -118,7 +118,20 @@ type replay struct {
 	shard *shard
 	index uint64
 	now   int64
+	part  *prepared // the commands are those of a transaction; nil otherwise
 }
+
+func (r *replay) prepare(id txID, coordinator int) {
+	r.part = &prepared{id: id, coordinator: coordinator, index: r.index}
+}
+
+func (r *replay) prepared() {
+	r.shard.prepared[r.part.id] = r.part
+	r.part = nil
+}
+func (r *replay) decide(id txID)                { r.shard.decided[id] = true }
+func (r *replay) forget(id txID)                { delete(r.shard.decided, id) }
+func (r *replay) resolve(id txID, commits bool) { r.shard.resolve(r.now, id, commits) }
 
 func (r *replay) enqueue(at uint32, refs []itemRef, m *message.Message) {
 	s := r.shard
@@ -133,6 +146,10 @@ func (r *replay) enqueue(at uint32, refs []itemRef, m *message.Message) {
 		it.Ref = queue.Ref{Index: r.index, At: at, Share: shareOf(it.Size, len(refs))}
 		q.lastID = max(q.lastID, it.ID)
 		s.use(it.Ref)
+		if r.part != nil {
+			r.part.puts = append(r.part.puts, flying{queue: q, id: it.ID, at: at, share: it.Ref.Share, durable: true, stored: &it})
+			continue
+		}
 		q.state.Restore(r.now, it)
 	}
 }
@@ -142,7 +159,13 @@ func (r *replay) settle(id, first, last uint64) {
 	if q == nil {
 		return
 	}
-	q.state.Remove(first, last, func(it *queue.Item) { r.shard.unuse(it.Ref) })
+	q.state.Remove(first, last, func(it *queue.Item) {
+		if r.part != nil {
+			r.part.gone = append(r.part.gone, goneItem{queue: q, item: *it})
+			return
+		}
+		r.shard.unuse(it.Ref)
+	})
 }
 
 func (r *replay) session(_ uint32, vhost string, state session.State) {

@@ -43,6 +43,8 @@ type shard struct {
 	retained  map[retainedKey]retained
 	sessions  map[*mqttSession]session.State // as the log has them
 	retaining map[retainedKey]int            // retain commands that are not applied yet
+	prepared  map[txID]*prepared             // parts of transactions that are not resolved
+	decided   map[txID]bool                  // transactions that this shard committed, until all parts are resolved
 	started   atomic.Bool                    // the goroutine runs
 	bodies    [8]readBody
 	nextBody  int
@@ -78,6 +80,8 @@ func newShard(h *Hub, number int) *shard {
 		retained:  make(map[retainedKey]retained),
 		sessions:  make(map[*mqttSession]session.State),
 		retaining: make(map[retainedKey]int),
+		prepared:  make(map[txID]*prepared),
+		decided:   make(map[txID]bool),
 		lastID:    sessionQueueBit | uint64(number),
 	}
 }
@@ -369,6 +373,7 @@ type flying struct {
 	share   uint32
 	qos     uint8
 	durable bool
+	stored  *queue.Item // of a transaction that was recovered: there is no message
 }
 
 // enqueueAct puts messages into their queues and says so to the publisher; flush is nil for all but the last part of a
@@ -394,18 +399,33 @@ func (s *shard) enqueue(now int64, f *flying, index uint64) {
 	if q.closed {
 		return
 	}
+	if f.durable {
+		s.use(f.ref(index))
+	}
+	s.put(now, f, index)
+	s.touch(q)
+}
+
+// put enqueues an item that is in the log, if it is durable.
+func (s *shard) put(now int64, f *flying, index uint64) {
+	it := f.item(index)
+	if it.Durable && !s.hub.keepBody(f.queue, int64(it.Size)) {
+		it.Message = nil
+	}
+	f.queue.state.Enqueue(now, it)
+}
+
+// item is what the queue gets when the entry has an index.
+func (f *flying) item(index uint64) queue.Item {
+	if f.stored != nil {
+		return *f.stored
+	}
 	it := newItem(f.message, f.qos)
 	it.ID = f.id
 	if f.durable {
-		it.Durable = true
-		it.Ref = queue.Ref{Index: index, At: f.at, Share: f.share}
-		s.use(it.Ref)
-		if !s.hub.keepBody(q, int64(it.Size)) {
-			it.Message = nil
-		}
+		it.Durable, it.Ref = true, f.ref(index)
 	}
-	q.state.Enqueue(now, it)
-	s.touch(q)
+	return it
 }
 
 func (a *enqueueAct) fail(s *shard, err error) {
@@ -556,6 +576,11 @@ func (v *bodyVisitor) retain(_ uint32, _ string, m *message.Message)     { v.bod
 func (v *bodyVisitor) settle(_, _, _ uint64)                             {}
 func (v *bodyVisitor) session(uint32, string, session.State)             {}
 func (v *bodyVisitor) end(string, session.State)                         {}
+func (v *bodyVisitor) prepare(txID, int)                                 {}
+func (v *bodyVisitor) prepared()                                         {}
+func (v *bodyVisitor) decide(txID)                                       {}
+func (v *bodyVisitor) forget(txID)                                       {}
+func (v *bodyVisitor) resolve(txID, bool)                                {}
 
 // stepOp runs a step on one queue.
 type stepOp struct {
@@ -611,6 +636,11 @@ func (s *shard) forget(q *Queue) {
 	for _, it := range q.inHand() {
 		s.unuse(it.Ref)
 	}
+	s.eachPrepared(func(of *Queue, ref queue.Ref) {
+		if of == q {
+			s.unuse(ref)
+		}
+	})
 	delete(s.queues, q.id)
 }
 

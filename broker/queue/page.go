@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"slices"
@@ -110,6 +111,15 @@ func pack(items []Item) (pg *page, freed int64) {
 	pg.data = encode(items)
 	return pg, freed
 }
+
+// EncodeItems packs durable items in the order of their IDs, as a checkpoint has them; DecodeItems is the reverse.
+func EncodeItems(items []Item) []byte {
+	slices.SortFunc(items, func(a, b Item) int { return cmp.Compare(a.ID, b.ID) })
+	return encode(items)
+}
+
+// DecodeItems reads what EncodeItems wrote.
+func DecodeItems(data []byte) ([]Item, error) { return unpack(nil, data) }
 
 // encode packs durable items into as many bytes as it takes.
 func encode(items []Item) []byte {

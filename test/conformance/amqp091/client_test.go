@@ -126,7 +126,6 @@ func TestErrors(t *testing.T) {
 		{"type that does not exist", func(ch *amqp.Channel) error {
 			return ch.ExchangeDeclare("x", "x-delayed-message", true, false, false, false, nil)
 		}, 503, "COMMAND_INVALID - unknown exchange type 'x-delayed-message'"},
-		{"transactions", func(ch *amqp.Channel) error { return ch.Tx() }, 540, "NOT_IMPLEMENTED - transactions"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			_, ch := p.channel()
