@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/turnstone-mq/turnstone/broker/message"
 	"github.com/turnstone-mq/turnstone/broker/queue"
@@ -22,6 +23,7 @@ import (
 //	decide   7 | transaction
 //	resolve  8 | transaction | 1 takes effect, 0 is given up
 //	forget   9 | transaction
+//	return   10 | queue uvarint | count uvarint | count × (item uvarint | how often it came back uvarint)
 //
 // The kinds are written to disk: never renumber them.
 const (
@@ -34,6 +36,7 @@ const (
 	commandDecide
 	commandResolve
 	commandForget
+	commandReturn
 )
 
 // itemRef is one queue's share in an enqueue.
@@ -111,6 +114,7 @@ type commandVisitor interface {
 	decide(id txID)
 	resolve(id txID, commits bool)
 	forget(id txID)
+	returned(q, item uint64, count uint32)
 }
 
 var errShortEntry = errors.New("entry is cut short")
@@ -142,6 +146,8 @@ func visitCommand(at uint32, src []byte, v commandVisitor) (rest []byte, err err
 		return visitSettle(src, v)
 	case commandPrepare, commandDecide, commandResolve, commandForget:
 		return visitTransaction(at, kind, src, v)
+	case commandReturn:
+		return visitReturn(src, v)
 	}
 	vhost, src, ok := cutText(src)
 	if !ok {
@@ -263,6 +269,35 @@ func visitSettle(src []byte, v commandVisitor) (rest []byte, err error) {
 			return nil, errShortEntry
 		}
 		v.settle(q, first, first+more)
+	}
+	return src, nil
+}
+
+func appendReturn(dst []byte, q uint64, items []queue.Item) []byte {
+	dst = binary.AppendUvarint(append(dst, commandReturn), q)
+	dst = binary.AppendUvarint(dst, uint64(len(items)))
+	for i := range items {
+		dst = binary.AppendUvarint(dst, items[i].ID)
+		dst = binary.AppendUvarint(dst, uint64(items[i].Count))
+	}
+	return dst
+}
+
+func visitReturn(src []byte, v commandVisitor) (rest []byte, err error) {
+	q, src, okQueue := cutNumber(src)
+	n, src, okCount := cutNumber(src)
+	if !okQueue || !okCount || n > uint64(len(src))/2 {
+		return nil, errShortEntry
+	}
+	for range n {
+		var id, count uint64
+		var okID, okTimes bool
+		id, src, okID = cutNumber(src)
+		count, src, okTimes = cutNumber(src)
+		if !okID || !okTimes {
+			return nil, errShortEntry
+		}
+		v.returned(q, id, uint32(min(count, math.MaxUint32)))
 	}
 	return src, nil
 }

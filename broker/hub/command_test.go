@@ -52,6 +52,11 @@ func (v *transcript) resolve(id txID, commits bool) {
 }
 func (v *transcript) forget(id txID) { fmt.Fprintf(&v.text, "forget %x\n", id[:2]) }
 
+func (v *transcript) returned(q, item uint64, count uint32) {
+	fmt.Fprintf(&v.text, "return %d %d %d\n", q, item, count)
+	v.again = appendReturn(v.again, q, []queue.Item{{ID: item, Count: count}})
+}
+
 func exampleEntry() []byte {
 	m := &message.Message{Encoding: message.MQTT, Key: "a/b", QoS: 1, Durable: true, Payload: []byte("hello")}
 	e := binary.AppendVarint(nil, 1_700_000_000_000)
@@ -66,7 +71,8 @@ func exampleEntry() []byte {
 	e = appendEnqueue(e, []itemRef{{queue: 7, item: 2, qos: 1}}, m)
 	e = appendTx(e, commandDecide, id)
 	e = appendResolve(e, id, true)
-	return appendTx(e, commandForget, id)
+	e = appendTx(e, commandForget, id)
+	return appendReturn(e, 7, []queue.Item{{ID: 3, Count: 2}, {ID: 5, Count: 1}})
 }
 
 func TestEntry(t *testing.T) {
@@ -89,6 +95,8 @@ prepared
 decide 0102
 resolve 0102 true
 forget 0102
+return 7 3 2
+return 7 5 1
 `
 	if v.text.String() != want {
 		t.Errorf("the entry says\n%s\nwant\n%s", v.text.String(), want)

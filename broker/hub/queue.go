@@ -154,6 +154,7 @@ func (q *Queue) effects() aftermath {
 		}
 		if q.shard != nil {
 			q.mourn(dead)
+			q.shard.returned(q)
 		}
 		if len(dead) > 0 {
 			after.dead, after.to = append(after.dead, dead...), q.deadLetter

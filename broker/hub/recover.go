@@ -121,6 +121,12 @@ type replay struct {
 	part  *prepared // the commands are those of a transaction; nil otherwise
 }
 
+func (r *replay) returned(id, item uint64, count uint32) {
+	if q := r.shard.queues[id]; q != nil {
+		q.state.Recount(item, count)
+	}
+}
+
 func (r *replay) prepare(id txID, coordinator int) {
 	r.part = &prepared{id: id, coordinator: coordinator, index: r.index}
 }

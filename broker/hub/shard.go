@@ -462,6 +462,16 @@ func (s *shard) settled(q *Queue, gone []queue.Item) {
 	s.open.acts = append(s.open.acts, &settleAct{queue: q, n: len(gone)})
 }
 
+// returned writes how often items came back, for the delivery limit. Nobody waits for it.
+func (s *shard) returned(q *Queue) {
+	items := q.state.Returned()
+	if len(items) == 0 {
+		return
+	}
+	entry, _ := s.write(s.hub.now())
+	*entry = appendReturn(*entry, q.id, items)
+}
+
 // settleAct lets go of what the log says is settled.
 type settleAct struct {
 	queue *Queue
@@ -576,6 +586,7 @@ func (v *bodyVisitor) retain(_ uint32, _ string, m *message.Message)     { v.bod
 func (v *bodyVisitor) settle(_, _, _ uint64)                             {}
 func (v *bodyVisitor) session(uint32, string, session.State)             {}
 func (v *bodyVisitor) end(string, session.State)                         {}
+func (v *bodyVisitor) returned(uint64, uint64, uint32)                   {}
 func (v *bodyVisitor) prepare(txID, int)                                 {}
 func (v *bodyVisitor) prepared()                                         {}
 func (v *bodyVisitor) decide(txID)                                       {}

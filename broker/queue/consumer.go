@@ -174,6 +174,9 @@ func (q *Queue) back(it Item, o Outcome) {
 				q.die(it, DeliveryLimit)
 				return
 			}
+			if q.options.HasDeliveryLimit && it.Durable {
+				q.returned = append(q.returned, it)
+			}
 		}
 		q.put(it)
 	}

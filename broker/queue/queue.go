@@ -118,6 +118,7 @@ type Queue struct {
 	touched   []*Consumer // consumers with deliveries to take
 	more      bool        // one of them was given as much as Take passes on at a time
 	gone      []Item      // durable items that left for good
+	returned  []Item      // durable items that came back and count how often
 	dead      []Dead
 
 	published, delivered, settled uint64
@@ -437,6 +438,24 @@ func (q *Queue) Take(deliver func(*Consumer, []Delivery)) (gone []Item, dead []D
 	gone, dead = q.gone, q.dead
 	q.gone, q.dead = q.gone[:0], q.dead[:0]
 	return gone, dead
+}
+
+// Returned answers the durable items that came back to a queue with a delivery limit since the last call, with their
+// counts: the log must know those. It is valid until the next call of a method.
+func (q *Queue) Returned() []Item {
+	r := q.returned
+	q.returned = q.returned[:0]
+	return r
+}
+
+// Recount sets how often an item that waits came back, as the log says.
+func (q *Queue) Recount(id uint64, count uint32) {
+	var found []Item
+	q.Remove(id, id, func(it *Item) { found = append(found, *it) })
+	for _, it := range found {
+		it.Count, it.Returned = count, true
+		q.put(it)
+	}
 }
 
 // More gives what waits to consumers that took all that one Take passes on, and says whether there is something to take.
