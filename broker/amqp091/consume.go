@@ -178,12 +178,19 @@ func (s *consumer) Deliver(_ *hub.Consumer, ds []queue.Delivery) bool {
 
 func (ch *channel) appendDelivery(dst []byte, s *consumer, d *queue.Delivery) []byte {
 	m := d.Message
-	var key string
-	var p frame.Properties
-	key, p, ch.scratch = envelope(m, ch.scratch)
+	key, p := ch.envelope(d)
 	deliver := frame.BasicDeliver{ConsumerTag: s.tag, DeliveryTag: ch.nextTag(s, d), Redelivered: d.Returned, Exchange: m.Exchange, RoutingKey: key}
 	dst = frame.AppendDeliver(dst, ch.number, &deliver)
 	return frame.AppendContent(dst, ch.number, p, m.Payload, ch.conn.frameMax)
+}
+
+// envelope is the routing key and the properties of a delivery, valid until the next one; ch.mu is held.
+func (ch *channel) envelope(d *queue.Delivery) (key string, p frame.Properties) {
+	key, p, ch.scratch = envelope(d.Message, ch.scratch)
+	if d.Count > 0 {
+		p = counted(p, d.Count)
+	}
+	return key, p
 }
 
 // nextTag numbers a delivery; ch.mu is held.
@@ -223,9 +230,7 @@ func (ch *channel) get(m *frame.BasicGet) error {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
 	ch.conn.out.Append(func(dst []byte) []byte {
-		var key string
-		var p frame.Properties
-		key, p, ch.scratch = envelope(d.Message, ch.scratch)
+		key, p := ch.envelope(&d)
 		dst = frame.AppendMethod(dst, ch.number, &frame.BasicGetOk{
 			DeliveryTag: ch.nextTag(s, &d), Redelivered: d.Returned, Exchange: d.Message.Exchange, RoutingKey: key, MessageCount: uint32(remaining),
 		})

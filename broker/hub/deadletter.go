@@ -78,10 +78,11 @@ func (d *deadLetter) send(batch []funeral) {
 		p := d.host.NewPublisher(PublisherOptions{Access: internal, Encoding: e, Confirmed: func(c Confirmation) { done <- c }})
 		sent := false
 		for i := range batch {
-			m := d.message(&batch[i])
+			m, cycle := d.message(&batch[i])
 			if m == nil || m.Encoding != e {
 				continue
 			}
+			p.skip = cycle
 			r, err := p.Route([]byte(d.exchange), []byte(m.Key))
 			if err != nil {
 				continue
@@ -99,18 +100,18 @@ func (d *deadLetter) send(batch []funeral) {
 	d.settle(batch)
 }
 
-// message is what goes to the exchange for a dead item; nil when its body is lost.
-func (d *deadLetter) message(f *funeral) *message.Message {
+// message is what goes to the exchange for a dead item, and where it must not come to; nil when its body is lost.
+func (d *deadLetter) message(f *funeral) (_ *message.Message, cycle func(string) bool) {
 	m := f.dead.Message
 	if m == nil {
 		m = f.queue.body(f.dead.Ref)
 	}
 	if m == nil {
-		return nil
+		return nil, nil
 	}
 	death := Death{Queue: f.queue.name, Exchange: m.Exchange, RoutingKey: m.RoutingKey(), Reason: f.dead.Why.String(), At: d.host.hub.now()}
 	if d.host.hub.deadLetter != nil {
-		m = d.host.hub.deadLetter(m, death)
+		m, cycle = d.host.hub.deadLetter(m, death)
 	}
 	c := *m
 	c.Exchange, c.Expiry, c.Retain = d.exchange, 0, false
@@ -120,7 +121,7 @@ func (d *deadLetter) message(f *funeral) *message.Message {
 			c.Key = topic.Swap(d.key)
 		}
 	}
-	return &c
+	return &c, cycle
 }
 
 func (d *deadLetter) settle(batch []funeral) {

@@ -56,8 +56,9 @@ type Options struct {
 	// Fatal is called when the journal cannot go on (an fsync failed or does not end): the process must end, without a clean
 	// stop.
 	Fatal func(error)
-	// DeadLetter makes the message that goes to a dead-letter exchange from the one that died. Nil passes it on unchanged.
-	DeadLetter func(m *message.Message, d Death) *message.Message
+	// DeadLetter makes the message that goes to a dead-letter exchange from the one that died, and says of which queues it
+	// must not come to again. Nil passes it on unchanged.
+	DeadLetter func(m *message.Message, d Death) (dead *message.Message, cycle func(queue string) bool)
 	// Now is the clock in milliseconds since 1970; nil is the real one.
 	Now func() int64
 }
@@ -69,13 +70,16 @@ type Death struct {
 	At                          int64  // milliseconds since 1970
 }
 
+// ReasonRejected is the reason of a death at a consumer's wish.
+const ReasonRejected = "rejected"
+
 // Hub is one running broker. Its methods are safe for concurrent use.
 type Hub struct {
 	config      atomic.Pointer[config.Config]
 	incarnation string
 	logger      *slog.Logger
 	now         func() int64
-	deadLetter  func(*message.Message, Death) *message.Message
+	deadLetter  func(*message.Message, Death) (*message.Message, func(string) bool)
 	journal     *journal.Journal
 	store       *cluster.Store
 	shards      []*shard
@@ -290,6 +294,8 @@ func queueOptions(a object.Arguments) queue.Options {
 	if n, ok, _ := a.Int("x-delivery-limit"); ok && n >= 0 {
 		o.DeliveryLimit, o.HasDeliveryLimit = uint32(n), true
 	}
+	kind, _, _ := a.Text("x-queue-type")
+	o.CountReturns = kind == "quorum"
 	if n, _, _ := a.Int("x-max-priority"); n > 0 {
 		o.MaxPriority = uint8(min(n, 255))
 	}

@@ -29,8 +29,9 @@ type Publisher struct {
 	batch  []message.Message // published since the last Flush; they alias the reader's buffer
 	clones []*message.Message
 	keeper message.Keeper
-	held   held         // for Commit
-	local  []*localPart // touched since the last Flush
+	held   held                    // for Commit
+	skip   func(queue string) bool // queues that messages must not come to; nil is none
+	local  []*localPart            // touched since the last Flush
 	shard  []*shardPart
 	retain []int32
 	upTo   uint64 // the newest token of the batch; zero when none was asked for
@@ -283,6 +284,9 @@ func (p *Publisher) limit(r *Route, m *message.Message) error {
 // add puts message i of the batch into the part of one destination; it answers 1 if that will take it.
 func (p *Publisher) add(i int32, d destination, token uint64) int {
 	if d.options.NoLocal && p.origin != 0 && d.queue.origin.Load() == p.origin {
+		return 0
+	}
+	if p.skip != nil && p.skip(d.queue.name) {
 		return 0
 	}
 	qos := min(p.batch[i].QoS, d.options.QoS)

@@ -168,13 +168,13 @@ func (q *Queue) back(it Item, o Outcome) {
 		q.die(it, Rejected)
 	default:
 		it.Returned = true
-		if o == Requeue {
+		if o == Requeue && (q.options.HasDeliveryLimit || q.options.CountReturns) {
 			it.Count++
 			if q.options.HasDeliveryLimit && it.Count > q.options.DeliveryLimit {
 				q.die(it, DeliveryLimit)
 				return
 			}
-			if q.options.HasDeliveryLimit && it.Durable {
+			if it.Durable {
 				q.returned = append(q.returned, it)
 			}
 		}

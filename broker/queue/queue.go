@@ -57,6 +57,7 @@ type Options struct {
 	TTL              int64  // with HasTTL: milliseconds a message may wait; zero expires what cannot be delivered at once
 	DeliveryLimit    uint32 // with HasDeliveryLimit: how often an item may come back
 	HasDeliveryLimit bool
+	CountReturns     bool // note in items how often they came back; a delivery limit does so anyway
 	MaxPriority      uint8
 	SingleActive     bool // one consumer at a time, the others stand by
 	DeadLetterless   bool // there is no dead-letter exchange: dead items are gone for good

@@ -216,13 +216,24 @@ func finite(f float64) any {
 	return f
 }
 
-func (v Value) array() []any {
-	a := []any{}
+// Elements are the values of an array; none if it is something else.
+func (v Value) Elements() (all []Value) {
+	if v.Kind != Array {
+		return nil
+	}
 	for c := (cursor{src: v.Raw}); len(c.src) > 0; {
 		w := c.value()
 		if c.err != nil {
 			break
 		}
+		all = append(all, w)
+	}
+	return all
+}
+
+func (v Value) array() []any {
+	a := []any{}
+	for _, w := range v.Elements() {
 		a = append(a, w.Any())
 	}
 	return a
@@ -241,6 +252,9 @@ func NewTable(m map[string]any) Table {
 func (t Table) With(name string, value any) Table {
 	return Table(appendValue(appendShort([]byte(t), name), value))
 }
+
+// Join is the table with the fields of another one behind its own.
+func (t Table) Join(other Table) Table { return append(slices.Clip(t), other...) }
 
 func appendValue(dst []byte, value any) []byte {
 	switch v := value.(type) {
