@@ -206,11 +206,15 @@ func checkExchange(s *object.ExchangeSpec) error {
 		return fmt.Errorf("type %q does not exist; there are %v", s.Type, exchangeTypes)
 	}
 	for name := range s.Arguments {
-		if name == "alternate-exchange" || strings.HasPrefix(name, "x-") {
+		if strings.HasPrefix(name, "x-") {
 			return fmt.Errorf("argument %q of exchanges is not supported: leave it out", name)
 		}
 	}
-	return nil
+	alternate, _, err := s.Arguments.Text("alternate-exchange")
+	if err == nil && len(alternate) > longestName {
+		err = fmt.Errorf("alternate-exchange is %d bytes long, %d is the most", len(alternate), longestName)
+	}
+	return err
 }
 
 func checkBinding(s *object.BindingSpec) error {

@@ -75,6 +75,9 @@ func (v *VirtualHost) DeclareExchange(ctx context.Context, access *auth.Access, 
 	if ok {
 		return equivalentExchange(d, spec, v.name)
 	}
+	if err := mayDivert(access, d); err != nil {
+		return err
+	}
 	if strings.HasPrefix(d.Name, "amq.") {
 		return errorf(Refused, "exchange name '%s' contains reserved prefix 'amq.*'", d.Name)
 	}
@@ -82,6 +85,21 @@ func (v *VirtualHost) DeclareExchange(ctx context.Context, access *auth.Access, 
 		return v.hub.want(ctx, object.KindExchange, v.name, d.Name, d.Spec)
 	}
 	return routerError(v.router.Declare(d.Name, d.Spec))
+}
+
+// mayDivert: who names an alternate exchange takes messages from the one and gives them to the other.
+func mayDivert(access *auth.Access, d ExchangeDeclaration) error {
+	alternate, ok, err := d.Spec.Arguments.Text("alternate-exchange")
+	if err != nil {
+		return &Error{Code: Precondition, Text: err.Error()}
+	}
+	if !ok {
+		return nil
+	}
+	if err := access.Read(d.Name); err != nil {
+		return err
+	}
+	return access.Write(alternate)
 }
 
 func equivalentExchange(d ExchangeDeclaration, spec object.ExchangeSpec, vhost string) error {
