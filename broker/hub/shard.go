@@ -54,6 +54,7 @@ type shard struct {
 type proposal struct {
 	entry   []byte // empty when nothing in it must be durable
 	stores  bool   // the entry holds messages
+	brings  bool   // messages come to queues with it, stored or not
 	urgent  bool   // somebody waits for it; settlements alone may wait a little for company
 	acts    []act
 	settled bool // it was applied, or will never be
@@ -172,10 +173,10 @@ func (s *shard) touch(q *Queue) {
 	}
 }
 
-// storing says that messages are on their way to the log.
-func (s *shard) storing() bool {
-	stores := func(p *proposal) bool { return p.stores }
-	return s.open != nil && s.open.stores || slices.ContainsFunc(s.flight, stores)
+// bringing says that messages are on their way to queues.
+func (s *shard) bringing() bool {
+	brings := func(p *proposal) bool { return p.brings }
+	return s.open != nil && s.open.brings || slices.ContainsFunc(s.flight, brings)
 }
 
 // building is the proposal that is being built.
@@ -313,11 +314,13 @@ func (o *enqueueOp) run(s *shard, now int64) {
 			first := &enqueueAct{items: a.items}
 			a.items = nil
 			s.act(first)
+			s.open.brings = true
 			s.cut(now)
 		}
 		i += n
 	}
 	s.act(a)
+	s.open.brings = true
 }
 
 // propose1 writes one message for all its queues of this shard, those that have room.
@@ -611,7 +614,7 @@ func (o *stepOp) answer(ran bool) {
 }
 
 func (o *stepOp) run(s *shard, now int64) {
-	if o.ordered && s.storing() {
+	if o.ordered && s.bringing() {
 		s.act(o)
 		return
 	}

@@ -199,6 +199,7 @@ func (o *txOp) run(s *shard, now int64) {
 	o.writeSettled(s, p)
 	o.writePuts(s, now, p)
 	s.act(&preparedAct{part: p, prepare: o.prepare != nil, done: o.done})
+	s.open.brings = true
 	s.cut(now)
 }
 
