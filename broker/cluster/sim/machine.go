@@ -161,19 +161,35 @@ func (m *machine) Capture() func(*cluster.CheckpointWriter) error {
 	}
 }
 
-// check reads the body of a live command.
-func (m *machine) check(id uint64) {
+// read answers the body of a live command.
+func (m *machine) read(id uint64) ([]byte, error) {
 	b := m.live[id]
-	want := bodyOf(id)
 	entry, err := m.g.Read(b.index)
-	var data []byte
-	if err == nil {
-		data, err = entry.At(b.at)
+	if err != nil {
+		return nil, err
 	}
-	data = data[min(commandHead, len(data)):]
+	data, err := entry.At(b.at)
+	if err != nil {
+		return nil, err
+	}
+	return data[min(commandHead, len(data)):], nil
+}
+
+func (m *machine) check(id uint64) {
+	data, err := m.read(id)
+	want := bodyOf(id)
 	if err != nil || len(data) < len(want) || !bytes.Equal(data[:len(want)], want) {
 		m.node.w.violated("node %d: body of command %d of group %d: %v", m.node.id, id, m.group, fmt.Errorf("%d bytes, %w", len(data), err))
 	}
+}
+
+// damaged says that the body of a live command cannot be read. A wrong one is a violation.
+func (m *machine) damaged(id uint64) bool {
+	if _, err := m.read(id); err != nil {
+		return true
+	}
+	m.check(id)
+	return false
 }
 
 // pieces are where what is alive of an entry begins.

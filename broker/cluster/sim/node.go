@@ -286,3 +286,44 @@ func (n *node) fault() {
 		n.faulty.Clear()
 	}
 }
+
+// rot changes one bit of one file and starts the node. It answers whether that was noticed; to have lost something
+// without a word is a violation.
+func (n *node) rot() (noticed bool) {
+	names, err := n.disk.List("log")
+	if err != nil {
+		n.w.violated("list: %v", err)
+	}
+	name := "log/" + names[n.w.rng.IntN(len(names))]
+	f, err := n.disk.Open(name)
+	if err != nil {
+		n.w.violated("open: %v", err)
+	}
+	size, err := f.Size()
+	if err != nil || size == 0 {
+		return false
+	}
+	at, b := n.w.rng.Int64N(size), []byte{0}
+	if _, err := f.ReadAt(b, at); err != nil {
+		n.w.violated("read %s at %d: %v", name, at, err)
+	}
+	b[0] ^= 1 << n.w.rng.IntN(8)
+	if _, err := f.WriteAt(b, at); err != nil {
+		n.w.violated("write: %v", err)
+	}
+	n.armed, n.faulty = 0, vfs.NewFaulty(n.disk)
+	if err := n.open(); err != nil {
+		return true
+	}
+	for _, m := range n.machines {
+		for id := range n.w.acked[m.group] {
+			if _, ok := m.live[id]; !ok {
+				n.w.violated("a bit of %s at %d was changed, and command %d of group %d is missing", name, at, id, m.group)
+			}
+		}
+		for id := range m.live {
+			noticed = m.damaged(id) || noticed
+		}
+	}
+	return noticed
+}

@@ -31,9 +31,46 @@ type Options struct {
 	ReuseID    bool // a node that lost its disk returns as the one that it was
 }
 
+// Rot changes a bit of some file of a node that was stopped, for each of so many tries, and starts it again: the start
+// must fail, or a read must, or nothing must be missing. It answers how often it was noticed. Nodes must be one.
+func Rot(o Options, tries int) (noticed int, err error) {
+	w := newWorld(o)
+	defer func() {
+		if v, ok := recover().(*Violation); ok {
+			err = v
+		}
+	}()
+	w.run()
+	n := w.nodes[0]
+	if err := n.journal.Close(); err != nil {
+		return 0, err
+	}
+	whole := n.disk
+	for range tries {
+		n.disk = whole.PowerLoss(0) // a copy: everything is certain
+		if n.rot() {
+			noticed++
+		}
+	}
+	return noticed, nil
+}
+
 // Report counts what a run did.
 type Report struct {
 	Confirmed, Applied, Crashes, Restarts, Leaders, Checkpoints, Released, Moved, Faults int
+}
+
+// Add sums up two runs.
+func (r *Report) Add(o Report) {
+	r.Confirmed += o.Confirmed
+	r.Applied += o.Applied
+	r.Crashes += o.Crashes
+	r.Restarts += o.Restarts
+	r.Leaders += o.Leaders
+	r.Checkpoints += o.Checkpoints
+	r.Released += o.Released
+	r.Moved += o.Moved
+	r.Faults += o.Faults
 }
 
 // Violation is a promise that was broken.
@@ -76,10 +113,7 @@ type letter struct {
 // Run runs a simulation. The error is a Violation, or says that the simulation itself is wrong.
 func Run(o Options) (r Report, err error) {
 	control.ApplyEarly = o.ApplyEarly
-	w := &world{
-		o: o, rng: rand.New(rand.NewPCG(o.Seed, 1)), cut: make(map[[2]uint64]bool),
-		applied: make(map[position]uint64), states: make(map[position]uint64), acked: make(map[uint32]map[uint64]bool),
-	}
+	w := newWorld(o)
 	defer func() {
 		control.ApplyEarly = false
 		r = w.report
@@ -94,20 +128,33 @@ func Run(o Options) (r Report, err error) {
 			err = v
 		}
 	}()
+	w.run()
+	return w.report, nil
+}
+
+func newWorld(o Options) *world {
+	w := &world{
+		o: o, rng: rand.New(rand.NewPCG(o.Seed, 1)), cut: make(map[[2]uint64]bool),
+		applied: make(map[position]uint64), states: make(map[position]uint64), acked: make(map[uint32]map[uint64]bool),
+	}
 	for g := range o.Groups {
 		w.acked[uint32(g)] = make(map[uint64]bool)
 	}
-	for i := range o.Nodes {
+	return w
+}
+
+// run starts the nodes, lets everything happen, and looks at what is left.
+func (w *world) run() {
+	for i := range w.o.Nodes {
 		n := &node{w: w, id: uint64(i + 1), disk: vfs.NewCrash()}
 		w.nodes = append(w.nodes, n)
 		n.start()
 	}
-	for w.step = 0; w.step < o.Steps; w.step++ {
+	for w.step = 0; w.step < w.o.Steps; w.step++ {
 		w.act()
 	}
 	w.heal()
 	w.verify()
-	return w.report, nil
 }
 
 func (w *world) violated(format string, args ...any) {

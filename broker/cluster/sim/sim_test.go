@@ -22,13 +22,7 @@ func TestPromises(t *testing.T) {
 			if err != nil {
 				t.Errorf("%d nodes, seed %d: %v", nodes, seed, err)
 			}
-			total.Confirmed += r.Confirmed
-			total.Crashes += r.Crashes
-			total.Checkpoints += r.Checkpoints
-			total.Released += r.Released
-			total.Moved += r.Moved
-			total.Leaders += r.Leaders
-			total.Faults += r.Faults
+			total.Add(r)
 		}
 		t.Logf("%d nodes: %+v", nodes, total)
 		idle := total.Confirmed == 0 || total.Crashes == 0 || total.Checkpoints == 0
@@ -58,4 +52,20 @@ func TestControls(t *testing.T) {
 			t.Error("nothing was noticed")
 		})
 	}
+}
+
+// TestRot changes bits of what a node left behind. Nothing may be missing without a word.
+func TestRot(t *testing.T) {
+	total := 0
+	for seed := *first; seed < *first+5; seed++ {
+		noticed, err := sim.Rot(sim.Options{Seed: seed, Nodes: 1, Groups: 2, Steps: *steps}, 40)
+		if err != nil {
+			t.Errorf("seed %d: %v", seed, err)
+		}
+		total += noticed
+	}
+	if total == 0 {
+		t.Error("nothing was ever noticed")
+	}
+	t.Logf("%d of 200 changes were noticed", total)
 }
