@@ -31,7 +31,7 @@ type ExchangeSpec struct {
 	Name string `json:"name,omitempty"`
 	// Type of the exchange.
 	// +kubebuilder:default=direct
-	// +kubebuilder:validation:Enum=direct;topic;fanout;headers
+	// +kubebuilder:validation:Enum=direct;topic;fanout;headers;x-consistent-hash;x-random;x-local-random
 	// +optional
 	Type string `json:"type,omitempty"`
 	// Durable exchanges survive a restart of the broker.

@@ -6,6 +6,7 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/amqp091/frame"
 	"github.com/turnstone-mq/turnstone/broker/hub"
 	"github.com/turnstone-mq/turnstone/broker/message"
+	"github.com/turnstone-mq/turnstone/broker/queue"
 )
 
 // channel is one channel of a connection.
@@ -17,16 +18,18 @@ type channel struct {
 	publisher  *hub.Publisher
 	content    content
 	message    message.Message // scratch of publish
-	headers    headers         // scratch of publish
+	attributes attributes      // scratch of publish
 	confirming bool
 	// transaction is what waits for tx.commit; nil before tx.select.
 	transaction *transaction
-	published   uint64 // messages since confirm.select
-	lastQueue   string // declared last: what an empty queue name stands for
-	prefetch    int    // of consumers to come; zero is no limit
+	published   uint64      // messages since confirm.select
+	lastQueue   string      // declared last: what an empty queue name stands for
+	prefetch    int         // of consumers to come; zero is no limit
+	shared      *queue.Flow // of all consumers; nil before it is needed
 	consumers   map[string]*consumer
 	getters     map[string]*consumer // of basic.get, by queue
 	leaving     map[*consumer]struct{}
+	replies     *consumer      // of direct replies; the last one that was
 	generated   int            // consumer tags that were made up
 	settling    []*consumer    // with deliveries settled since the last flush
 	taken       []settledRange // scratch of settle
@@ -163,13 +166,44 @@ func (ch *channel) handleBasic(m frame.Method) error {
 	return errorf(frame.CommandInvalid, "%v on channel %d", m.ID(), ch.number)
 }
 
-// flow: what is sent to consumers is bounded by prefetch; stopping it altogether is not to be had, as in RabbitMQ.
+// flow stops the deliveries to all consumers of the channel, or lets them go on. basic.get is not concerned. §1.5.2.3
 func (ch *channel) flow(m *frame.ChannelFlow) error {
-	if !m.Active {
-		return notImplemented("active=false: use basic.qos to bound deliveries, or basic.cancel to end them")
+	if m.Active {
+		if ch.shared != nil {
+			ch.shared.Start()
+			ch.resumeAll()
+		}
+	} else {
+		ch.share().Stop()
+		for _, s := range ch.consumers {
+			s.hub.Share(ch.shared) // returns when nothing more is on its way
+		}
 	}
-	ch.send(&frame.ChannelFlowOk{Active: true})
+	ch.send(&frame.ChannelFlowOk{Active: m.Active})
 	return nil
+}
+
+// share is what the channel's consumers have in common.
+func (ch *channel) share() *queue.Flow {
+	if ch.shared == nil {
+		ch.shared = &queue.Flow{}
+		ch.mu.Lock()
+		ch.unacked.returned = 0
+		ch.mu.Unlock()
+		for _, s := range ch.consumers {
+			s.hub.Share(ch.shared)
+		}
+		for s := range ch.leaving {
+			s.hub.Share(ch.shared)
+		}
+	}
+	return ch.shared
+}
+
+func (ch *channel) resumeAll() {
+	for _, s := range ch.consumers {
+		s.hub.Resume()
+	}
 }
 
 func (ch *channel) send(m frame.Method) { ch.conn.send(ch.number, m) }

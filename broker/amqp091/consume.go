@@ -28,13 +28,15 @@ type consumer struct {
 const outcomes = int(queue.Release) + 1
 
 func (ch *channel) qos(m *frame.BasicQos) error {
-	switch {
-	case m.PrefetchSize != 0:
+	if m.PrefetchSize != 0 {
 		return notImplemented("prefetch_size!=0 (%d)", m.PrefetchSize)
-	case m.Global:
-		return notImplemented("global=true: prefetch is counted per consumer, not per channel")
 	}
-	ch.prefetch = int(m.PrefetchCount)
+	if m.Global { // RabbitMQ's meaning: of the channel together, beside what each consumer may have
+		ch.share().SetLimit(int(m.PrefetchCount))
+		ch.resumeAll()
+	} else {
+		ch.prefetch = int(m.PrefetchCount)
+	}
 	ch.send(&frame.BasicQosOk{})
 	return nil
 }
@@ -61,9 +63,12 @@ func (ch *channel) consume(m *frame.BasicConsume) error {
 	if ch.prefetch > 0 {
 		limit = min(ch.prefetch, most)
 	}
-	s.hub, err = ch.conn.host.Consume(ch.conn.access, name, hub.ConsumerOptions{
-		Tag: s.tag, Sink: s, NoAck: m.NoAck, Exclusive: m.Exclusive, Limit: limit, Priority: int(priority), Origin: ch.conn.origin,
-	})
+	o := hub.ConsumerOptions{Tag: s.tag, Sink: s, NoAck: m.NoAck, Exclusive: m.Exclusive, Limit: limit, Priority: int(priority), Flow: ch.shared, Origin: ch.conn.origin}
+	if name == replyTo {
+		err = ch.consumeReplies(s, o)
+	} else {
+		s.hub, err = ch.conn.host.Consume(ch.conn.access, name, o)
+	}
 	if err != nil {
 		return err
 	}
@@ -350,6 +355,21 @@ func (ch *channel) settledAll() {
 	}
 	ch.settling = ch.settling[:0]
 	ch.resumeFull()
+	ch.giveBack()
+}
+
+// giveBack makes room in what the consumers share for what was settled.
+func (ch *channel) giveBack() {
+	if ch.shared == nil {
+		return
+	}
+	ch.mu.Lock()
+	n := ch.unacked.returned
+	ch.unacked.returned = 0
+	ch.mu.Unlock()
+	if ch.shared.Give(n) {
+		ch.resumeAll()
+	}
 }
 
 // resumeFull lets consumers go on that held back because too much was unacknowledged.

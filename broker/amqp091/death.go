@@ -26,23 +26,28 @@ type death struct {
 // DeadLetter makes the message that goes to a dead-letter exchange: its header x-death tells where it died, the newest
 // death first, and it does not expire again. A message that came over MQTT becomes one of AMQP. Cycle says whether the
 // message would come to a queue for the second time without anybody having rejected it in between: such a message is not
-// put there again, since nothing would ever end that.
-func DeadLetter(m *message.Message, d hub.Death) (dead *message.Message, cycle func(queue string) bool) {
+// put there again, since nothing would ever end that. The keys of CC go with it unless the queue has a key for the dead.
+func DeadLetter(m *message.Message, d hub.Death) hub.Dead {
 	key, properties, _ := envelope(m, nil)
 	var b frame.Basic
 	if err := b.Decode(properties); err != nil {
 		panic("properties of a stored message: " + err.Error()) // they were checked when it was published
 	}
-	deaths := bury(readDeaths(b.Headers), b.Expiration, d)
+	also, _, _ := moreKeys(b.Headers) // it was checked when it was published; what a client of MQTT sent has none
+	deaths := bury(readDeaths(b.Headers), b.Expiration, d, also)
 	b.Headers = withDeaths(b.Headers, deaths, d)
+	if d.Rekeyed {
+		also, b.Headers = nil, b.Headers.Without(headerCC)
+	}
 	b.Expiration = nil
 	c := *m
 	c.Encoding, c.Key, c.Properties, c.Retain = message.AMQP091, key, b.Append(nil), false
-	return &c, func(queue string) bool { return isCycle(deaths, queue) }
+	seen := &attributes{frame.Summary{Headers: b.Headers, CorrelationID: b.CorrelationID, MessageID: b.MessageID, Timestamp: b.Timestamp}}
+	return hub.Dead{Message: &c, Also: also, Attributes: seen, Cycle: func(queue string) bool { return isCycle(deaths, queue) }}
 }
 
 // bury counts a death, and brings it to the front.
-func bury(deaths []death, expiration []byte, d hub.Death) []death {
+func bury(deaths []death, expiration []byte, d hub.Death, also []string) []death {
 	for i, old := range deaths {
 		if old.queue == d.Queue && old.reason == d.Reason {
 			old.count++
@@ -50,8 +55,12 @@ func bury(deaths []death, expiration []byte, d hub.Death) []death {
 		}
 	}
 	at := frame.Value{Kind: frame.Timestamp, Raw: binary.BigEndian.AppendUint64(nil, uint64(d.At/1000))}
+	keys := []any{d.RoutingKey}
+	for _, k := range also {
+		keys = append(keys, k)
+	}
 	fields := frame.Table(nil).With("reason", d.Reason).With("queue", d.Queue).With("time", at).
-		With("exchange", d.Exchange).With("routing-keys", []any{d.RoutingKey})
+		With("exchange", d.Exchange).With("routing-keys", keys)
 	if len(expiration) > 0 {
 		fields = fields.With("original-expiration", string(expiration))
 	}
@@ -128,12 +137,6 @@ func counted(p frame.Properties, count uint32) frame.Properties {
 	if err := b.Decode(p); err != nil {
 		panic("properties of a stored message: " + err.Error()) // they were checked when it was published
 	}
-	var headers frame.Table
-	for name, v := range b.Headers.All() {
-		if string(name) != headerDeliveryCount {
-			headers = headers.With(string(name), v)
-		}
-	}
-	b.Headers = headers.With(headerDeliveryCount, int64(count))
+	b.Headers = b.Headers.Without(headerDeliveryCount).With(headerDeliveryCount, int64(count))
 	return b.Append(nil)
 }

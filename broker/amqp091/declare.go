@@ -9,7 +9,6 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/auth"
 	"github.com/turnstone-mq/turnstone/broker/hub"
 	"github.com/turnstone-mq/turnstone/broker/object"
-	"github.com/turnstone-mq/turnstone/broker/router"
 )
 
 // arguments reads an argument table within the limits.
@@ -64,8 +63,8 @@ func (ch *channel) declareExchange(ctx context.Context, m *frame.ExchangeDeclare
 		if err != nil {
 			return err
 		}
-		if !slices.Contains(router.Types, m.Type) {
-			return errorf(frame.CommandInvalid, "unknown exchange type '%s'; there are %s", m.Type, strings.Join(router.Types, ", "))
+		if !slices.Contains(object.ExchangeTypes, m.Type) {
+			return errorf(frame.CommandInvalid, "unknown exchange type '%s'; there are %s", m.Type, strings.Join(object.ExchangeTypes, ", "))
 		}
 		d.Spec = object.ExchangeSpec{Type: m.Type, Durable: m.Durable, AutoDelete: m.AutoDelete, Internal: m.Internal, Arguments: arguments}
 	}
@@ -112,6 +111,9 @@ func (ch *channel) handleQueue(m frame.Method) error {
 }
 
 func (ch *channel) declareQueue(ctx context.Context, m *frame.QueueDeclare) error {
+	if done, err := ch.declareReplies(m); done {
+		return err
+	}
 	d := hub.QueueDeclaration{Name: m.Queue, Exclusive: m.Exclusive, Passive: m.Passive, Origin: ch.conn.origin}
 	if m.Passive {
 		name, err := ch.queueName(m.Queue)

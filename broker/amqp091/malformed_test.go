@@ -77,9 +77,7 @@ func TestMalformed(t *testing.T) {
 		{"properties cut short", join(publish, contentHeader(0, 0x80, 0, 9)), false, frame.SyntaxError, "short string is cut short", frame.BasicPublishID},
 		{"properties that do not exist", join(publish, contentHeader(0, 0, 3)), false, frame.SyntaxError, "properties that do not exist", frame.BasicPublishID},
 		{"immediate", method(1, &frame.BasicPublish{Immediate: true}), false, frame.NotImplemented, "immediate=true", frame.BasicPublishID},
-		{"global prefetch", method(1, &frame.BasicQos{PrefetchCount: 1, Global: true}), false, frame.NotImplemented, "global=true", frame.BasicQosID},
 		{"prefetch size", method(1, &frame.BasicQos{PrefetchSize: 1}), false, frame.NotImplemented, "prefetch_size!=0 (1)", frame.BasicQosID},
-		{"flow off", method(1, &frame.ChannelFlow{}), false, frame.NotImplemented, "active=false", frame.ChannelFlowID},
 		{"recover without requeue", method(1, &frame.BasicRecover{}), false, frame.NotImplemented, "requeue=false", frame.BasicRecoverID},
 		{"exchange type", method(1, &frame.ExchangeDeclare{Exchange: "x", Type: "x-delayed-message"}), false, frame.CommandInvalid, "unknown exchange type 'x-delayed-message'; there are direct, fanout, headers, topic", frame.ExchangeDeclareID},
 

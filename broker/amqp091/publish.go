@@ -140,12 +140,24 @@ func (ch *channel) publishMessage(exchange, key []byte, p frame.Properties, payl
 	if err != nil {
 		return err
 	}
-	r, err := ch.publisher.Route(exchange, key)
+	also, blind, err := moreKeys(s.Headers)
+	if err != nil {
+		return err
+	}
+	if blind {
+		p = without(p, headerBCC)
+	}
+	r, err := ch.publisher.RouteAlso(exchange, key, also)
 	if err != nil {
 		return err
 	}
 	if s.UserID != nil && string(s.UserID) != ch.conn.access.User() {
 		return errorf(frame.PreconditionFailed, "user_id property set to '%s' but authenticated user was '%s'", s.UserID, ch.conn.access.User())
+	}
+	if string(s.ReplyTo) == replyTo {
+		if p, err = ch.withReplyQueue(p); err != nil {
+			return err
+		}
 	}
 	m := &ch.message
 	*m = message.Message{Exchange: r.Exchange, Key: r.Key, Encoding: message.AMQP091, Priority: s.Priority, Properties: p, Payload: payload}
@@ -166,10 +178,10 @@ func (ch *channel) publishMessage(exchange, key []byte, p frame.Properties, payl
 		token = ch.published
 	}
 	ch.touch()
-	ch.headers.table = s.Headers
-	routed, err := ch.publisher.Publish(r, m, &ch.headers, token)
+	ch.attributes.Summary = s
+	routed, err := ch.publisher.Publish(r, m, &ch.attributes, token)
 	if err == nil && routed == 0 && mandatory {
-		ch.giveBack(m)
+		ch.returnMessage(m)
 	}
 	return err
 }
@@ -183,8 +195,8 @@ func expiry(expiration []byte) (int64, error) {
 	return time.Now().UnixMilli() + int64(ms), nil
 }
 
-// giveBack returns a mandatory message that went to no queue. The confirm follows with the flush, so it comes later.
-func (ch *channel) giveBack(m *message.Message) {
+// returnMessage returns a mandatory message that went to no queue. The confirm follows with the flush, so it comes later.
+func (ch *channel) returnMessage(m *message.Message) {
 	method := frame.BasicReturn{ReplyCode: uint16(frame.NoRoute), ReplyText: frame.NoRoute.String(), Exchange: m.Exchange, RoutingKey: m.Key}
 	ch.conn.out.Append(func(dst []byte) []byte {
 		dst = frame.AppendMethod(dst, ch.number, &method)
@@ -217,16 +229,4 @@ func (ch *channel) appendAck(dst []byte, upTo uint64) []byte {
 	m := frame.BasicAck{DeliveryTag: upTo, Multiple: upTo > ch.confirmed+1}
 	ch.confirmed = upTo
 	return frame.AppendAck(dst, ch.number, &m)
-}
-
-// headers are those of the message that is being published, for headers exchanges.
-type headers struct{ table frame.Table }
-
-// Header looks a header up.
-func (h *headers) Header(name string) (value any, ok bool) {
-	v, ok := h.table.Lookup(name)
-	if !ok {
-		return nil, false
-	}
-	return v.Any(), true
 }

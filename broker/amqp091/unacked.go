@@ -21,6 +21,8 @@ type unacked struct {
 	runs []run
 	head int
 	dead int // runs behind head without a live tag
+	// returned is how many deliveries to consumers (not of basic.get) were settled since somebody set it to zero.
+	returned int
 }
 
 // maxRun is how many tags a run has at most: those of its bitmap.
@@ -124,6 +126,9 @@ func (u *unacked) takeUpTo(tag uint64, dst []settledRange) []settledRange {
 func (u *unacked) settle(r *run, n uint32) {
 	u.live -= int(n)
 	r.consumer.unsettled -= int(n)
+	if r.consumer.tag != "" {
+		u.returned += int(n)
+	}
 	if r.live == 0 {
 		r.settled = nil
 		u.dead++

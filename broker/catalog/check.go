@@ -28,8 +28,6 @@ var builtIn = []string{"", "amq.direct", "amq.fanout", "amq.topic", "amq.headers
 // BuiltIn says whether an exchange is there without being declared.
 func BuiltIn(exchange string) bool { return slices.Contains(builtIn, exchange) }
 
-var exchangeTypes = []string{"direct", "topic", "fanout", "headers"}
-
 const (
 	longestName      = 255 // bytes; AMQP 0-9-1 short strings hold no more
 	longestUserEntry = 1024
@@ -202,8 +200,11 @@ func checkTopicPolicy(s *object.TopicPolicySpec) error {
 }
 
 func checkExchange(s *object.ExchangeSpec) error {
-	if !slices.Contains(exchangeTypes, s.Type) {
-		return fmt.Errorf("type %q does not exist; there are %v", s.Type, exchangeTypes)
+	if !slices.Contains(object.ExchangeTypes, s.Type) {
+		return fmt.Errorf("type %q does not exist; there are %v", s.Type, object.ExchangeTypes)
+	}
+	if err := checkHashing(s); err != nil {
+		return err
 	}
 	for name := range s.Arguments {
 		if strings.HasPrefix(name, "x-") {
@@ -215,6 +216,30 @@ func checkExchange(s *object.ExchangeSpec) error {
 		err = fmt.Errorf("alternate-exchange is %d bytes long, %d is the most", len(alternate), longestName)
 	}
 	return err
+}
+
+// checkHashing: what a consistent-hash exchange looks at is one thing.
+func checkHashing(s *object.ExchangeSpec) error {
+	header, byHeader, err := s.Arguments.Text(object.HashHeader)
+	if err != nil {
+		return err
+	}
+	property, byProperty, err := s.Arguments.Text(object.HashProperty)
+	switch {
+	case err != nil:
+		return err
+	case !byHeader && !byProperty:
+		return nil
+	case s.Type != object.ExchangeConsistentHash:
+		return fmt.Errorf("arguments %q and %q are for exchanges of type %s: leave them out", object.HashHeader, object.HashProperty, object.ExchangeConsistentHash)
+	case byHeader && byProperty:
+		return fmt.Errorf("arguments %q and %q exclude one another: leave one out", object.HashHeader, object.HashProperty)
+	case byHeader && header == "":
+		return fmt.Errorf("argument %q must not be empty", object.HashHeader)
+	case byProperty && !slices.Contains(object.HashProperties, property):
+		return fmt.Errorf("argument %q: %q does not exist; there are %v", object.HashProperty, property, object.HashProperties)
+	}
+	return nil
 }
 
 func checkBinding(s *object.BindingSpec) error {

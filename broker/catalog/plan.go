@@ -220,11 +220,28 @@ func (d *draft) want(o object.Object) (object.Result, error) {
 			return refused(o.Key, object.ReasonMissing, "%s refers to %s, which does not exist: create it first, or in the same request", o.Key, p), nil
 		}
 	}
+	if err := d.checkWeight(&wanted); err != nil {
+		return refused(o.Key, object.ReasonInvalid, "%v", err), nil
+	}
 	before := d.get(o.Key)
 	if before == nil {
 		return d.create(wanted)
 	}
 	return d.update(before, wanted)
+}
+
+// checkWeight: the key of a binding to a consistent-hash exchange is a weight.
+func (d *draft) checkWeight(o *object.Object) error {
+	if o.Kind != object.KindBinding {
+		return nil
+	}
+	b := stored[object.BindingSpec](o)
+	x := d.get(object.Key{Kind: object.KindExchange, VirtualHost: o.VirtualHost, Name: b.Source})
+	if x == nil || stored[object.ExchangeSpec](x).Type != object.ExchangeConsistentHash {
+		return nil
+	}
+	_, err := object.Weight(b.RoutingKey)
+	return err
 }
 
 func (d *draft) create(o object.Object) (object.Result, error) {

@@ -24,6 +24,18 @@ var queueArguments = map[string]func(a object.Arguments, name string) error{
 	"x-max-priority":            whole(0, 255),
 	"x-single-active-consumer":  truth,
 	"x-queue-type":              oneOf("classic", "quorum"),
+	"x-consumer-timeout":        whole(0, math.MaxUint32), // 0 is none
+
+	// What RabbitMQ's clients say of how it stores and places a queue: every queue here does what the best value asks for,
+	// so that each is obeyed by doing nothing. docs/amqp091.md says how.
+	"x-dead-letter-strategy":      oneOf("at-most-once", "at-least-once"),
+	"x-queue-mode":                oneOf("default", "lazy"),
+	"x-queue-version":             whole(1, 2),
+	"x-queue-leader-locator":      oneOf("client-local", "balanced"),
+	"x-queue-master-locator":      oneOf("client-local", "min-masters", "random"),
+	"x-quorum-initial-group-size": whole(1, math.MaxInt32),
+	"x-max-in-memory-length":      whole(0, math.MaxInt64),
+	"x-max-in-memory-bytes":       whole(0, math.MaxInt64),
 }
 
 // CheckQueue says which rule a queue's spec breaks, also for queues that are no objects.

@@ -35,6 +35,8 @@ type ConsumerOptions struct {
 	Exclusive bool
 	Limit     int // deliveries that may be unsettled; zero is no limit
 	Priority  int
+	// Flow is what the consumer shares with others of its connection; nil is nothing.
+	Flow *queue.Flow
 	// Passive consumers take messages by Get alone.
 	Passive bool
 	// Origin is the connection, which must own an exclusive queue.
@@ -54,6 +56,11 @@ func (v *VirtualHost) Consume(access *auth.Access, name string, o ConsumerOption
 	if err := access.Read(name); err != nil {
 		return nil, err
 	}
+	return v.join(q, o)
+}
+
+// join adds a consumer, paused.
+func (v *VirtualHost) join(q *Queue, o ConsumerOptions) (*Consumer, error) {
 	c := &Consumer{Tag: o.Tag, queue: q, sink: o.Sink}
 	var refused error
 	ran := q.do(func(q *Queue, now int64) {
@@ -63,12 +70,12 @@ func (v *VirtualHost) Consume(access *auth.Access, name string, o ConsumerOption
 		if !o.Passive {
 			q.hadUser, q.soleUser = true, o.Exclusive
 		}
-		c.state = q.state.Join(queue.ConsumerOptions{NoAck: o.NoAck, Passive: o.Passive, Limit: o.Limit, Priority: o.Priority, Of: c})
+		c.state = q.state.Join(queue.ConsumerOptions{NoAck: o.NoAck, Passive: o.Passive, Limit: o.Limit, Priority: o.Priority, Flow: o.Flow, Of: c})
 		// The consumer starts paused: the endpoint answers consume-ok first and then calls Resume.
 		c.state.Pause(true)
 	})
 	if !ran {
-		return nil, errorf(NotFound, "no queue '%s' in vhost '%s'", name, v.name)
+		return nil, errorf(NotFound, "no queue '%s' in vhost '%s'", q.name, v.name)
 	}
 	return c, refused
 }
@@ -98,6 +105,11 @@ func (c *Consumer) SetLimit(n int) {
 		c.state.SetLimit(n)
 		q.state.Pump(now)
 	})
+}
+
+// Share lets the consumer take part in a flow. No delivery that the flow forbids arrives after Share has returned.
+func (c *Consumer) Share(f *queue.Flow) {
+	c.queue.do(func(*Queue, int64) { c.state.Share(f) })
 }
 
 // Settle ends deliveries; tags that the consumer does not hold are passed over. The ranges are copied if need be.

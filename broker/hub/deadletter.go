@@ -78,16 +78,17 @@ func (d *deadLetter) send(batch []funeral) {
 		p := d.host.NewPublisher(PublisherOptions{Access: internal, Encoding: e, Confirmed: func(c Confirmation) { done <- c }})
 		sent := false
 		for i := range batch {
-			m, cycle := d.message(&batch[i])
+			dead := d.message(&batch[i])
+			m := dead.Message
 			if m == nil || m.Encoding != e {
 				continue
 			}
-			p.skip = cycle
-			r, err := p.Route([]byte(d.exchange), []byte(m.Key))
+			p.skip = dead.Cycle
+			r, err := p.RouteAlso([]byte(d.exchange), []byte(m.Key), dead.Also)
 			if err != nil {
 				continue
 			}
-			if _, err := p.Publish(r, m, nil, uint64(i+1)); err == nil {
+			if _, err := p.Publish(r, m, dead.Attributes, uint64(i+1)); err == nil {
 				sent = true
 				d.host.hub.stats.DeadLettered.add(1)
 			}
@@ -100,20 +101,21 @@ func (d *deadLetter) send(batch []funeral) {
 	d.settle(batch)
 }
 
-// message is what goes to the exchange for a dead item, and where it must not come to; nil when its body is lost.
-func (d *deadLetter) message(f *funeral) (_ *message.Message, cycle func(string) bool) {
+// message is what goes to the exchange for a dead item; none when its body is lost.
+func (d *deadLetter) message(f *funeral) (dead Dead) {
 	m := f.dead.Message
 	if m == nil {
 		m = f.queue.body(f.dead.Ref)
 	}
 	if m == nil {
-		return nil, nil
+		return Dead{}
 	}
-	death := Death{Queue: f.queue.name, Exchange: m.Exchange, RoutingKey: m.RoutingKey(), Reason: f.dead.Why.String(), At: d.host.hub.now()}
+	death := Death{Rekeyed: d.hasKey, Queue: f.queue.name, Exchange: m.Exchange, RoutingKey: m.RoutingKey(), Reason: f.dead.Why.String(), At: d.host.hub.now()}
+	dead.Message = m
 	if d.host.hub.deadLetter != nil {
-		m, cycle = d.host.hub.deadLetter(m, death)
+		dead = d.host.hub.deadLetter(m, death)
 	}
-	c := *m
+	c := *dead.Message
 	c.Exchange, c.Expiry, c.Retain = d.exchange, 0, false
 	if d.hasKey {
 		c.Key = d.key
@@ -121,7 +123,8 @@ func (d *deadLetter) message(f *funeral) (_ *message.Message, cycle func(string)
 			c.Key = topic.Swap(d.key)
 		}
 	}
-	return &c, cycle
+	dead.Message = &c
+	return dead
 }
 
 func (d *deadLetter) settle(batch []funeral) {

@@ -42,6 +42,7 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/message"
 	"github.com/turnstone-mq/turnstone/broker/object"
 	"github.com/turnstone-mq/turnstone/broker/queue"
+	"github.com/turnstone-mq/turnstone/broker/router"
 )
 
 // Options of Open.
@@ -56,9 +57,8 @@ type Options struct {
 	// Fatal is called when the journal cannot go on (an fsync failed or does not end): the process must end, without a clean
 	// stop.
 	Fatal func(error)
-	// DeadLetter makes the message that goes to a dead-letter exchange from the one that died, and says of which queues it
-	// must not come to again. Nil passes it on unchanged.
-	DeadLetter func(m *message.Message, d Death) (dead *message.Message, cycle func(queue string) bool)
+	// DeadLetter makes the message that goes to a dead-letter exchange from the one that died. Nil passes it on unchanged.
+	DeadLetter func(*message.Message, Death) Dead
 	// Now is the clock in milliseconds since 1970; nil is the real one.
 	Now func() int64
 }
@@ -68,6 +68,15 @@ type Death struct {
 	Queue, Exchange, RoutingKey string // where it died, and as what it had been published
 	Reason                      string // rejected, expired, maxlen, delivery_limit
 	At                          int64  // milliseconds since 1970
+	Rekeyed                     bool   // the queue's x-dead-letter-routing-key takes the place of the message's keys
+}
+
+// Dead is a message for a dead-letter exchange.
+type Dead struct {
+	Message    *message.Message
+	Also       []string                // its further keys
+	Attributes router.Attributes       // nil: none
+	Cycle      func(queue string) bool // the queues that it must not come to again; nil: none
 }
 
 // ReasonRejected is the reason of a death at a consumer's wish.
@@ -79,7 +88,7 @@ type Hub struct {
 	incarnation string
 	logger      *slog.Logger
 	now         func() int64
-	deadLetter  func(*message.Message, Death) (*message.Message, func(string) bool)
+	deadLetter  func(*message.Message, Death) Dead
 	journal     *journal.Journal
 	store       *cluster.Store
 	shards      []*shard

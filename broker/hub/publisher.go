@@ -2,6 +2,7 @@ package hub
 
 import (
 	"cmp"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -38,6 +39,7 @@ type Publisher struct {
 	refuse []Refusal
 	order  confirmOrder
 	match  []router.Match[*Queue] // scratch
+	asked  router.Message         // scratch
 	pace   pace
 }
 
@@ -77,7 +79,8 @@ type Route struct {
 	generation uint64 // of the router
 	authority  uint64 // generation of the authority
 	err        error
-	perMessage bool // headers decide: matched again for each message
+	also       []string // further keys
+	perMessage bool     // attributes or chance decide: matched again for each message
 	to         []destination
 }
 
@@ -134,6 +137,22 @@ func (p *Publisher) Route(exchange, key []byte) (*Route, error) {
 	}
 	if r.generation != p.host.router.Generation() || r.authority != p.host.hub.authority.Generation() {
 		p.resolve(r)
+	}
+	return r, r.err
+}
+
+// RouteAlso is Route for a message that has further keys: it goes to each queue that any of them leads to, once. The
+// route is valid until the next call of it or of Route.
+func (p *Publisher) RouteAlso(exchange, key []byte, also []string) (*Route, error) {
+	if len(also) == 0 {
+		return p.Route(exchange, key)
+	}
+	r := &Route{Exchange: string(exchange), Key: string(key), also: also}
+	p.resolve(r)
+	for _, k := range also {
+		if r.err == nil {
+			r.err = p.allowed(&Route{Exchange: r.Exchange, Key: k})
+		}
 	}
 	return r, r.err
 }
@@ -200,9 +219,14 @@ func (p *Publisher) allowed(r *Route) error {
 	return nil
 }
 
-func (p *Publisher) find(r *Route, h router.Headers) error {
+func (p *Publisher) find(r *Route, a router.Attributes) error {
+	p.asked = router.Message{Key: r.Key, Also: r.also, Form: p.form(), Attributes: a}
+	if r.perMessage {
+		p.asked.Chance = rand.Uint64()
+	}
 	var err error
-	p.match, err = p.host.router.Route(r.Exchange, r.Key, p.form(), h, p.match[:0])
+	p.match, err = p.host.router.Route(r.Exchange, &p.asked, p.match[:0])
+	p.asked.Attributes = nil
 	if err != nil {
 		return err
 	}
@@ -237,14 +261,14 @@ func (p *Publisher) shardPart(s *shard) *shardPart {
 }
 
 // Publish adds a message to the batch and answers how many queues it goes to. The message and what it points to must
-// stay valid until the next Flush returns. Headers may be nil. With a token other than zero, which must rise from call
+// stay valid until the next Flush returns. Attributes may be nil. With a token other than zero, which must rise from call
 // to call, the message takes part in confirmations.
-func (p *Publisher) Publish(r *Route, m *message.Message, h router.Headers, token uint64) (routed int, err error) {
+func (p *Publisher) Publish(r *Route, m *message.Message, a router.Attributes, token uint64) (routed int, err error) {
 	if err := p.limit(r, m); err != nil {
 		return 0, err
 	}
 	if r.perMessage {
-		if err := p.find(r, h); err != nil {
+		if err := p.find(r, a); err != nil {
 			return 0, err
 		}
 	}

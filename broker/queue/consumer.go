@@ -14,6 +14,7 @@ type Consumer struct {
 	limit    int  // unacknowledged deliveries; zero is no limit
 	paused   bool // its connection has no room
 	gone     bool
+	flow     *Flow // nil while the consumer shares none
 
 	pending []Delivery // to be taken by Take
 	offered int        // bytes of pending
@@ -26,6 +27,7 @@ type ConsumerOptions struct {
 	Passive  bool // gets messages by Get alone
 	Limit    int  // deliveries that may be unacknowledged; zero is no limit
 	Priority int  // higher ones are served first
+	Flow     *Flow
 	Of       any
 }
 
@@ -70,6 +72,14 @@ func (c *Consumer) Active() bool { return !c.passive && !c.gone }
 // SetLimit changes how many deliveries may be unacknowledged.
 func (c *Consumer) SetLimit(n int) { c.limit = n }
 
+// Share lets the consumer take part in a flow, with what it holds already.
+func (c *Consumer) Share(f *Flow) {
+	if c.flow == nil {
+		c.flow = f
+		f.held.Add(int64(c.held.live))
+	}
+}
+
 // Pause says whether the consumer's connection has room.
 func (c *Consumer) Pause(paused bool) { c.paused = paused }
 
@@ -77,7 +87,7 @@ func (c *Consumer) Pause(paused bool) { c.paused = paused }
 func (c *Consumer) Unsettled() int { return c.held.live }
 
 func (c *Consumer) wants() bool {
-	return !c.passive && !c.paused && !c.gone && c.offered < mostOffered && (c.noAck || c.limit == 0 || c.held.live < c.limit)
+	return !c.passive && !c.paused && !c.gone && c.offered < mostOffered && (c.noAck || c.limit == 0 || c.held.live < c.limit) && c.flow.open(c.noAck)
 }
 
 // pick is who gets the next item: of those of the highest priority that want one, each in turn.

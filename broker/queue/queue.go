@@ -300,16 +300,19 @@ func (q *Queue) take(d *level) Item {
 func (q *Queue) Pump(now int64) {
 	q.expire(now)
 	for q.ready > 0 {
+		d := q.highest()
+		if at := d.front().Expiry; at != 0 && at <= now {
+			q.die(q.take(d), Expired)
+			continue
+		}
 		c := q.pick()
 		if c == nil {
 			return
 		}
-		it := q.take(q.highest())
-		if it.Expiry != 0 && it.Expiry <= now {
-			q.die(it, Expired)
-			continue
+		if !c.noAck && !c.flow.take() {
+			continue // another queue was faster; pick sees it
 		}
-		q.give(c, it)
+		q.give(c, q.take(d))
 	}
 }
 

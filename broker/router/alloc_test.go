@@ -19,7 +19,8 @@ func TestRouteDoesNotAllocate(t *testing.T) {
 		}
 	}
 	dst := make([]Match[int], 0, 100)
-	if n := testing.AllocsPerRun(1000, func() { dst, _ = table.Route("amq.topic", "k.1", topic.AMQP, nil, dst[:0]) }); n >= 1 || len(dst) != 10 {
+	m := &Message{Key: "k.1", Form: topic.AMQP}
+	if n := testing.AllocsPerRun(1000, func() { dst, _ = table.Route("amq.topic", m, dst[:0]) }); n >= 1 || len(dst) != 10 {
 		t.Errorf("%v allocations for %d matches", n, len(dst))
 	}
 }

@@ -14,6 +14,8 @@ type binding[T comparable] struct {
 	options Options
 	args    object.Arguments
 	headers *predicate // compiled args when the source is a headers exchange
+	weight  float64    // when the source is a consistent-hash exchange
+	seed    uint64     // of the end, likewise
 	at      [places]int32
 }
 
@@ -29,6 +31,7 @@ type identity[T comparable] struct {
 type endpoint[T comparable] struct {
 	target   T
 	exchange *exchange[T] // nil for a target
+	name     string       // the queue's or exchange's; empty for a target that has none
 	id       int32        // small, and no other living endpoint's
 	links    list[T]      // the bindings that end here
 	index    map[identity[T]]*binding[T]
@@ -134,10 +137,17 @@ func (t *Table[T]) newBinding(source, key string, args object.Arguments) (*bindi
 		options:  Options{QoS: MaxQoS},
 		args:     args,
 	}
-	if x.spec.Type == TypeHeaders {
+	if x.spec.Type == object.ExchangeHeaders {
 		if b.headers, err = newPredicate(args); err != nil {
 			return nil, errorf(BadArgument, source, "binding of exchange '%s': %v", source, err)
 		}
+	}
+	if x.spec.Type == object.ExchangeConsistentHash {
+		weight, err := object.Weight(key)
+		if err != nil {
+			return nil, errorf(BadArgument, source, "binding of exchange '%s': %v", source, err)
+		}
+		b.weight = float64(weight)
 	}
 	return b, nil
 }
@@ -162,6 +172,7 @@ func (t *Table[T]) target(target T) *endpoint[T] {
 
 func (t *Table[T]) bind(b *binding[T]) {
 	x := b.source
+	b.seed = hash(b.to.name)
 	x.index.add(b)
 	x.out.add(b, inSource)
 	if b.to.exchange != nil {

@@ -6,19 +6,7 @@ import (
 	"strings"
 
 	"github.com/turnstone-mq/turnstone/broker/object"
-	"github.com/turnstone-mq/turnstone/broker/topic"
 )
-
-// The types of exchanges.
-const (
-	TypeDirect  = "direct"
-	TypeFanout  = "fanout"
-	TypeTopic   = "topic"
-	TypeHeaders = "headers"
-)
-
-// Types lists the types of exchanges.
-var Types = []string{TypeDirect, TypeFanout, TypeHeaders, TypeTopic}
 
 // alternateArgument names the exchange that gets what an exchange has no binding for.
 const alternateArgument = "alternate-exchange"
@@ -26,7 +14,6 @@ const alternateArgument = "alternate-exchange"
 // exchange is one exchange. As an endpoint it is where bindings of other exchanges end.
 type exchange[T comparable] struct {
 	endpoint[T]
-	name      string
 	spec      object.ExchangeSpec
 	alternate string   // empty for none
 	index     index[T] // of the bindings that begin here
@@ -38,21 +25,37 @@ type exchange[T comparable] struct {
 type index[T comparable] interface {
 	add(b *binding[T])
 	remove(b *binding[T])
-	match(key string, form topic.Form, h Headers, visit func(*binding[T]))
+	match(m *Message, visit func(*binding[T]))
 }
 
-func newIndex[T comparable](kind string) index[T] {
-	switch kind {
-	case TypeDirect:
+func newIndex[T comparable](spec object.ExchangeSpec) index[T] {
+	switch spec.Type {
+	case object.ExchangeDirect:
 		return make(direct[T])
-	case TypeFanout:
+	case object.ExchangeFanout:
 		return new(fanout[T])
-	case TypeTopic:
+	case object.ExchangeTopic:
 		return new(topics[T])
-	case TypeHeaders:
+	case object.ExchangeHeaders:
 		return new(headers[T])
+	case object.ExchangeConsistentHash:
+		return newHashed[T](spec.Arguments)
+	case object.ExchangeRandom, object.ExchangeLocalRandom: // every queue is local to the one who routes
+		return new(lottery[T])
 	}
 	return nil
+}
+
+// byKey says whether the key alone decides what matches.
+func (x *exchange[T]) byKey() bool {
+	switch x.spec.Type {
+	case object.ExchangeHeaders, object.ExchangeRandom, object.ExchangeLocalRandom:
+		return false
+	case object.ExchangeConsistentHash:
+		h := x.index.(*hashed[T])
+		return h.header == "" && h.property == ""
+	}
+	return true
 }
 
 // Exchange is an exchange with its name.
@@ -89,8 +92,8 @@ func (t *Table[T]) Declare(name string, spec object.ExchangeSpec) error {
 	if name == "" {
 		return errorf(Reserved, name, "operation not permitted on the default exchange")
 	}
-	if !slices.Contains(Types, spec.Type) {
-		return errorf(UnknownType, name, "unknown exchange type '%s'; there are %s", spec.Type, strings.Join(Types, ", "))
+	if !slices.Contains(object.ExchangeTypes, spec.Type) {
+		return errorf(UnknownType, name, "unknown exchange type '%s'; there are %s", spec.Type, strings.Join(object.ExchangeTypes, ", "))
 	}
 	alternate, _, err := spec.Arguments.Text(alternateArgument)
 	if err != nil {
@@ -165,7 +168,7 @@ func (t *Table[T]) InUse(name string) bool {
 }
 
 func (t *Table[T]) add(name string, spec object.ExchangeSpec, alternate string) {
-	x := &exchange[T]{name: name, spec: spec, alternate: alternate, index: newIndex[T](spec.Type)}
+	x := &exchange[T]{endpoint: endpoint[T]{name: name}, spec: spec, alternate: alternate, index: newIndex[T](spec)}
 	x.exchange = x
 	x.id = t.ids.take()
 	t.exchanges[name] = x

@@ -51,20 +51,20 @@ func newPredicate(args object.Arguments) (*predicate, error) {
 }
 
 // match says whether a message fits. Without terms, "all" fits every message and "any" none.
-func (p *predicate) match(h Headers) bool {
+func (p *predicate) match(a Attributes) bool {
 	for _, t := range p.terms {
-		if t.match(h) == p.any {
+		if t.match(a) == p.any {
 			return p.any
 		}
 	}
 	return !p.any
 }
 
-func (t term) match(h Headers) bool {
-	if h == nil {
+func (t term) match(a Attributes) bool {
+	if a == nil {
 		return false
 	}
-	v, ok := h.Header(t.name)
+	v, ok := a.Header(t.name)
 	return ok && (t.value == nil || equal(t.value, v))
 }
 

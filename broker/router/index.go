@@ -21,10 +21,17 @@ func (d direct[T]) remove(b *binding[T]) {
 	d[b.key] = l
 }
 
-func (d direct[T]) match(key string, form topic.Form, _ Headers, visit func(*binding[T])) {
-	if form == topic.MQTT {
-		key = topic.Swap(key)
+func (d direct[T]) match(m *Message, visit func(*binding[T])) {
+	d.matchKey(m.key(), visit)
+	for _, key := range m.Also {
+		if m.Form == topic.MQTT {
+			key = topic.Swap(key)
+		}
+		d.matchKey(key, visit)
 	}
+}
+
+func (d direct[T]) matchKey(key string, visit func(*binding[T])) {
 	for _, b := range d[key] {
 		visit(b)
 	}
@@ -36,7 +43,7 @@ type fanout[T comparable] struct{ all list[T] }
 func (f *fanout[T]) add(b *binding[T])    { f.all.add(b, inIndex) }
 func (f *fanout[T]) remove(b *binding[T]) { f.all.remove(b, inIndex) }
 
-func (f *fanout[T]) match(_ string, _ topic.Form, _ Headers, visit func(*binding[T])) {
+func (f *fanout[T]) match(_ *Message, visit func(*binding[T])) {
 	for _, b := range f.all {
 		visit(b)
 	}
@@ -48,8 +55,11 @@ type topics[T comparable] struct{ tree topic.Tree[*binding[T]] }
 func (t *topics[T]) add(b *binding[T])    { t.tree.Add(b.key, b.form, b) }
 func (t *topics[T]) remove(b *binding[T]) { t.tree.Remove(b.key, b.form, b) }
 
-func (t *topics[T]) match(key string, form topic.Form, _ Headers, visit func(*binding[T])) {
-	t.tree.Match(key, form, visit)
+func (t *topics[T]) match(m *Message, visit func(*binding[T])) {
+	t.tree.Match(m.Key, m.Form, visit)
+	for _, key := range m.Also {
+		t.tree.Match(key, m.Form, visit)
+	}
 }
 
 // headers asks each binding's arguments. AMQP 0-9-1 §3.1.3.4.
@@ -58,9 +68,9 @@ type headers[T comparable] struct{ all list[T] }
 func (x *headers[T]) add(b *binding[T])    { x.all.add(b, inIndex) }
 func (x *headers[T]) remove(b *binding[T]) { x.all.remove(b, inIndex) }
 
-func (x *headers[T]) match(_ string, _ topic.Form, h Headers, visit func(*binding[T])) {
+func (x *headers[T]) match(m *Message, visit func(*binding[T])) {
 	for _, b := range x.all {
-		if b.headers.match(h) {
+		if b.headers.match(m.Attributes) {
 			visit(b)
 		}
 	}

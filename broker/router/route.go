@@ -1,7 +1,5 @@
 package router
 
-import "github.com/turnstone-mq/turnstone/broker/topic"
-
 // Match is a target that a message goes to.
 type Match[T comparable] struct {
 	Target  T
@@ -9,9 +7,9 @@ type Match[T comparable] struct {
 }
 
 // Route appends to dst where a message goes: each target once, with the merged options of its bindings that match. The
-// key is in a form; headers may be nil. An exchange none of whose bindings match hands the message to its alternate
+// message is not changed. An exchange none of whose bindings match hands the message to its alternate
 // exchange, if it has one that exists. It is an error, of code NotFound, only if the first exchange does not exist.
-func (t *Table[T]) Route(exchange, key string, form topic.Form, h Headers, dst []Match[T]) ([]Match[T], error) {
+func (t *Table[T]) Route(exchange string, m *Message, dst []Match[T]) ([]Match[T], error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	x := t.exchanges[exchange]
@@ -24,7 +22,7 @@ func (t *Table[T]) Route(exchange, key string, form topic.Form, h Headers, dst [
 	for i := 0; i < len(r.exchanges); i++ {
 		x := r.exchanges[i]
 		r.matched = false
-		x.index.match(key, form, h, r.visit)
+		x.index.match(m, r.visit)
 		if a := t.exchanges[x.alternate]; !r.matched && x.alternate != "" && a != nil {
 			r.reach(&a.endpoint)
 		}
@@ -102,8 +100,8 @@ func (r *routing[T]) reach(e *endpoint[T]) (match int, first bool) {
 	return len(r.matches), true
 }
 
-// Cacheable says whether exchange and key alone decide where messages to an exchange go: no headers exchange can be
-// reached from it.
+// Cacheable says whether exchange and key alone decide where messages to an exchange go: no exchange can be reached from
+// it that looks at a message's attributes or chooses at random.
 func (t *Table[T]) Cacheable(name string) bool {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -121,7 +119,7 @@ func (t *Table[T]) Cacheable(name string) bool {
 	}
 	for i := 0; i < len(todo); i++ {
 		x := todo[i]
-		if x.spec.Type == TypeHeaders {
+		if !x.byKey() {
 			return false
 		}
 		for _, b := range x.onward {

@@ -42,9 +42,28 @@ func (o Options) merge(p Options) Options {
 	return o
 }
 
-// Headers are a message's headers. Values are as in object.Arguments.
-type Headers interface {
+// Message is what decides where a message goes.
+type Message struct {
+	Key        string
+	Also       []string   // more keys: the message goes where any of them leads, once
+	Form       topic.Form // of the keys
+	Attributes Attributes // nil: none
+	Chance     uint64     // random; what exchanges that choose at random choose by
+}
+
+// key is the first key in AMQP's form.
+func (m *Message) key() string {
+	if m.Form == topic.MQTT {
+		return topic.Swap(m.Key)
+	}
+	return m.Key
+}
+
+// Attributes are what a message says of itself beside its key. Values of headers are as in object.Arguments; a property
+// is one of object.HashProperties, empty when the message has none.
+type Attributes interface {
 	Header(name string) (value any, ok bool)
+	Property(name string) string
 }
 
 // Table is the exchanges and bindings of one virtual host, with targets of type T. Its methods are safe for concurrent
@@ -62,12 +81,12 @@ type Table[T comparable] struct {
 
 // predeclared are the exchanges that every virtual host has. AMQP 0-9-1 §3.1.3.
 var predeclared = map[string]string{
-	"":            TypeDirect,
-	"amq.direct":  TypeDirect,
-	"amq.fanout":  TypeFanout,
-	"amq.topic":   TypeTopic,
-	"amq.headers": TypeHeaders,
-	"amq.match":   TypeHeaders,
+	"":            object.ExchangeDirect,
+	"amq.direct":  object.ExchangeDirect,
+	"amq.fanout":  object.ExchangeFanout,
+	"amq.topic":   object.ExchangeTopic,
+	"amq.headers": object.ExchangeHeaders,
+	"amq.match":   object.ExchangeHeaders,
 }
 
 // New makes a table with the predeclared exchanges.
@@ -95,9 +114,11 @@ func (t *Table[T]) AddQueue(name string, target T) {
 		}
 		t.unbind(b)
 	}
+	e := t.target(target)
+	e.name = name
 	t.bind(&binding[T]{
 		identity: identity[T]{source: x, key: name, form: topic.AMQP},
-		to:       t.target(target),
+		to:       e,
 		options:  Options{QoS: MaxQoS},
 	})
 }
@@ -187,8 +208,8 @@ func (t *Table[T]) Subscribe(exchange, filter string, target T, o Options) error
 	switch {
 	case x == nil:
 		return noExchange(exchange)
-	case x.spec.Type != TypeTopic:
-		return errorf(BadArgument, exchange, "exchange '%s' is of type %s; topic filters need a %s exchange", exchange, x.spec.Type, TypeTopic)
+	case x.spec.Type != object.ExchangeTopic:
+		return errorf(BadArgument, exchange, "exchange '%s' is of type %s; topic filters need a %s exchange", exchange, x.spec.Type, object.ExchangeTopic)
 	}
 	id := identity[T]{source: x, key: filter, form: topic.MQTT}
 	e := t.target(target)

@@ -16,17 +16,17 @@ import (
 
 func TestErrorsAreTyped(t *testing.T) {
 	table := New[int]()
-	_, err := table.Route("missing", "k", topic.AMQP, nil, nil)
+	_, err := table.Route("missing", &Message{Key: "k", Form: topic.AMQP}, nil)
 	if !errors.Is(err, ErrNoExchange) {
 		t.Errorf("route: %v is not ErrNoExchange", err)
 	}
-	err = table.Declare("amq.topic", object.ExchangeSpec{Type: TypeTopic, Durable: true, Internal: true})
+	err = table.Declare("amq.topic", object.ExchangeSpec{Type: object.ExchangeTopic, Durable: true, Internal: true})
 	var e *Error
 	if !errors.As(err, &e) || e.Code != Inequivalent || e.Field != "internal" || e.Exchange != "amq.topic" || errors.Is(err, ErrNoExchange) {
 		t.Errorf("declare: %v", err)
 	}
 	err = table.Declare("x", object.ExchangeSpec{Type: "nonsense"})
-	for _, name := range Types {
+	for _, name := range object.ExchangeTypes {
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("declare: %v does not name %s", err, name)
 		}
@@ -54,7 +54,7 @@ func TestAddQueueTakesTheName(t *testing.T) {
 	table.AddQueue("q", 2)
 	table.AddQueue("q", 2)
 	table.RemoveTarget(1)
-	got, err := table.Route("", "q", topic.AMQP, nil, nil)
+	got, err := table.Route("", &Message{Key: "q", Form: topic.AMQP}, nil)
 	if err != nil || len(got) != 1 || got[0].Target != 2 {
 		t.Errorf("q goes to %v, %v", got, err)
 	}
@@ -95,7 +95,7 @@ func TestConcurrentUse(t *testing.T) {
 				target, key := 100*g+i%targets, fmt.Sprint("k.", i%5)
 				_, _ = table.Bind("amq.topic", target, key, nil)
 				_ = table.Subscribe("amq.topic", fmt.Sprint("k/", i%3), target, Options{QoS: uint8(i % 3)})
-				_ = table.Declare("x", object.ExchangeSpec{Type: TypeFanout, AutoDelete: true})
+				_ = table.Declare("x", object.ExchangeSpec{Type: object.ExchangeFanout, AutoDelete: true})
 				_, _ = table.BindExchange("amq.topic", "x", "#", nil)
 				_, _ = table.Bind("x", target, "", nil)
 				table.Unbind("amq.topic", target, key, nil)
@@ -109,10 +109,10 @@ func TestConcurrentUse(t *testing.T) {
 			for !stop.Load() {
 				generation := table.Generation()
 				var err error
-				if kept, err = table.Route("amq.topic", "k.1", topic.AMQP, nil, kept[:0]); err != nil {
+				if kept, err = table.Route("amq.topic", &Message{Key: "k.1", Form: topic.AMQP}, kept[:0]); err != nil {
 					t.Error(err)
 				}
-				again, _ := table.Route("amq.topic", "k.1", topic.AMQP, nil, nil)
+				again, _ := table.Route("amq.topic", &Message{Key: "k.1", Form: topic.AMQP}, nil)
 				if table.Generation() == generation && len(again) != len(kept) {
 					t.Errorf("two routes of generation %d: %v and %v", generation, kept, again)
 				}
@@ -137,8 +137,9 @@ func BenchmarkRoute(b *testing.B) {
 		b.Run(fmt.Sprint("subscribers=", targets), func(b *testing.B) {
 			b.ReportAllocs()
 			var dst []Match[int]
+			m := &Message{Key: "alerts/fire", Form: topic.MQTT}
 			for b.Loop() {
-				dst, _ = table.Route("amq.topic", "alerts/fire", topic.MQTT, nil, dst[:0])
+				dst, _ = table.Route("amq.topic", m, dst[:0])
 			}
 		})
 	}

@@ -135,7 +135,7 @@ func (s scenario) unbind(x string, args []string) (bool, []string) {
 }
 
 func (s scenario) route(x, key string, form topic.Form, headers []string) string {
-	found, err := s.Route(x, key, form, table(argumentsOf(headers)), nil)
+	found, err := s.Route(x, &Message{Key: key, Form: form, Attributes: table(argumentsOf(headers))}, nil)
 	if err != nil {
 		return answer(err)
 	}

@@ -89,6 +89,9 @@ type Basic struct {
 type Summary struct {
 	DeliveryMode, Priority uint8
 	Expiration, UserID     []byte // nil when absent
+	CorrelationID, ReplyTo []byte // likewise
+	MessageID              []byte // likewise
+	Timestamp              uint64 // seconds since 1970
 	Headers                Table
 }
 
@@ -116,14 +119,20 @@ func (p Properties) Scan(l Limits) (s Summary, err error) {
 	if flags&flagPriority != 0 {
 		s.Priority = c.octet()
 	}
-	c.skip(flags, flagCorrelationID)
-	c.skip(flags, flagReplyTo)
+	if flags&flagCorrelationID != 0 {
+		s.CorrelationID = c.shortBytes()
+	}
+	if flags&flagReplyTo != 0 {
+		s.ReplyTo = c.shortBytes()
+	}
 	if flags&flagExpiration != 0 {
 		s.Expiration = c.shortBytes()
 	}
-	c.skip(flags, flagMessageID)
+	if flags&flagMessageID != 0 {
+		s.MessageID = c.shortBytes()
+	}
 	if flags&flagTimestamp != 0 {
-		c.longLong()
+		s.Timestamp = c.longLong()
 	}
 	c.skip(flags, flagType)
 	if flags&flagUserID != 0 {

@@ -253,6 +253,16 @@ func (t Table) With(name string, value any) Table {
 	return Table(appendValue(appendShort([]byte(t), name), value))
 }
 
+// Without is the table without a name.
+func (t Table) Without(name string) (kept Table) {
+	for n, v := range t.All() {
+		if string(n) != name {
+			kept = kept.With(string(n), v)
+		}
+	}
+	return kept
+}
+
 // Join is the table with the fields of another one behind its own.
 func (t Table) Join(other Table) Table { return append(slices.Clip(t), other...) }
 
