@@ -196,6 +196,10 @@ type Limits struct {
 	// +kubebuilder:validation:Minimum=1
 	// +optional
 	UnackedPerChannel *int64 `json:"unackedPerChannel,omitempty"`
+	// ConsumerTimeoutMillis that a consumer of AMQP may hold a delivery, where its queue does not say.
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	ConsumerTimeoutMillis *int64 `json:"consumerTimeoutMillis,omitempty"`
 	// OutboxBytes that wait to be written to one connection.
 	// +kubebuilder:validation:Minimum=1
 	// +optional

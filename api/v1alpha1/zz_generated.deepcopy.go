@@ -378,6 +378,11 @@ func (in *Limits) DeepCopyInto(out *Limits) {
 		*out = new(int64)
 		**out = **in
 	}
+	if in.ConsumerTimeoutMillis != nil {
+		in, out := &in.ConsumerTimeoutMillis, &out.ConsumerTimeoutMillis
+		*out = new(int64)
+		**out = **in
+	}
 	if in.OutboxBytes != nil {
 		in, out := &in.OutboxBytes, &out.OutboxBytes
 		*out = new(int64)

@@ -32,6 +32,7 @@ type Endpoint struct {
 	logger  *slog.Logger
 	version string
 	stats   Stats
+	seconds atomic.Uint32 // since the start, as of the last tick
 
 	connections *endpoint.Connections[*connection]
 }

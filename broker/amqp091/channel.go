@@ -257,7 +257,9 @@ func (ch *channel) handleEnding(f frame.Frame) error {
 }
 
 func (ch *channel) remove() {
+	ch.conn.channelsMu.Lock()
 	delete(ch.conn.channels, ch.number)
+	ch.conn.channelsMu.Unlock()
 	ch.conn.current = nil
 	ch.conn.numbers.Add(-1)
 }

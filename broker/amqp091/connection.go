@@ -51,22 +51,29 @@ type connection struct {
 	channelMax int
 	heartbeat  int64 // seconds; zero is none
 	notify     bool  // the client understands basic.cancel from the server
+	blockable  bool  // the client understands connection.blocked
 
 	// Owned by the reader.
 	state    state
 	in       input
-	channels map[uint16]*channel
-	current  *channel   // of the last frame; nil or one of channels
-	touched  []*channel // published or settled since the last flush
-	begun    []*channel // began to assemble a message since the last flush
+	channels map[uint16]*channel // written with channelsMu held, so that others may read with it
+	current  *channel            // of the last frame; nil or one of channels
+	touched  []*channel          // published or settled since the last flush
+	begun    []*channel          // began to assemble a message since the last flush
 
-	live     atomic.Bool // open: others may read what the handshake set
-	numbers  atomic.Int32
-	reading  atomic.Bool // the reader waits for the peer
-	heard    atomic.Bool // something arrived since the last beat
-	beats    beats
-	room     chan struct{} // the outbox has room again; holds one signal
-	held     held
+	live    atomic.Bool // open: others may read what the handshake set
+	numbers atomic.Int32
+	reading atomic.Bool // the reader waits for the peer
+	heard   atomic.Bool // something arrived since the last beat
+	sends   atomic.Bool // it has published
+	overdue atomic.Bool // the reader is to look for deliveries whose time is up
+	beats   beats
+	room    chan struct{} // the outbox has room again; holds one signal
+	held    held
+	blocked bool // connection.blocked was sent; only the endpoint's tick touches it
+
+	channelsMu sync.Mutex
+
 	stopOnce sync.Once
 	stopping chan struct{} // closed by stop
 	cause    error         // why; set before stopping is closed
@@ -232,6 +239,12 @@ func (c *connection) run() error {
 			if c.stopped() && c.state < closing && errors.Is(err, os.ErrDeadlineExceeded) {
 				continue // woken by stop
 			}
+			if c.state == open && c.overdue.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
+				if err := c.endOverdue(); err != nil {
+					return err
+				}
+				continue
+			}
 			return c.ended(err)
 		}
 		c.heard.Store(true)
@@ -370,7 +383,10 @@ func (c *connection) handleUnopened(f frame.Frame) error {
 	if _, err := decode(id, args); err != nil {
 		return err
 	}
-	c.channels[f.Channel] = newChannel(c, f.Channel)
+	ch := newChannel(c, f.Channel)
+	c.channelsMu.Lock()
+	c.channels[f.Channel] = ch
+	c.channelsMu.Unlock()
 	c.numbers.Add(1)
 	c.send(f.Channel, &frame.ChannelOpenOk{})
 	return nil
@@ -447,10 +463,12 @@ func (c *connection) flush() {
 
 func (c *connection) endChannels() {
 	c.flush()
-	for n, ch := range c.channels {
+	for _, ch := range c.channels {
 		ch.end(nil)
-		delete(c.channels, n)
 	}
+	c.channelsMu.Lock()
+	clear(c.channels)
+	c.channelsMu.Unlock()
 	c.current = nil
 	c.numbers.Store(0)
 }

@@ -203,7 +203,7 @@ func (ch *channel) nextTag(s *consumer, d *queue.Delivery) uint64 {
 	if s.noAck {
 		return ch.unacked.skip()
 	}
-	return ch.unacked.add(s, d.Tag)
+	return ch.unacked.add(s, d.Tag, ch.conn.endpoint.seconds.Load())
 }
 
 // Cancelled tells the client that its consumer is gone with its queue.

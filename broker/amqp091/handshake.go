@@ -46,8 +46,10 @@ func (c *connection) serverProperties() frame.Table {
 		"capabilities": map[string]any{
 			"authentication_failure_close": true,
 			"basic.nack":                   true,
+			"connection.blocked":           true,
 			"consumer_cancel_notify":       true,
 			"consumer_priorities":          true,
+			"direct_reply_to":              true,
 			"exchange_exchange_bindings":   true,
 			"per_consumer_qos":             true,
 			"publisher_confirms":           true,
@@ -115,6 +117,7 @@ func (c *connection) startOk(m *frame.ConnectionStartOk) error {
 	}
 	capabilities := nestedTable(m.ClientProperties, "capabilities")
 	c.notify = flag(capabilities, "consumer_cancel_notify")
+	c.blockable = flag(capabilities, "connection.blocked")
 	credentials, err := c.credentials(m, limits)
 	if err != nil {
 		return err

@@ -15,26 +15,28 @@ type beats struct {
 	idle    int64  // seconds without a byte to the peer
 }
 
-// tick sends and expects heartbeats, once a second for all connections, and ends those of users who may no longer
-// connect.
+// tick looks at all connections once a second: it sends and expects heartbeats, ends connections of users who may no
+// longer connect, tells publishers that wait why they do, and looks for deliveries that nobody acknowledges.
 func (e *Endpoint) tick() {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
 	authority := e.hub.Authority()
 	generation := authority.Generation()
-	for {
+	for seconds := uint32(1); ; seconds++ {
 		select {
 		case <-e.connections.Stopping():
 			return
 		case <-t.C:
 		}
 		g := authority.Generation()
-		e.beat(g != generation)
+		e.seconds.Store(seconds)
+		e.beat(g != generation, e.hub.Alarm())
 		generation = g
 	}
 }
 
-func (e *Endpoint) beat(recheck bool) {
+func (e *Endpoint) beat(recheck bool, alarm string) {
+	now := e.seconds.Load()
 	e.connections.Each(func(c *connection) {
 		if !c.Live() {
 			return
@@ -45,7 +47,25 @@ func (e *Endpoint) beat(recheck bool) {
 		if c.heartbeat > 0 {
 			c.beat()
 		}
+		c.alarm(alarm)
+		if now%timeoutGrain == 0 && c.isOverdue(now) {
+			c.overdue.Store(true)
+			c.interrupt()
+		}
 	})
+}
+
+// alarm tells a client that publishes that it is not read from, and why, and when that is over. An extension of
+// RabbitMQ: connection.blocked, connection.unblocked.
+func (c *connection) alarm(reason string) {
+	switch {
+	case reason != "" && !c.blocked && c.blockable && c.sends.Load():
+		c.blocked = true
+		c.send(0, &frame.ConnectionBlocked{Reason: reason})
+	case reason == "" && c.blocked:
+		c.blocked = false
+		c.send(0, &frame.ConnectionUnblocked{})
+	}
 }
 
 // beat is one second in the life of a connection with heartbeats. A peer is gone after twice the interval without a

@@ -177,6 +177,9 @@ func (ch *channel) publishMessage(exchange, key []byte, p frame.Properties, payl
 		ch.published++
 		token = ch.published
 	}
+	if !ch.conn.sends.Load() {
+		ch.conn.sends.Store(true)
+	}
 	ch.touch()
 	ch.attributes.Summary = s
 	routed, err := ch.publisher.Publish(r, m, &ch.attributes, token)

@@ -35,23 +35,24 @@ type run struct {
 	count    uint32
 	from     uint32               // those before are settled
 	live     uint32               // those from on that are not
+	since    uint32               // second of the endpoint in which the first was delivered; the others follow within timeoutGrain
 	settled  *[maxRun / 64]uint64 // nil while everything from on is live
 }
 
 // add gives the next tag to a delivery that needs an acknowledgement.
-func (u *unacked) add(c *consumer, hubTag uint64) uint64 {
+func (u *unacked) add(c *consumer, hubTag uint64, now uint32) uint64 {
 	u.last++
 	u.live++
 	c.unsettled++
 	if n := len(u.runs); n > u.head {
 		r := &u.runs[n-1]
-		if r.consumer == c && r.count < maxRun && r.live > 0 && r.first+uint64(r.count) == u.last && r.hubFirst+uint64(r.count) == hubTag {
+		if r.consumer == c && r.count < maxRun && now-r.since < timeoutGrain && r.live > 0 && r.first+uint64(r.count) == u.last && r.hubFirst+uint64(r.count) == hubTag {
 			r.count++
 			r.live++
 			return u.last
 		}
 	}
-	u.runs = append(u.runs, run{consumer: c, first: u.last, hubFirst: hubTag, count: 1, live: 1})
+	u.runs = append(u.runs, run{consumer: c, first: u.last, hubFirst: hubTag, count: 1, live: 1, since: now})
 	return u.last
 }
 

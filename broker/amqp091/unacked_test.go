@@ -35,7 +35,7 @@ func unackedHistory(seed uint64) error {
 					u.skip()
 				}
 				hubTags[c]++
-				model[u.add(consumers[c], hubTags[c])] = delivery{consumers[c], hubTags[c]}
+				model[u.add(consumers[c], hubTags[c], 0)] = delivery{consumers[c], hubTags[c]}
 			}
 		case 2, 3:
 			tag, multiple := r.Uint64N(u.last+2), r.IntN(30) == 0
@@ -124,7 +124,7 @@ func TestUnackedBatchIsOneRange(t *testing.T) {
 	var u unacked
 	c := &consumer{}
 	for i := range uint64(500) {
-		u.add(c, i+1)
+		u.add(c, i+1, 0)
 	}
 	if len(u.runs) != 1 {
 		t.Errorf("%d runs for one batch", len(u.runs))
@@ -134,7 +134,7 @@ func TestUnackedBatchIsOneRange(t *testing.T) {
 		t.Errorf("got %v, %t", got, ok)
 	}
 	for i := range uint64(100_000) {
-		u.add(c, 501+i)
+		u.add(c, 501+i, 0)
 		u.take(u.last, false, nil)
 	}
 	if cap(u.runs) > 256 {

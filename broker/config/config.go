@@ -80,27 +80,28 @@ type AMQP struct {
 
 // Limits bound what peers can make the broker hold. Each has a metric when it is hit and the protocol's own error.
 type Limits struct {
-	Connections          int   `json:"connections,omitempty"`
-	ConnectTimeoutMillis int   `json:"connectTimeoutMillis,omitempty"`  // until a peer is authenticated
-	PreAuthPacketBytes   int   `json:"preAuthPacketBytes,omitempty"`    // one packet or frame before that
-	PacketBytes          int   `json:"packetBytes,omitempty"`           // one MQTT packet after it
-	MessageBytes         int64 `json:"messageBytes,omitempty"`          // one message body
-	Subscriptions        int   `json:"subscriptions,omitempty"`         // per MQTT session
-	TopicLevels          int   `json:"topicLevels,omitempty"`           // levels of a topic, words of a key
-	InFlight             int   `json:"inFlight,omitempty"`              // unacknowledged deliveries per MQTT session
-	SessionQueueMessages int   `json:"sessionQueueMessages,omitempty"`  // waiting messages per MQTT session; the oldest goes first
-	SessionQueueBytes    int64 `json:"sessionQueueBytes,omitempty"`     //
-	Channels             int   `json:"channels,omitempty"`              // per AMQP connection
-	ConsumersPerChannel  int   `json:"consumersPerChannel,omitempty"`   //
-	UnackedPerChannel    int   `json:"unackedPerChannel,omitempty"`     //
-	OutboxBytes          int   `json:"outboxBytes,omitempty"`           // waiting to be written to one connection
-	TableDepth           int   `json:"tableDepth,omitempty"`            // nested AMQP tables and arrays
-	TableEntries         int   `json:"tableEntries,omitempty"`          //
-	RetainedMessages     int   `json:"retainedMessages,omitempty"`      // per virtual host
-	BodyCacheBytes       int64 `json:"bodyCacheBytes,omitempty"`        // bodies of durable messages kept in memory
-	MemoryBytes          int64 `json:"memoryBytes,omitempty"`           // transient messages in queues; publishers wait beyond
-	ShardInboxBytes      int64 `json:"shardInboxBytes,omitempty"`       // publishes waiting for one shard
-	AuthFailuresPerMin   int   `json:"authFailuresPerMinute,omitempty"` // per peer address; more are refused unheard
+	Connections           int   `json:"connections,omitempty"`
+	ConnectTimeoutMillis  int   `json:"connectTimeoutMillis,omitempty"`  // until a peer is authenticated
+	PreAuthPacketBytes    int   `json:"preAuthPacketBytes,omitempty"`    // one packet or frame before that
+	PacketBytes           int   `json:"packetBytes,omitempty"`           // one MQTT packet after it
+	MessageBytes          int64 `json:"messageBytes,omitempty"`          // one message body
+	Subscriptions         int   `json:"subscriptions,omitempty"`         // per MQTT session
+	TopicLevels           int   `json:"topicLevels,omitempty"`           // levels of a topic, words of a key
+	InFlight              int   `json:"inFlight,omitempty"`              // unacknowledged deliveries per MQTT session
+	SessionQueueMessages  int   `json:"sessionQueueMessages,omitempty"`  // waiting messages per MQTT session; the oldest goes first
+	SessionQueueBytes     int64 `json:"sessionQueueBytes,omitempty"`     //
+	Channels              int   `json:"channels,omitempty"`              // per AMQP connection
+	ConsumersPerChannel   int   `json:"consumersPerChannel,omitempty"`   //
+	UnackedPerChannel     int   `json:"unackedPerChannel,omitempty"`     //
+	ConsumerTimeoutMillis int64 `json:"consumerTimeoutMillis,omitempty"` // that a consumer of AMQP may hold a delivery
+	OutboxBytes           int   `json:"outboxBytes,omitempty"`           // waiting to be written to one connection
+	TableDepth            int   `json:"tableDepth,omitempty"`            // nested AMQP tables and arrays
+	TableEntries          int   `json:"tableEntries,omitempty"`          //
+	RetainedMessages      int   `json:"retainedMessages,omitempty"`      // per virtual host
+	BodyCacheBytes        int64 `json:"bodyCacheBytes,omitempty"`        // bodies of durable messages kept in memory
+	MemoryBytes           int64 `json:"memoryBytes,omitempty"`           // transient messages in queues; publishers wait beyond
+	ShardInboxBytes       int64 `json:"shardInboxBytes,omitempty"`       // publishes waiting for one shard
+	AuthFailuresPerMin    int   `json:"authFailuresPerMinute,omitempty"` // per peer address; more are refused unheard
 }
 
 // Storage configures the journal.
@@ -127,27 +128,28 @@ func Default() Config {
 		DrainSeconds: 8,
 		Storage:      Storage{SegmentBytes: 64 << 20, Shards: 16},
 		Limits: Limits{
-			Connections:          1_000_000,
-			ConnectTimeoutMillis: 10_000,
-			PreAuthPacketBytes:   16 << 10,
-			PacketBytes:          16 << 20,
-			MessageBytes:         16 << 20,
-			Subscriptions:        10_000,
-			TopicLevels:          128,
-			InFlight:             1_000,
-			SessionQueueMessages: 100_000,
-			SessionQueueBytes:    64 << 20,
-			Channels:             2047,
-			ConsumersPerChannel:  10_000,
-			UnackedPerChannel:    1_000_000,
-			OutboxBytes:          4 << 20,
-			TableDepth:           16,
-			TableEntries:         4096,
-			RetainedMessages:     1_000_000,
-			BodyCacheBytes:       64 << 20,
-			MemoryBytes:          512 << 20,
-			ShardInboxBytes:      16 << 20,
-			AuthFailuresPerMin:   60,
+			Connections:           1_000_000,
+			ConnectTimeoutMillis:  10_000,
+			PreAuthPacketBytes:    16 << 10,
+			PacketBytes:           16 << 20,
+			MessageBytes:          16 << 20,
+			Subscriptions:         10_000,
+			TopicLevels:           128,
+			InFlight:              1_000,
+			SessionQueueMessages:  100_000,
+			SessionQueueBytes:     64 << 20,
+			Channels:              2047,
+			ConsumersPerChannel:   10_000,
+			UnackedPerChannel:     1_000_000,
+			ConsumerTimeoutMillis: 1_800_000,
+			OutboxBytes:           4 << 20,
+			TableDepth:            16,
+			TableEntries:          4096,
+			RetainedMessages:      1_000_000,
+			BodyCacheBytes:        64 << 20,
+			MemoryBytes:           512 << 20,
+			ShardInboxBytes:       16 << 20,
+			AuthFailuresPerMin:    60,
 		},
 	}
 }

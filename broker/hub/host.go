@@ -230,6 +230,7 @@ func (v *VirtualHost) newQueue(name string, spec object.QueueSpec) *Queue {
 	a := q.arguments()
 	q.state = queue.New(queueOptions(a))
 	q.deadLetter = newDeadLetter(v, a)
+	q.setTimeout(a)
 	if ms, ok, _ := a.Int("x-expires"); ok {
 		q.expireUnused(time.Duration(ms) * time.Millisecond)
 	}
@@ -257,6 +258,7 @@ func (v *VirtualHost) followPolicies() {
 			a := q.arguments()
 			q.state.Configure(queueOptions(a))
 			q.deadLetter = newDeadLetter(v, a)
+			q.setTimeout(a)
 			q.state.Pump(now)
 		})
 	}

@@ -97,6 +97,7 @@ type Hub struct {
 	origins     atomic.Uint64
 
 	memory *memory
+	disk   gate
 	bodies atomic.Int64 // bytes of durable bodies that queues hold in memory
 
 	meta    meta
@@ -148,8 +149,8 @@ func Open(o Options) (*Hub, error) {
 	if err := h.recover(o); err != nil {
 		return nil, errors.Join(err, j.Close())
 	}
-	debug.FreeOSMemory()                        // recovery has read whole segments, which is not what the broker will need
-	h.running.Go(func() { h.watchDisk(fatal) }) // ends when stop is closed
+	debug.FreeOSMemory()                    // recovery has read whole segments, which is not what the broker will need
+	h.running.Go(func() { h.watch(fatal) }) // ends when stop is closed
 	if err := h.start(stopped); err != nil {
 		return nil, errors.Join(err, h.Close(context.Background()))
 	}
@@ -297,8 +298,8 @@ func CodeOf(err error) Code {
 // queueOptions reads the arguments that the queue's state machine obeys; the catalogue has validated them.
 func queueOptions(a object.Arguments) queue.Options {
 	o := queue.Options{DeadLetterless: true}
-	o.MaxLength, _, _ = a.Int("x-max-length")
-	o.MaxBytes, _, _ = a.Int("x-max-length-bytes")
+	o.MaxLength, o.HasMaxLength, _ = a.Int("x-max-length")
+	o.MaxBytes, o.HasMaxBytes, _ = a.Int("x-max-length-bytes")
 	o.TTL, o.HasTTL, _ = a.Int("x-message-ttl")
 	if n, ok, _ := a.Int("x-delivery-limit"); ok && n >= 0 {
 		o.DeliveryLimit, o.HasDeliveryLimit = uint32(n), true

@@ -11,6 +11,7 @@ type memory struct {
 	used    atomic.Int64
 	limit   func() int64
 	waiting atomic.Int32
+	low     atomic.Bool // publishers have been waiting lately
 
 	mu      sync.Mutex
 	changed chan struct{} // guarded by mu; closed and replaced when there is room for those who wait

@@ -366,7 +366,11 @@ func (p *Publisher) Flush() {
 	if f != nil {
 		f.done()
 	}
+	stored := len(p.shard) > 0
 	p.reset()
+	if stored {
+		p.host.hub.disk.wait(p.host.hub.stop, p.ended)
+	}
 	p.host.hub.memory.wait(p.host.hub.stop, p.ended)
 	p.pace.wait(p.host.hub.stop, p.ended)
 }

@@ -55,6 +55,7 @@ type liveState struct {
 	ready, unacked, consumers     atomic.Int64
 	bytes                         atomic.Int64
 	published, delivered, settled atomic.Uint64
+	timeout                       atomic.Int64 // milliseconds that a consumer may hold a delivery; -1 when the queue does not say
 }
 
 // step is one thing to do with a queue, by its owner.
@@ -258,6 +259,21 @@ func (q *Queue) Stats() QueueStats {
 func (q *Queue) Name() string           { return q.name }
 func (q *Queue) Spec() object.QueueSpec { return q.spec }
 func (q *Queue) Exclusive() bool        { return q.exclusive != 0 }
+
+// ConsumerTimeout is for how many milliseconds a consumer may hold a delivery, if the queue says so; zero is for ever.
+func (q *Queue) ConsumerTimeout() (ms int64, ok bool) {
+	ms = q.live.timeout.Load()
+	return ms, ms >= 0
+}
+
+// setTimeout follows the queue's arguments.
+func (q *Queue) setTimeout(a object.Arguments) {
+	ms, ok, _ := a.Int("x-consumer-timeout")
+	if !ok {
+		ms = -1
+	}
+	q.live.timeout.Store(ms)
+}
 
 // Purge removes the messages that wait and answers how many those were.
 func (q *Queue) Purge() (n int) {

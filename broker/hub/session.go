@@ -336,7 +336,7 @@ func (v *VirtualHost) sessionQueue(s *mqttSession) *Queue {
 		host: v, session: s, durable: s.durable,
 		name:  "mqtt-subscription-" + s.clientID,
 		spec:  object.QueueSpec{Durable: s.durable},
-		state: queue.New(queue.Options{DeadLetterless: true, MaxLength: int64(limits.SessionQueueMessages), MaxBytes: limits.SessionQueueBytes}),
+		state: queue.New(queue.Options{DeadLetterless: true, MaxLength: int64(limits.SessionQueueMessages), HasMaxLength: true, MaxBytes: limits.SessionQueueBytes, HasMaxBytes: true}),
 	}
 }
 

@@ -14,8 +14,8 @@ const (
 	hungSync = 30 * time.Second
 )
 
-// watchDisk looks at the fsync that is under way. It ends when the hub stops.
-func (h *Hub) watchDisk(fatal func(error)) {
+// watch looks once a second at the fsync that is under way, and at what the broker may be short of. It ends when the hub stops.
+func (h *Hub) watch(fatal func(error)) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	told := false
@@ -25,6 +25,7 @@ func (h *Hub) watchDisk(fatal func(error)) {
 			return
 		case <-tick.C:
 		}
+		h.watchAlarms()
 		pending := h.journal.Stats().SyncPending
 		switch {
 		case pending >= hungSync:

@@ -33,7 +33,7 @@ type ConsumerOptions struct {
 
 // Join adds a consumer. It gets nothing before the next Pump.
 func (q *Queue) Join(o ConsumerOptions) *Consumer {
-	c := &Consumer{Of: o.Of, queue: q, noAck: o.NoAck, passive: o.Passive, priority: o.Priority, limit: o.Limit}
+	c := &Consumer{Of: o.Of, queue: q, noAck: o.NoAck, passive: o.Passive, priority: o.Priority, limit: o.Limit, flow: o.Flow}
 	at := len(q.consumers)
 	for at > 0 && q.consumers[at-1].priority < c.priority {
 		at--
@@ -127,6 +127,17 @@ func (q *Queue) pick() *Consumer {
 		}
 	}
 	return best
+}
+
+// chosen is pick, with room taken in what the consumer shares with others.
+func (q *Queue) chosen() *Consumer {
+	for {
+		c := q.pick()
+		if c == nil || c.noAck || c.flow.take() {
+			return c
+		}
+		// A consumer of another queue was faster: pick passes this one over now.
+	}
 }
 
 func (c *Consumer) offer(d Delivery) {

@@ -48,10 +48,12 @@ const (
 	RejectPublishDeadLetter
 )
 
-// Options are what a queue's arguments say. Zero fields mean no limit.
+// Options are what a queue's arguments say. The zero value means no limit.
 type Options struct {
-	MaxLength        int64
-	MaxBytes         int64
+	MaxLength        int64 // with HasMaxLength: how many messages may wait
+	HasMaxLength     bool
+	MaxBytes         int64 // with HasMaxBytes: how many bytes of messages may wait
+	HasMaxBytes      bool
 	Overflow         Overflow
 	HasTTL           bool
 	TTL              int64  // with HasTTL: milliseconds a message may wait; zero expires what cannot be delivered at once
@@ -180,8 +182,8 @@ func (q *Queue) Full(pending int, pendingBytes int64) bool {
 	if q.options.Overflow == DropHead {
 		return false
 	}
-	return q.options.MaxLength > 0 && int64(q.ready+pending) >= q.options.MaxLength ||
-		q.options.MaxBytes > 0 && q.bytes+pendingBytes >= q.options.MaxBytes
+	return q.options.HasMaxLength && int64(q.ready+pending) >= q.options.MaxLength ||
+		q.options.HasMaxBytes && q.bytes+pendingBytes >= q.options.MaxBytes
 }
 
 // DeadLetterOnReject says that a refused publish goes to the dead-letter exchange.
@@ -197,7 +199,7 @@ func (q *Queue) Enqueue(now int64, it Item) {
 	q.published++
 	q.admit(now, &it)
 	if q.ready == 0 {
-		if c := q.pick(); c != nil {
+		if c := q.chosen(); c != nil {
 			q.give(c, it)
 			return
 		}
@@ -265,7 +267,7 @@ func (q *Queue) trim() {
 	if q.options.Overflow != DropHead {
 		return
 	}
-	for q.ready > 0 && (q.options.MaxLength > 0 && int64(q.ready) > q.options.MaxLength || q.options.MaxBytes > 0 && q.bytes > q.options.MaxBytes) {
+	for q.ready > 0 && (q.options.HasMaxLength && int64(q.ready) > q.options.MaxLength || q.options.HasMaxBytes && q.bytes > q.options.MaxBytes) {
 		q.die(q.take(q.lowest()), MaxLen)
 	}
 }
@@ -305,12 +307,9 @@ func (q *Queue) Pump(now int64) {
 			q.die(q.take(d), Expired)
 			continue
 		}
-		c := q.pick()
+		c := q.chosen()
 		if c == nil {
 			return
-		}
-		if !c.noAck && !c.flow.take() {
-			continue // another queue was faster; pick sees it
 		}
 		q.give(c, q.take(d))
 	}

@@ -82,11 +82,13 @@ func (s *stage) run(words []string) {
 	case "new":
 		_, ttl := arg("ttl")
 		_, limit := arg("delivery-limit")
+		_, maxLength := arg("max-length")
+		_, maxBytes := arg("max-bytes")
 		dead := slices.Contains(words, "dead-letter")
 		overflow := map[string]Overflow{"": DropHead, "reject-publish": RejectPublish}
 		mode, _ := arg("overflow")
 		s.queue = New(Options{
-			MaxLength: number("max-length"), MaxBytes: number("max-bytes"), Overflow: overflow[mode], HasTTL: ttl, TTL: number("ttl"),
+			MaxLength: number("max-length"), HasMaxLength: maxLength, MaxBytes: number("max-bytes"), HasMaxBytes: maxBytes, Overflow: overflow[mode], HasTTL: ttl, TTL: number("ttl"),
 			HasDeliveryLimit: limit, DeliveryLimit: uint32(number("delivery-limit")), MaxPriority: uint8(number("max-priority")),
 			SingleActive: slices.Contains(words, "single-active"), DeadLetterless: !dead,
 		})

@@ -16,6 +16,8 @@ func (s *Server) expose() {
 	m.Gauge("turnstone_retained_messages", "Retained messages that are stored.", func() float64 { return float64(s.hub.RetainedCount()) })
 	m.Gauge("turnstone_sessions", "MQTT sessions, connected or not.", func() float64 { return float64(s.hub.SessionCount()) })
 	m.Gauge("turnstone_durable_body_bytes", "Bodies of durable messages kept in memory.", func() float64 { return float64(s.hub.BodyBytes()) })
+	m.Gauge("turnstone_alarm_memory", "1 while publishers wait because transient messages fill limits.memoryBytes.", func() float64 { low, _ := s.hub.Low(); return gaugeOf(low) })
+	m.Gauge("turnstone_alarm_disk", "1 while publishers wait because the disk is full.", func() float64 { _, low := s.hub.Low(); return gaugeOf(low) })
 	m.Gauge("turnstone_metadata_revision", "Revision of the metadata.", func() float64 { return float64(s.hub.Revision()) })
 	m.Gauge("turnstone_sockets", "Open sockets of every listener.", func() float64 { return float64(t.open.Load()) })
 	m.Counter("turnstone_sockets_accepted_total", "Sockets accepted by any listener.", t.accepted.Load)
@@ -31,6 +33,13 @@ func (s *Server) expose() {
 	m.Group(s.byProtocol())
 	s.exposeMQTT()
 	s.exposeAMQP091()
+}
+
+func gaugeOf(on bool) float64 {
+	if on {
+		return 1
+	}
+	return 0
 }
 
 func (s *Server) exposeJournal() {
