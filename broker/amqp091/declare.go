@@ -64,7 +64,7 @@ func (ch *channel) declareExchange(ctx context.Context, m *frame.ExchangeDeclare
 			return err
 		}
 		if !slices.Contains(object.ExchangeTypes, m.Type) {
-			return errorf(frame.CommandInvalid, "unknown exchange type '%s'; there are %s", m.Type, strings.Join(object.ExchangeTypes, ", "))
+			return errorf(frame.CommandInvalid, "invalid exchange type '%s'; there are %s", m.Type, strings.Join(object.ExchangeTypes, ", "))
 		}
 		d.Spec = object.ExchangeSpec{Type: m.Type, Durable: m.Durable, AutoDelete: m.AutoDelete, Internal: m.Internal, Arguments: arguments}
 	}

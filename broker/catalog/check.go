@@ -199,6 +199,9 @@ func checkTopicPolicy(s *object.TopicPolicySpec) error {
 	return nil
 }
 
+// CheckExchange says which rule an exchange's spec breaks, also for exchanges that are no objects.
+func CheckExchange(s object.ExchangeSpec) error { return checkExchange(&s) }
+
 func checkExchange(s *object.ExchangeSpec) error {
 	if !slices.Contains(object.ExchangeTypes, s.Type) {
 		return fmt.Errorf("type %q does not exist; there are %v", s.Type, object.ExchangeTypes)

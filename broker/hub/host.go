@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/turnstone-mq/turnstone/broker/auth"
+	"github.com/turnstone-mq/turnstone/broker/catalog"
 	"github.com/turnstone-mq/turnstone/broker/object"
 	"github.com/turnstone-mq/turnstone/broker/queue"
 	"github.com/turnstone-mq/turnstone/broker/retain"
@@ -84,6 +85,9 @@ func (v *VirtualHost) DeclareExchange(ctx context.Context, access *auth.Access, 
 	if d.Spec.Durable {
 		return v.hub.want(ctx, object.KindExchange, v.name, d.Name, d.Spec)
 	}
+	if err := catalog.CheckExchange(d.Spec); err != nil {
+		return &Error{Code: Precondition, Text: err.Error()}
+	}
 	return routerError(v.router.Declare(d.Name, d.Spec))
 }
 
@@ -117,7 +121,7 @@ func equivalentExchange(d ExchangeDeclaration, spec object.ExchangeSpec, vhost s
 		return differ("internal", d.Spec.Internal, spec.Internal)
 	}
 	if name, ok := d.Spec.Arguments.Differ(spec.Arguments); ok {
-		return differ(name, d.Spec.Arguments[name], spec.Arguments[name])
+		return errorf(Precondition, "inequivalent arg '%s' for exchange '%s' in vhost '%s': %s", name, d.Name, vhost, object.Mismatch(name, d.Spec.Arguments, spec.Arguments))
 	}
 	return nil
 }
@@ -132,7 +136,7 @@ func (v *VirtualHost) DeleteExchange(ctx context.Context, access *auth.Access, n
 		return nil
 	}
 	if name == "" || strings.HasPrefix(name, "amq.") {
-		return errorf(Refused, "exchange name '%s' contains reserved prefix 'amq.*'", name)
+		return errorf(Refused, "deletion of system exchange '%s' in vhost '%s' not allowed", name, v.name)
 	}
 	if ifUnused && v.router.InUse(name) {
 		return errorf(Precondition, "exchange '%s' in vhost '%s' in use", name, v.name)
@@ -270,17 +274,22 @@ func (q *Queue) equivalent(d QueueDeclaration) error {
 		return errorf(Precondition, "inequivalent arg '%s' for queue '%s' in vhost '%s': received '%v' but current is '%v'", field, q.name, q.host.name, want, have)
 	}
 	switch {
+	case d.Exclusive != (q.exclusive != 0):
+		return locked(q.name, q.host.name)
 	case d.Spec.Durable != q.spec.Durable:
 		return differ("durable", d.Spec.Durable, q.spec.Durable)
 	case d.Spec.AutoDelete != q.spec.AutoDelete:
 		return differ("auto_delete", d.Spec.AutoDelete, q.spec.AutoDelete)
-	case d.Exclusive != (q.exclusive != 0):
-		return differ("exclusive", d.Exclusive, q.exclusive != 0)
 	}
 	if name, ok := d.Spec.Arguments.Differ(q.spec.Arguments); ok {
-		return differ(name, d.Spec.Arguments[name], q.spec.Arguments[name])
+		return errorf(Precondition, "inequivalent arg '%s' for queue '%s' in vhost '%s': %s", name, q.name, q.host.name, object.Mismatch(name, d.Spec.Arguments, q.spec.Arguments))
 	}
 	return nil
+}
+
+func locked(queue, vhost string) error {
+	return errorf(Locked, "cannot obtain exclusive access to locked queue '%s' in vhost '%s'. It could be originally declared on another connection "+
+		"or the exclusive property value does not match that of the original declaration.", queue, vhost)
 }
 
 // Queue finds a queue that the connection may use.
@@ -296,7 +305,7 @@ func (v *VirtualHost) queueFor(name string, origin uint64) (*Queue, error) {
 		return nil, errorf(NotFound, "no queue '%s' in vhost '%s'", name, v.name)
 	}
 	if q.exclusive != 0 && q.exclusive != origin {
-		return nil, errorf(Locked, "cannot obtain exclusive access to locked queue '%s' in vhost '%s'", name, v.name)
+		return nil, locked(name, v.name)
 	}
 	return q, nil
 }
@@ -447,6 +456,9 @@ func (v *VirtualHost) Bind(ctx context.Context, access *auth.Access, b Binding) 
 // Unbind ends a binding; one that does not exist is no error.
 func (v *VirtualHost) Unbind(ctx context.Context, access *auth.Access, b Binding) error {
 	q, durable, err := v.ends(access, b)
+	if CodeOf(err) == NotFound {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

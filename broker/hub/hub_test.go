@@ -311,7 +311,6 @@ func TestSpaceIsGivenBack(t *testing.T) {
 		p.send("", "busy", durable(body))
 		p.settle()
 	}
-	consumer.Close()
 	deadline := time.Now().Add(patience)
 	for b.hub.JournalSegments() > 8 {
 		if time.Now().After(deadline) {
@@ -320,6 +319,7 @@ func TestSpaceIsGivenBack(t *testing.T) {
 		p.send("", "busy", durable("tick"))
 		p.settle()
 	}
+	consumer.Close()
 	if err := b.hub.Close(context.Background()); err != nil {
 		t.Fatal(err)
 	}

@@ -129,6 +129,41 @@ func (a Arguments) Differ(b Arguments) (name string, differ bool) {
 	return name, differ
 }
 
+// Mismatch is how one argument differs in two declarations, in RabbitMQ's words.
+func Mismatch(name string, received, current Arguments) string {
+	r, had := received[name]
+	c, has := current[name]
+	switch {
+	case !had:
+		return fmt.Sprintf("received none but current is the value '%v' of type '%s'", c, typeName(c))
+	case !has:
+		return fmt.Sprintf("received the value '%v' of type '%s' but current is none", r, typeName(r))
+	}
+	return fmt.Sprintf("received '%v' but current is '%v'", r, c)
+}
+
+// typeName is RabbitMQ's name of the type of an argument.
+func typeName(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return "void"
+	case bool:
+		return "bool"
+	case int64:
+		if v == int64(int32(v)) {
+			return "signedint"
+		}
+		return "long"
+	case float64:
+		return "double"
+	case string:
+		return "longstr"
+	case []any:
+		return "array"
+	}
+	return "table"
+}
+
 func equalValue(a, b any) bool {
 	x, err := json.Marshal(a)
 	if err != nil {

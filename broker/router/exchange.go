@@ -1,7 +1,6 @@
 package router
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -128,16 +127,11 @@ func (x *exchange[T]) equivalent(spec object.ExchangeSpec) error {
 		return differ("internal", spec.Internal, x.spec.Internal)
 	}
 	if name, ok := spec.Arguments.Differ(x.spec.Arguments); ok {
-		return differ(name, orNone(spec.Arguments, name), orNone(x.spec.Arguments, name))
+		e := errorf(Inequivalent, x.name, "inequivalent arg '%s' for exchange '%s': %s", name, x.name, object.Mismatch(name, spec.Arguments, x.spec.Arguments))
+		e.Field = name
+		return e
 	}
 	return nil
-}
-
-func orNone(a object.Arguments, name string) string {
-	if v, ok := a[name]; ok {
-		return fmt.Sprint(v)
-	}
-	return "none"
 }
 
 // Delete removes an exchange, the bindings at both its ends, and auto-delete exchanges whose last binding went to it.
