@@ -178,7 +178,7 @@ func TestWrongRequests(t *testing.T) {
 		{"POST", "/v1/apply", js, `{} {}`, 400, `{"error":"body: more follows after the request"}`},
 		{"POST", "/v1/apply", js, `{"changes":[` + strings.Repeat("{},", mostChanges) + `{}]}`, 413, `{"error":"20001 changes are more than 20000: send fewer at a time"}`},
 		{"POST", "/v1/apply", js, `{"owner":"` + strings.Repeat("x", mostBody) + `"}`, 413, `{"error":"body is longer than 67108864 bytes: send fewer changes at a time"}`},
-		{"GET", "/v1/objects?kind=Shelf", "", "", 400, `{"error":"kind \"Shelf\" does not exist; there are [VirtualHost User Permission TopicPolicy Exchange Queue Binding]"}`},
+		{"GET", "/v1/objects?kind=Shelf", "", "", 400, `{"error":"kind \"Shelf\" does not exist; there are [VirtualHost User Permission TopicPolicy Policy OperatorPolicy Exchange Queue Binding]"}`},
 		{"GET", "/v1/watch?since=x", "", "", 400, `{"error":"since: \"x\" is not a revision"}`},
 		{"GET", "/v1/watch?since=999999", "", "", 410, `{"error":"revision 999999 is newer than this broker's 4: its data is another; list the objects and watch from there"}`},
 	} {
@@ -416,7 +416,7 @@ func TestOpenAPI(t *testing.T) {
 		"ApplyRequest": fieldsOf[client.ApplyRequest](), "ApplyResponse": fieldsOf[client.ApplyResponse](), "Event": fieldsOf[client.Event](),
 		"Digests": fieldsOf[client.Digests](), "ObjectList": fieldsOf[client.ObjectList](),
 		"VirtualHostSpec": fieldsOf[object.VirtualHostSpec](), "UserSpec": fieldsOf[object.UserSpec](), "PermissionSpec": fieldsOf[object.PermissionSpec](),
-		"TopicPolicySpec": fieldsOf[object.TopicPolicySpec](), "ExchangeSpec": fieldsOf[object.ExchangeSpec](), "QueueSpec": fieldsOf[object.QueueSpec](),
+		"TopicPolicySpec": fieldsOf[object.TopicPolicySpec](), "PolicySpec": fieldsOf[object.PolicySpec](), "ExchangeSpec": fieldsOf[object.ExchangeSpec](), "QueueSpec": fieldsOf[object.QueueSpec](),
 		"BindingSpec": fieldsOf[object.BindingSpec](),
 	} {
 		var has []string

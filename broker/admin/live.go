@@ -20,7 +20,7 @@ func (s *Server) queues(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Server) queueState(q hub.QueueInfo) client.QueueState {
 	return client.QueueState{
-		VirtualHost: q.VirtualHost, Name: q.Name, Spec: q.Spec, Exclusive: q.Exclusive,
+		VirtualHost: q.VirtualHost, Name: q.Name, Spec: q.Spec, Policy: q.Policy, OperatorPolicy: q.OperatorPolicy, Exclusive: q.Exclusive,
 		Owner: s.Hub.OwnerOf(object.Key{Kind: object.KindQueue, VirtualHost: q.VirtualHost, Name: q.Name}),
 		Ready: q.Ready, Unacked: q.Unacked, Bytes: q.Bytes, Consumers: q.Consumers,
 		Published: q.Published, Delivered: q.Delivered, Settled: q.Settled,

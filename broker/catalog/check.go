@@ -88,6 +88,10 @@ func check(o object.Object) (object.Object, error) {
 		err = checked(&o, checkPermission)
 	case object.KindTopicPolicy:
 		err = checked(&o, checkTopicPolicy)
+	case object.KindPolicy:
+		err = checked(&o, func(s *object.PolicySpec) error { return checkPolicy(s, false) })
+	case object.KindOperatorPolicy:
+		err = checked(&o, func(s *object.PolicySpec) error { return checkPolicy(s, true) })
 	case object.KindExchange:
 		err = checked(&o, checkExchange)
 	case object.KindQueue:

@@ -127,6 +127,7 @@ func (c *Consumer) Settle(o queue.Outcome, ranges ...Range) {
 
 // Get takes the next message, for basic.get. The body is owned by the delivery.
 func (c *Consumer) Get() (d queue.Delivery, remaining int, ok bool) {
+	c.queue.lease.use()
 	c.queue.doInOrder(func(q *Queue, now int64) {
 		if d, remaining, ok = q.state.Get(now, c.state); ok && q.shard != nil {
 			one := []queue.Delivery{d}
@@ -142,6 +143,7 @@ func (c *Consumer) Get() (d queue.Delivery, remaining int, ok bool) {
 func (c *Consumer) Stop() {
 	c.queue.do(func(q *Queue, now int64) {
 		q.state.Stop(c.state)
+		q.lease.use()
 		q.state.Pump(now)
 	})
 }
@@ -149,6 +151,9 @@ func (c *Consumer) Stop() {
 // Close ends the consumer; what it holds goes back to the queue in its old place.
 func (c *Consumer) Close() {
 	c.queue.do(func(q *Queue, now int64) {
+		if c.state.Active() {
+			q.lease.use()
+		}
 		q.state.Leave(c.state)
 		q.state.Pump(now)
 	})

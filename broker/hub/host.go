@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +14,7 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/auth"
 	"github.com/turnstone-mq/turnstone/broker/catalog"
 	"github.com/turnstone-mq/turnstone/broker/object"
+	"github.com/turnstone-mq/turnstone/broker/policy"
 	"github.com/turnstone-mq/turnstone/broker/queue"
 	"github.com/turnstone-mq/turnstone/broker/retain"
 	"github.com/turnstone-mq/turnstone/broker/router"
@@ -29,6 +29,7 @@ type VirtualHost struct {
 	hub        *Hub
 	name       string
 	router     *router.Table[*Queue]
+	policies   policy.Set
 	retained   *retain.Store
 	deliveries deliveryPool
 	opening    keyedLock // by MQTT client id
@@ -88,7 +89,11 @@ func (v *VirtualHost) DeclareExchange(ctx context.Context, access *auth.Access, 
 	if err := catalog.CheckExchange(d.Spec); err != nil {
 		return &Error{Code: Precondition, Text: err.Error()}
 	}
-	return routerError(v.router.Declare(d.Name, d.Spec))
+	if err := v.router.Declare(d.Name, d.Spec); err != nil {
+		return routerError(err)
+	}
+	v.followExchange(d.Name, d.Spec)
+	return nil
 }
 
 // mayDivert: who names an alternate exchange takes messages from the one and gives them to the other.
@@ -171,6 +176,7 @@ func (v *VirtualHost) DeclareQueue(ctx context.Context, access *auth.Access, d Q
 	if d.Name != "" {
 		q, err := v.queueFor(d.Name, d.Origin)
 		if err == nil && (d.Passive || q.equivalent(d) == nil) {
+			q.lease.use()
 			return q, v.mayDeclare(access, d)
 		}
 		if err == nil {
@@ -233,27 +239,28 @@ func (v *VirtualHost) newQueue(name string, spec object.QueueSpec) *Queue {
 	q := &Queue{host: v, name: name, spec: spec, auto: spec.AutoDelete}
 	a := q.arguments()
 	q.state = queue.New(queueOptions(a))
-	q.deadLetter = newDeadLetter(v, a)
-	q.setTimeout(a)
-	if ms, ok, _ := a.Int("x-expires"); ok {
-		q.expireUnused(time.Duration(ms) * time.Millisecond)
-	}
+	q.obey(a)
 	return q
 }
 
-// arguments are the queue's own and, where it has none, those of topic policies.
-func (q *Queue) arguments() object.Arguments {
-	policy := q.host.hub.authority.QueueArguments(q.host.name, q.name)
-	if len(policy) == 0 {
-		return q.spec.Arguments
-	}
-	a := maps.Clone(policy)
-	maps.Copy(a, q.spec.Arguments)
-	return a
+// obey brings what the queue does beside its state to its arguments; its owner calls it.
+func (q *Queue) obey(a object.Arguments) {
+	q.deadLetter = newDeadLetter(q.host, a)
+	q.setTimeout(a)
+	ms, _, _ := a.Int("x-expires")
+	q.lease.set(q, time.Duration(ms)*time.Millisecond)
 }
 
-// followPolicies brings the limits of live queues to what topic policies say now. How many priorities a queue has and
-// when it expires unused is settled when it is made.
+// arguments are what the queue's own come to with the policies that apply to it; those of topic policies are defaults.
+func (q *Queue) arguments() object.Arguments { return q.applied().Arguments }
+
+func (q *Queue) applied() policy.Applied {
+	defaults := q.host.hub.authority.QueueArguments(q.host.name, q.name)
+	return q.host.policies.Queue(q.name, q.spec.Arguments, defaults)
+}
+
+// followPolicies brings live queues and exchanges to what policies say now. How many priorities a queue has is settled
+// when it is made.
 func (v *VirtualHost) followPolicies() {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
@@ -261,11 +268,22 @@ func (v *VirtualHost) followPolicies() {
 		q.later(func(q *Queue, now int64) {
 			a := q.arguments()
 			q.state.Configure(queueOptions(a))
-			q.deadLetter = newDeadLetter(v, a)
-			q.setTimeout(a)
+			q.obey(a)
 			q.state.Pump(now)
 		})
 	}
+	for _, x := range v.router.Exchanges() {
+		v.followExchange(x.Name, x.Spec)
+	}
+}
+
+// followExchange gives an exchange the alternate that a policy says it has.
+func (v *VirtualHost) followExchange(name string, spec object.ExchangeSpec) {
+	if name == "" {
+		return // the default exchange has none, whatever is said
+	}
+	alternate, _, _ := v.policies.Exchange(name, spec.Arguments).Arguments.Text(object.AlternateExchange)
+	v.router.SetAlternate(name, alternate)
 }
 
 // equivalent compares a declaration with the queue. RabbitMQ's rules and texts.
@@ -379,9 +397,7 @@ func (q *Queue) shut() {
 	if q.timer != nil {
 		q.timer.Stop()
 	}
-	if q.unused != nil {
-		q.unused.Stop()
-	}
+	q.lease.set(q, 0)
 	q.state.EachConsumer(func(c *queue.Consumer) {
 		if consumer := c.Of.(*Consumer); c.Active() && q.session == nil {
 			consumer.sink.Cancelled(consumer)
@@ -398,17 +414,6 @@ func (v *VirtualHost) removeUnused(q *Queue) {
 	if err != nil && CodeOf(err) != Precondition && !errors.Is(err, ErrClosed) {
 		v.hub.logger.Warn("unused queue was not removed", "vhost", v.name, "queue", q.name, "error", err)
 	}
-}
-
-// expireUnused arms x-expires: the queue goes when it had no consumer for that long.
-func (q *Queue) expireUnused(after time.Duration) {
-	q.unused = time.AfterFunc(after, func() {
-		if q.live.consumers.Load() > 0 {
-			q.unused.Reset(after)
-			return
-		}
-		q.host.removeUnused(q)
-	})
 }
 
 // EndOrigin ends what belongs to a connection: its exclusive queues. The connection's endpoint calls it last.

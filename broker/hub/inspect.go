@@ -5,12 +5,14 @@ import (
 	"strings"
 
 	"github.com/turnstone-mq/turnstone/broker/object"
+	"github.com/turnstone-mq/turnstone/broker/policy"
 )
 
 // QueueInfo is one queue as those see it who look after the broker.
 type QueueInfo struct {
 	VirtualHost, Name             string
 	Spec                          object.QueueSpec
+	Policy, OperatorPolicy        string // that apply to it; empty for none
 	Exclusive                     bool
 	Session                       bool // it holds what waits for an MQTT session
 	Ready, Unacked, Consumers     int
@@ -41,8 +43,12 @@ func (h *Hub) Inspect(host string) []QueueInfo {
 
 func (q *Queue) info() QueueInfo {
 	l := &q.live
+	var applied policy.Applied
+	if q.session == nil {
+		applied = q.applied()
+	}
 	return QueueInfo{
-		VirtualHost: q.host.name, Name: q.name, Spec: q.spec, Exclusive: q.Exclusive(), Session: q.session != nil,
+		VirtualHost: q.host.name, Name: q.name, Spec: q.spec, Policy: applied.Policy, OperatorPolicy: applied.Operator, Exclusive: q.Exclusive(), Session: q.session != nil,
 		Ready: int(l.ready.Load()), Unacked: int(l.unacked.Load()), Consumers: int(l.consumers.Load()), Bytes: l.bytes.Load(),
 		Published: l.published.Load(), Delivered: l.delivered.Load(), Settled: l.settled.Load(),
 	}

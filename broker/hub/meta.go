@@ -237,18 +237,25 @@ func (h *Hub) install(ctx context.Context, c catalog.Change) {
 	h.afterPolicy(c)
 }
 
-// afterPolicy lets live queues follow a topic policy that changed.
+// afterPolicy lets live queues and exchanges follow a policy that changed.
 func (h *Hub) afterPolicy(c catalog.Change) {
 	o := c.After
 	if o == nil {
 		o = c.Before
 	}
-	if o.Kind != object.KindTopicPolicy {
+	switch o.Kind {
+	case object.KindTopicPolicy, object.KindPolicy, object.KindOperatorPolicy:
+	default:
 		return
 	}
-	if v, err := h.VirtualHost(o.VirtualHost); err == nil {
-		v.followPolicies()
+	v, err := h.VirtualHost(o.VirtualHost)
+	if err != nil {
+		return // it went with its virtual host
 	}
+	if o.Kind != object.KindTopicPolicy {
+		v.policies.Update(*o, c.After != nil)
+	}
+	v.followPolicies()
 }
 
 func (h *Hub) installChange(ctx context.Context, c catalog.Change) error {
@@ -276,8 +283,8 @@ func (h *Hub) installChange(ctx context.Context, c catalog.Change) error {
 		return v.installQueue(c, o)
 	case object.KindBinding:
 		return v.installBinding(c, o)
-	case object.KindTopicPolicy:
-		return nil // package auth reads it
+	case object.KindTopicPolicy, object.KindPolicy, object.KindOperatorPolicy:
+		return nil // see afterPolicy
 	}
 	return nil
 }
@@ -336,7 +343,11 @@ func (v *VirtualHost) installExchange(c catalog.Change, o *object.Object) error 
 	if c.Before != nil {
 		return nil
 	}
-	return v.router.Declare(o.Name, spec)
+	if err := v.router.Declare(o.Name, spec); err != nil {
+		return err
+	}
+	v.followExchange(o.Name, spec)
+	return nil
 }
 
 func (v *VirtualHost) installQueue(c catalog.Change, o *object.Object) error {

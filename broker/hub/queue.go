@@ -40,7 +40,7 @@ type Queue struct {
 	declared   bool                  // an object of the catalogue
 	frozen     bool                  // about to be removed: takes no more
 	timer      *time.Timer           // expires heads; nil when nothing expires
-	unused     *time.Timer           // x-expires; nil when the queue stays
+	lease      lease                 // x-expires
 	held       int64                 // what the hub's memory counts for the queue
 	settling   settling              // of a shard's queue
 	dying      map[uint64]queue.Item // durable items on their way to the dead-letter exchange

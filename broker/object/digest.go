@@ -21,6 +21,8 @@ func (o Object) Canonical() ([]byte, error) {
 		return canonical[PermissionSpec](o, nil)
 	case KindTopicPolicy:
 		return canonical[TopicPolicySpec](o, nil)
+	case KindPolicy, KindOperatorPolicy:
+		return canonical[PolicySpec](o, nil)
 	case KindExchange:
 		return canonical[ExchangeSpec](o, nil)
 	case KindQueue:

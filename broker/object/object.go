@@ -1,5 +1,5 @@
 // Package object holds the declarative objects of a broker: virtual hosts, exchanges, queues, bindings, users,
-// permissions and topic policies, as the admin API takes them, the catalogue stores them and the operator sends them.
+// permissions and policies, as the admin API takes them, the catalogue stores them and the operator sends them.
 //
 // It is a leaf: plain data with JSON tags, equality and digests. It knows nothing of how an object is served.
 package object
@@ -16,17 +16,19 @@ type Kind string
 
 // The kinds, in the order in which they can be applied: an object depends only on kinds before its own.
 const (
-	KindVirtualHost Kind = "VirtualHost"
-	KindUser        Kind = "User"
-	KindPermission  Kind = "Permission"
-	KindTopicPolicy Kind = "TopicPolicy"
-	KindExchange    Kind = "Exchange"
-	KindQueue       Kind = "Queue"
-	KindBinding     Kind = "Binding"
+	KindVirtualHost    Kind = "VirtualHost"
+	KindUser           Kind = "User"
+	KindPermission     Kind = "Permission"
+	KindTopicPolicy    Kind = "TopicPolicy"
+	KindPolicy         Kind = "Policy"
+	KindOperatorPolicy Kind = "OperatorPolicy"
+	KindExchange       Kind = "Exchange"
+	KindQueue          Kind = "Queue"
+	KindBinding        Kind = "Binding"
 )
 
 // Kinds lists every kind in dependency order.
-var Kinds = []Kind{KindVirtualHost, KindUser, KindPermission, KindTopicPolicy, KindExchange, KindQueue, KindBinding}
+var Kinds = []Kind{KindVirtualHost, KindUser, KindPermission, KindTopicPolicy, KindPolicy, KindOperatorPolicy, KindExchange, KindQueue, KindBinding}
 
 // Rank is the place of a kind in dependency order; kinds that do not exist rank last.
 func (k Kind) Rank() int {

@@ -141,6 +141,7 @@ func (q *Queue) Configure(o Options) {
 	}
 	o.MaxPriority = uint8(len(q.levels) - 1)
 	q.options = o
+	q.trim()
 }
 
 // Ready is how many items wait, Unacked how many are with consumers, Bytes the size of those that wait.

@@ -7,9 +7,6 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/object"
 )
 
-// alternateArgument names the exchange that gets what an exchange has no binding for.
-const alternateArgument = "alternate-exchange"
-
 // exchange is one exchange. As an endpoint it is where bindings of other exchanges end.
 type exchange[T comparable] struct {
 	endpoint[T]
@@ -94,7 +91,7 @@ func (t *Table[T]) Declare(name string, spec object.ExchangeSpec) error {
 	if !slices.Contains(object.ExchangeTypes, spec.Type) {
 		return errorf(UnknownType, name, "unknown exchange type '%s'; there are %s", spec.Type, strings.Join(object.ExchangeTypes, ", "))
 	}
-	alternate, _, err := spec.Arguments.Text(alternateArgument)
+	alternate, _, err := spec.Arguments.Text(object.AlternateExchange)
 	if err != nil {
 		return errorf(BadArgument, name, "exchange '%s': %v", name, err)
 	}
@@ -151,6 +148,17 @@ func (t *Table[T]) Delete(name string, ifUnused bool) error {
 	}
 	t.remove(x, nil)
 	return nil
+}
+
+// SetAlternate changes which exchange gets what an exchange has no binding for; empty is none. An exchange that does not
+// exist is passed over.
+func (t *Table[T]) SetAlternate(name, alternate string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if x := t.exchanges[name]; x != nil && x.alternate != alternate {
+		x.alternate = alternate
+		t.generation.Add(1)
+	}
 }
 
 // InUse says whether bindings begin at an exchange.

@@ -113,7 +113,7 @@ func (m *model) route(exchange, key string, form topic.Form, h Attributes) map[s
 				out[b.Target] = b.Options
 			}
 		}
-		if a, ok := m.exchanges[x].Arguments[alternateArgument].(string); ok && !matched {
+		if a, ok := m.exchanges[x].Arguments[object.AlternateExchange].(string); ok && !matched {
 			visit(a)
 		}
 	}
@@ -223,7 +223,7 @@ func randomStep(t *testing.T, r *rand.Rand, table *Table[string], m *model) (did
 	key, filter := pick(r, []string{"", "a", "a.b", "a/b.c", "*", "#", "a.#", "#.b", "*.b", "+"}), pick(r, []string{"#", "a", "a/b", "a/+", "+", "+/b", "a/#", "*"})
 	spec := object.ExchangeSpec{Type: pick(r, modelled), AutoDelete: r.IntN(2) == 0}
 	if r.IntN(3) == 0 {
-		spec.Arguments = object.Arguments{alternateArgument: y}
+		spec.Arguments = object.Arguments{object.AlternateExchange: y}
 	}
 	args := randomArguments(r)
 	source, exists := m.exchanges[x]

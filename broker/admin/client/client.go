@@ -68,13 +68,16 @@ type QueueState struct {
 	Spec        object.QueueSpec `json:"spec"`
 	Exclusive   bool             `json:"exclusive,omitempty"`
 	Owner       string           `json:"owner,omitempty"`
-	Ready       int              `json:"ready"`
-	Unacked     int              `json:"unacked"`
-	Bytes       int64            `json:"bytes"`
-	Consumers   int              `json:"consumers"`
-	Published   uint64           `json:"published"` // messages enqueued since the queue was opened
-	Delivered   uint64           `json:"delivered"`
-	Settled     uint64           `json:"settled"`
+	// Policy and OperatorPolicy are the names of those that apply to it.
+	Policy         string `json:"policy,omitempty"`
+	OperatorPolicy string `json:"operatorPolicy,omitempty"`
+	Ready          int    `json:"ready"`
+	Unacked        int    `json:"unacked"`
+	Bytes          int64  `json:"bytes"`
+	Consumers      int    `json:"consumers"`
+	Published      uint64 `json:"published"` // messages enqueued since the queue was opened
+	Delivered      uint64 `json:"delivered"`
+	Settled        uint64 `json:"settled"`
 }
 
 // ConnectionState is a live connection in GET /v1/connections.
