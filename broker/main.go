@@ -1,4 +1,4 @@
-// Command turnstone is the message broker: it serves, checks configuration files, and says what it is.
+// Command turnstone is the message broker: it serves, checks configuration files, moves definitions, and says what it is.
 package main
 
 import (
@@ -66,11 +66,12 @@ func commands(stdout, stderr io.Writer) *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.RunE = func(cmd *cobra.Command, _ []string) error {
-		return usageError{fmt.Errorf("name a command: serve, check-config or version (%s --help says more)", cmd.CommandPath())}
+		return usageError{fmt.Errorf("name a command: serve, check-config, definitions or version (%s --help says more)", cmd.CommandPath())}
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(serve(stderr), checkConfig(stdout), showVersion(stdout))
-	for _, c := range append(root.Commands(), root) {
+	definitions := definitionsCommand(stdout)
+	root.AddCommand(serve(stderr), checkConfig(stdout), definitions, showVersion(stdout))
+	for _, c := range append(append(root.Commands(), definitions.Commands()...), root) {
 		if check := c.Args; check != nil {
 			c.Args = func(cmd *cobra.Command, args []string) error {
 				if err := check(cmd, args); err != nil {

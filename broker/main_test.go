@@ -187,8 +187,13 @@ func TestCommandLine(t *testing.T) {
 		{[]string{"check-config", typo}, 2, "", []string{`unknown field "data_dir"`}},
 		{[]string{"check-config", dir + "/none"}, 2, "", []string{"read configuration", "no such file"}},
 		{[]string{"check-config"}, 2, "", []string{"accepts 1 arg(s)"}},
-		{[]string{}, 2, "", []string{"name a command: serve, check-config or version"}},
+		{[]string{}, 2, "", []string{"name a command: serve, check-config, definitions or version"}},
 		{[]string{"launch"}, 2, "", []string{`unknown command "launch"`}},
+		{[]string{"definitions"}, 2, "", []string{"name a command: import or export"}},
+		{[]string{"definitions", "import"}, 2, "", []string{"accepts 1 arg(s)"}},
+		{[]string{"definitions", "import", dir + "/none"}, 2, "", []string{"no such file"}},
+		{[]string{"definitions", "import", "--user", "root", file}, 2, "", []string{"--user: want NAME:PASSWORD"}},
+		{[]string{"definitions", "export", "--url", "http://127.0.0.1:1"}, 1, "", []string{"connection refused"}},
 		{[]string{"serve", "--port", "1"}, 2, "", []string{"unknown flag: --port"}},
 		{[]string{"serve", "more"}, 2, "", []string{`unknown command "more"`}},
 		{[]string{"serve", "--user", "root"}, 2, "", []string{"--user: want NAME:PASSWORD"}},
@@ -578,5 +583,62 @@ func TestStopCutsWhoDoesNotEnd(t *testing.T) {
 	p.stop()
 	if took := time.Since(began); took > promised {
 		t.Errorf("stop took %v, %v was promised", took, promised)
+	}
+}
+
+// TestDefinitions moves what RabbitMQ exported into a broker by its configuration, out of it, and into another one by the
+// command line.
+func TestDefinitions(t *testing.T) {
+	dir := t.TempDir()
+	file, config := filepath.Join(dir, "definitions.json"), filepath.Join(dir, "turnstone.yaml")
+	write := func(name, content string) {
+		t.Helper()
+		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(file, `{"rabbit_version": "3.12.1", "vhosts": [{"name": "/"}], "queues": [
+		{"name": "orders", "vhost": "/", "durable": true, "auto_delete": false, "arguments": {"x-queue-mode": "lazy"}},
+		{"name": "log", "vhost": "/", "durable": true, "auto_delete": false, "arguments": {"x-queue-type": "stream"}}],
+		"policies": [{"vhost": "/", "name": "cap", "pattern": "^orders$", "apply-to": "queues", "priority": 0, "definition": {"max-length": 10}}]}`)
+	write(config, "definitions: "+file+"\n")
+	first := start(t, "--config", config, "--data", t.TempDir(), "--listen", anyHTTP)
+	queues := func(p *process) []client.QueueState {
+		t.Helper()
+		got, err := p.api("guest", "guest").Queues(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	if got := queues(first); len(got) != 1 || got[0].Name != "orders" || got[0].Policy != "cap" {
+		t.Errorf("queues %+v", got)
+	}
+	run := func(p *process, args ...string) string {
+		t.Helper()
+		out, err := command(append([]string{"definitions", args[0], "--url", "http://" + p.address("http")}, args[1:]...)...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %v\n%s", args, err, out)
+		}
+		return string(out)
+	}
+	exported := filepath.Join(dir, "exported.json")
+	write(exported, run(first, "export"))
+	second := start(t, "--data", t.TempDir(), "--listen", anyHTTP)
+	if got := run(second, "import", "--dry-run", exported); got != "2 would be created, 0 would be updated, 1 unchanged, 0 not taken over\n" {
+		t.Errorf("dry run printed %q", got)
+	}
+	if len(queues(second)) != 0 {
+		t.Error("a dry run made queues")
+	}
+	if got := run(second, "import", exported); got != "2 created, 0 updated, 1 unchanged, 0 not taken over\n" {
+		t.Errorf("import printed %q", got)
+	}
+	if got := queues(second); len(got) != 1 || got[0].Policy != "cap" {
+		t.Errorf("queues %+v", got)
+	}
+	want := "not taken over: queues[1] \"log\" in \"/\": streams do not exist\n0 created, 0 updated, 3 unchanged, 1 not taken over\n"
+	if got := run(second, "import", file); got != want {
+		t.Errorf("import printed %q, not %q", got, want)
 	}
 }

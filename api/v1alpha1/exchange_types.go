@@ -1,6 +1,7 @@
 package v1alpha1
 
 import (
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -44,6 +45,14 @@ type ExchangeSpec struct {
 	// Internal exchanges take messages from other exchanges only.
 	// +optional
 	Internal bool `json:"internal,omitempty"`
+	// AlternateExchange gets what no binding of this one matches.
+	// +kubebuilder:validation:MaxLength=255
+	// +optional
+	AlternateExchange *string `json:"alternateExchange,omitempty"`
+	// Arguments that have no field of their own, as a client would declare them, such as hash-header.
+	// +kubebuilder:validation:MaxProperties=64
+	// +optional
+	Arguments map[string]apiextensionsv1.JSON `json:"arguments,omitempty"`
 	// DeletionPolicy says what becomes of it in the broker when this object is deleted.
 	// +kubebuilder:default=Delete
 	// +kubebuilder:validation:Enum=Retain;Delete;DeleteIfUnused

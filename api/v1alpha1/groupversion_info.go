@@ -24,6 +24,8 @@ func AddToScheme(s *runtime.Scheme) error {
 		&Queue{}, &QueueList{},
 		&Binding{}, &BindingList{},
 		&TopicPolicy{}, &TopicPolicyList{},
+		&Policy{}, &PolicyList{},
+		&OperatorPolicy{}, &OperatorPolicyList{},
 		&User{}, &UserList{},
 		&Permission{}, &PermissionList{},
 	)

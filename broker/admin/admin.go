@@ -111,6 +111,12 @@ func (s *Server) table() []route {
 		{http.MethodGet, "/v1/watch", monitoring, []string{"since"}, s.watch},
 		{http.MethodGet, "/v1/queues", monitoring, []string{"vhost"}, s.queues},
 		{http.MethodGet, "/v1/connections", monitoring, nil, s.connections},
+		{http.MethodGet, "/v1/definitions", administrator, []string{"vhost"}, s.exportDefinitions},
+		{http.MethodPost, "/v1/definitions", administrator, []string{"vhost", "dryRun"}, s.importDefinitions},
+		{http.MethodGet, "/api/definitions", administrator, nil, s.exportDefinitions},
+		{http.MethodPost, "/api/definitions", administrator, nil, s.importDefinitions},
+		{http.MethodGet, definitionsOf + "{vhost}", administrator, nil, s.exportDefinitions},
+		{http.MethodPost, definitionsOf + "{vhost}", administrator, nil, s.importDefinitions},
 		{http.MethodGet, "/v1/config", monitoring, nil, s.config},
 		{http.MethodGet, "/v1/safe-to-stop", monitoring, nil, s.safeToStop},
 		{http.MethodGet, "/metrics", monitoring, nil, handler(s.Metrics)},
@@ -146,6 +152,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) error {
 	byMethod, ok := s.routes[r.URL.Path]
+	if vhost, of := strings.CutPrefix(r.URL.Path, definitionsOf); !ok && of && vhost != "" {
+		r.SetPathValue("vhost", vhost)
+		byMethod, ok = s.routes[definitionsOf+"{vhost}"]
+	}
 	if !ok {
 		return failf(http.StatusNotFound, "%s does not exist; /v1/openapi.json lists what does", r.URL.Path)
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/sha512"
 	"crypto/subtle"
 	"encoding/base64"
 	"errors"
@@ -14,6 +15,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/crypto/argon2"
+
+	"github.com/turnstone-mq/turnstone/broker/object"
 )
 
 // The cost of a new hash: 19 MiB and two passes, which OWASP asks for at least. Stored hashes say their own cost.
@@ -43,13 +46,36 @@ func Hash(password string) (string, error) {
 	return e.String(), nil
 }
 
-// Verify says whether a stored form is that of a password. It takes its time, and costMemory of memory.
+// Verify says whether a stored form is that of a password. With argon2id it takes its time, and costMemory of memory; the
+// forms of RabbitMQ, which come with its definitions, take neither.
 func Verify(hash, password string) bool {
+	for begin, sum := range rabbits {
+		if encoded, ok := strings.CutPrefix(hash, begin); ok {
+			return verifyRabbit(encoded, password, sum)
+		}
+	}
 	e, err := parse(hash)
 	if err != nil {
 		return false
 	}
 	return subtle.ConstantTimeCompare(e.sum(password, len(e.hash)), e.hash) == 1
+}
+
+// rabbits are RabbitMQ's ways to store a password.
+var rabbits = map[string]func([]byte) []byte{
+	object.HashRabbitSHA256: func(b []byte) []byte { s := sha256.Sum256(b); return s[:] },
+	object.HashRabbitSHA512: func(b []byte) []byte { s := sha512.Sum512(b); return s[:] },
+}
+
+const rabbitSalt = 4 // bytes
+
+func verifyRabbit(encoded, password string, sum func([]byte) []byte) bool {
+	raw, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil || len(raw) < rabbitSalt {
+		return false
+	}
+	salted := append(raw[:rabbitSalt:rabbitSalt], password...)
+	return subtle.ConstantTimeCompare(sum(salted), raw[rabbitSalt:]) == 1
 }
 
 type encoded struct {

@@ -20,7 +20,7 @@ const (
 	TagMonitoring    = "monitoring"
 )
 
-var tags = []string{TagAdministrator, TagMonitoring, "management", "policymaker"}
+var hashes = []string{object.HashArgon2id, object.HashRabbitSHA256, object.HashRabbitSHA512}
 
 // builtIn are the exchanges that every virtual host has without being told.
 var builtIn = []string{"", "amq.direct", "amq.fanout", "amq.topic", "amq.headers", "amq.match"}
@@ -133,15 +133,15 @@ func checkUser(s *object.UserSpec) error {
 	if s.Password != "" && s.PasswordHash != "" {
 		return errors.New("password and passwordHash exclude one another: write one of them")
 	}
-	if s.PasswordHash != "" && !strings.HasPrefix(s.PasswordHash, "$argon2id$") {
-		return errors.New("passwordHash must have the form $argon2id$v=19$m=…,t=…,p=…$salt$hash")
+	if s.PasswordHash != "" && !slices.ContainsFunc(hashes, func(begin string) bool { return strings.HasPrefix(s.PasswordHash, begin) }) {
+		return errors.New("passwordHash must have the form $argon2id$v=19$m=…,t=…,p=…$salt$hash, or be one of RabbitMQ's behind $rabbit-sha256$ or $rabbit-sha512$")
 	}
 	if len(s.Password) > longestUserEntry || len(s.PasswordHash) > longestUserEntry {
 		return fmt.Errorf("password and passwordHash must not be longer than %d bytes", longestUserEntry)
 	}
 	for _, t := range s.Tags {
-		if !slices.Contains(tags, t) {
-			return fmt.Errorf("tag %q does not exist; there are %v", t, tags)
+		if !slices.Contains(object.Tags, t) {
+			return fmt.Errorf("tag %q does not exist; there are %v", t, object.Tags)
 		}
 	}
 	slices.Sort(s.Tags)

@@ -145,7 +145,7 @@ func (g *generator) change() object.Change {
 	case 0:
 		o, err = object.New(object.KindVirtualHost, "", host, object.VirtualHostSpec{MaxQueues: g.IntN(4)})
 	case 1:
-		o, err = object.New(object.KindUser, "", name("u"), object.UserSpec{Password: name("p"), Tags: []string{tags[g.IntN(2)]}})
+		o, err = object.New(object.KindUser, "", name("u"), object.UserSpec{Password: name("p"), Tags: []string{object.Tags[g.IntN(2)]}})
 	case 2:
 		o, err = object.New(object.KindPermission, host, name("u"), object.PermissionSpec{Read: name("r")})
 	case 3:

@@ -24,6 +24,8 @@ type Config struct {
 	AMQP      AMQP     `json:"amqp,omitzero"`
 	Limits    Limits   `json:"limits,omitzero" live:"true"`
 	Storage   Storage  `json:"storage,omitzero"`
+	// Definitions is a file of RabbitMQ's definitions.json that is brought into force at every start.
+	Definitions string `json:"definitions,omitempty"`
 	// DrainSeconds bounds a graceful stop.
 	DrainSeconds int `json:"drainSeconds,omitempty" live:"true"`
 }

@@ -122,6 +122,7 @@ func (s *Server) start(ctx context.Context) error {
 		s.listenAdmin,
 		s.openHub,
 		s.bootstrap,
+		s.loadDefinitions,
 		s.makeEndpoints,
 		s.serveAdmin,
 		s.listenClients,

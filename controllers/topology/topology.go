@@ -30,8 +30,8 @@ import (
 	"github.com/turnstone-mq/turnstone/controllers/connection"
 )
 
-// +kubebuilder:rbac:groups=messaging.turnstone.dev,resources=virtualhosts;exchanges;queues;bindings;topicpolicies;users;permissions,verbs=get;list;watch;patch
-// +kubebuilder:rbac:groups=messaging.turnstone.dev,resources=virtualhosts/status;exchanges/status;queues/status;bindings/status;topicpolicies/status;users/status;permissions/status,verbs=patch
+// +kubebuilder:rbac:groups=messaging.turnstone.dev,resources=virtualhosts;exchanges;queues;bindings;topicpolicies;policies;operatorpolicies;users;permissions,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=messaging.turnstone.dev,resources=virtualhosts/status;exchanges/status;queues/status;bindings/status;topicpolicies/status;policies/status;operatorpolicies/status;users/status;permissions/status,verbs=patch
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create
 
 // Finalizer holds an object until the broker no longer has what it stood for.

@@ -11,6 +11,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -31,13 +32,18 @@ const patience = 20 * time.Second
 func samples(namespace string) []v1alpha1.Topology {
 	ref := v1alpha1.BrokerReference{Name: "broker"}
 	place := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: namespace, Name: name} }
-	limit := int64(1000)
+	limit, alternate := int64(1000), "amq.fanout"
+	raw := func(name, value string) map[string]apiextensionsv1.JSON {
+		return map[string]apiextensionsv1.JSON{name: {Raw: []byte(value)}}
+	}
 	return []v1alpha1.Topology{
 		&v1alpha1.VirtualHost{ObjectMeta: place("tenant"), Spec: v1alpha1.VirtualHostSpec{BrokerRef: ref}},
 		&v1alpha1.User{ObjectMeta: place("app"), Spec: v1alpha1.UserSpec{BrokerRef: ref}},
 		&v1alpha1.Permission{ObjectMeta: place("app"), Spec: v1alpha1.PermissionSpec{BrokerRef: ref, VHost: "tenant", UserRef: &v1alpha1.LocalReference{Name: "app"}, Read: ".*", Write: ".*", Configure: "^$"}},
 		&v1alpha1.TopicPolicy{ObjectMeta: place("plant"), Spec: v1alpha1.TopicPolicySpec{BrokerRef: ref, VHost: "tenant", Filter: "plant/#", MaxPayloadBytes: &limit}},
-		&v1alpha1.Exchange{ObjectMeta: place("events"), Spec: v1alpha1.ExchangeSpec{BrokerRef: ref, VHost: "tenant", Type: "topic"}},
+		&v1alpha1.Policy{ObjectMeta: place("dead"), Spec: v1alpha1.PolicySpec{BrokerRef: ref, VHost: "tenant", Pattern: "^orders", Definition: raw("dead-letter-exchange", `"dead"`)}},
+		&v1alpha1.OperatorPolicy{ObjectMeta: place("cap"), Spec: v1alpha1.OperatorPolicySpec{BrokerRef: ref, VHost: "tenant", Pattern: ".*", Definition: raw("max-length", "10")}},
+		&v1alpha1.Exchange{ObjectMeta: place("events"), Spec: v1alpha1.ExchangeSpec{BrokerRef: ref, VHost: "tenant", Type: "topic", AlternateExchange: &alternate}},
 		&v1alpha1.Queue{ObjectMeta: place("orders"), Spec: v1alpha1.QueueSpec{BrokerRef: ref, VHost: "tenant", QueueSettings: v1alpha1.QueueSettings{MaxLength: &limit}}},
 		&v1alpha1.Binding{ObjectMeta: place("orders"), Spec: v1alpha1.BindingSpec{BrokerRef: ref, VHost: "tenant", Source: "events", Destination: "orders", RoutingKey: "order.#"}},
 	}

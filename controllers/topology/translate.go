@@ -34,6 +34,12 @@ var kinds = []kind{
 		func(l client.ObjectList) []v1alpha1.Topology { return pointers(l.(*v1alpha1.PermissionList).Items) }, permission},
 	{object.KindTopicPolicy, &v1alpha1.TopicPolicy{}, func() client.ObjectList { return &v1alpha1.TopicPolicyList{} },
 		func(l client.ObjectList) []v1alpha1.Topology { return pointers(l.(*v1alpha1.TopicPolicyList).Items) }, topicPolicy},
+	{object.KindPolicy, &v1alpha1.Policy{}, func() client.ObjectList { return &v1alpha1.PolicyList{} },
+		func(l client.ObjectList) []v1alpha1.Topology { return pointers(l.(*v1alpha1.PolicyList).Items) }, policy},
+	{object.KindOperatorPolicy, &v1alpha1.OperatorPolicy{}, func() client.ObjectList { return &v1alpha1.OperatorPolicyList{} },
+		func(l client.ObjectList) []v1alpha1.Topology {
+			return pointers(l.(*v1alpha1.OperatorPolicyList).Items)
+		}, operatorPolicy},
 	{object.KindExchange, &v1alpha1.Exchange{}, func() client.ObjectList { return &v1alpha1.ExchangeList{} },
 		func(l client.ObjectList) []v1alpha1.Topology { return pointers(l.(*v1alpha1.ExchangeList).Items) }, exchange},
 	{object.KindQueue, &v1alpha1.Queue{}, func() client.ObjectList { return &v1alpha1.QueueList{} },
@@ -101,10 +107,33 @@ func topicPolicy(o v1alpha1.Topology, _ *scope) (object.Object, error) {
 	return object.New(object.KindTopicPolicy, s.VHost, o.NameInBroker(), spec)
 }
 
+func policy(o v1alpha1.Topology, _ *scope) (object.Object, error) {
+	s := o.(*v1alpha1.Policy).Spec
+	return policyObject(object.KindPolicy, o, s.VHost, s.Pattern, s.ApplyTo, s.Priority, s.Definition)
+}
+
+func operatorPolicy(o v1alpha1.Topology, _ *scope) (object.Object, error) {
+	s := o.(*v1alpha1.OperatorPolicy).Spec
+	return policyObject(object.KindOperatorPolicy, o, s.VHost, s.Pattern, s.ApplyTo, s.Priority, s.Definition)
+}
+
+func policyObject(kind object.Kind, o v1alpha1.Topology, vhost, pattern, applyTo string, priority int32, raw map[string]apiextensionsv1.JSON) (object.Object, error) {
+	definition, err := rawArguments(raw)
+	if err != nil {
+		return object.Object{}, fmt.Errorf("definition: %w", err)
+	}
+	return object.New(kind, vhost, o.NameInBroker(), object.PolicySpec{Pattern: pattern, ApplyTo: object.ApplyTo(applyTo), Priority: int(priority), Definition: definition})
+}
+
 func exchange(o v1alpha1.Topology, _ *scope) (object.Object, error) {
 	s := o.(*v1alpha1.Exchange).Spec
+	arguments, err := rawArguments(s.Arguments)
+	if err != nil {
+		return object.Object{}, err
+	}
+	setValue(arguments, object.AlternateExchange, s.AlternateExchange)
 	return object.New(object.KindExchange, s.VHost, o.NameInBroker(), object.ExchangeSpec{
-		Type: s.Type, Durable: s.Durable == nil || *s.Durable, AutoDelete: s.AutoDelete, Internal: s.Internal,
+		Type: s.Type, Durable: s.Durable == nil || *s.Durable, AutoDelete: s.AutoDelete, Internal: s.Internal, Arguments: arguments,
 	})
 }
 

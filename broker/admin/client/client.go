@@ -93,6 +93,21 @@ type ConnectionState struct {
 	Channels    int       `json:"channels,omitempty"`
 }
 
+// ImportReport is the answer to POST /v1/definitions: how many objects there are now because of it, and what was not taken
+// over.
+type ImportReport struct {
+	Created   int       `json:"created"`
+	Updated   int       `json:"updated"`
+	Unchanged int       `json:"unchanged"`
+	Skipped   []Skipped `json:"skipped,omitempty"`
+}
+
+// Skipped is something in definitions that was not taken over: where it stands, such as queues[3], and why.
+type Skipped struct {
+	What string `json:"what"`
+	Why  string `json:"why"`
+}
+
 // Health is the answer to GET /healthz and /readyz.
 type Health struct {
 	OK       bool     `json:"ok"`
@@ -169,6 +184,29 @@ func (c *Client) Objects(ctx context.Context, owner string, kind object.Kind) (O
 	}
 	var out ObjectList
 	return out, c.call(ctx, http.MethodGet, "/v1/objects", q, nil, &out)
+}
+
+// Import brings RabbitMQ's definitions into force, in one virtual host if it is named. With dryRun nothing is changed.
+func (c *Client) Import(ctx context.Context, file []byte, vhost string, dryRun bool) (ImportReport, error) {
+	q := url.Values{}
+	if vhost != "" {
+		q.Set("vhost", vhost)
+	}
+	if dryRun {
+		q.Set("dryRun", "true")
+	}
+	var out ImportReport
+	return out, c.call(ctx, http.MethodPost, "/v1/definitions", q, json.RawMessage(file), &out)
+}
+
+// Export asks for the definitions of all virtual hosts, or of one.
+func (c *Client) Export(ctx context.Context, vhost string) ([]byte, error) {
+	q := url.Values{}
+	if vhost != "" {
+		q.Set("vhost", vhost)
+	}
+	var out json.RawMessage
+	return out, c.call(ctx, http.MethodGet, "/v1/definitions", q, nil, &out)
 }
 
 // Queues lists live queues; an empty virtual host means all.
