@@ -4,261 +4,438 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/turnstone-mq/turnstone/test/bench/amqp"
 	"github.com/turnstone-mq/turnstone/test/bench/check"
-	"github.com/turnstone-mq/turnstone/test/bench/mqtt"
+	"github.com/turnstone-mq/turnstone/test/bench/wire"
 )
 
-// work is one scenario.
-type work struct {
-	name, protocol string
-	pairs, size    int
-	persistent     bool // AMQP: durable queue, persistent messages, confirms, manual acknowledgement
+// load is publishers and consumers at work on one broker.
+type load struct {
+	work       work
+	run        uint32
+	ledger     *check.Ledger
+	publishers []*publisher
+	consumers  []*consumer
+	undo       []func() error // deletes what was declared, the last first
+	failed     chan error     // what ended a goroutine before its time
+	halted     atomic.Bool    // schedules end
+	sending    sync.WaitGroup
+	running    sync.WaitGroup
 }
 
-// The sizes of a closed loop, the same for every broker.
-const (
-	window      = 1000 // messages of a pair between publish and receive
-	perWrite    = 100  // messages of one write, at most
-	unconfirmed = 100  // persistent work: messages that wait for their confirm
-	prefetch    = 500  // persistent work
-	ackEvery    = 100  // persistent work: one acknowledgement for so many
-)
-
-var works = []work{
-	{name: "mqtt-qos0-64B", protocol: "mqtt", pairs: 4, size: 64},
-	{name: "mqtt-qos0-1KB", protocol: "mqtt", pairs: 4, size: 1024},
-	{name: "amqp-transient-64B", protocol: "amqp", pairs: 1, size: 64},
-	{name: "amqp-transient-1KB", protocol: "amqp", pairs: 1, size: 1024},
-	{name: "amqp-durable-256B", protocol: "amqp", pairs: 1, size: 256, persistent: true},
+// sender publishes on one connection.
+type sender interface {
+	Flush() error
+	Interrupt() error
+	Close() error
 }
 
-// credit is a count that one side takes from and the other gives to. Closed, it takes nothing more.
-type credit struct {
-	mu     sync.Mutex
-	more   sync.Cond
-	n      int
-	closed bool
+// publisher is one connection that publishes, by one goroutine.
+type publisher struct {
+	load     *load
+	id       uint32
+	conn     sender
+	add      func(payload []byte, number uint64) // to what Flush writes
+	confirm  func() (int, error)                 // nil without confirms
+	window   *wire.Credit                        // nil when nothing bounds what is under way
+	confirms *wire.Credit                        // nil without confirms
+	sent     atomic.Uint64
+	proven   atomic.Uint64 // confirmed
+	most     uint64        // ends after so many; zero is no end
+	payload  []byte
 }
 
-func newCredit(n int) *credit {
-	c := &credit{n: n}
-	c.more.L = &c.mu
+// consumer is one connection that consumes, by one goroutine.
+type consumer struct {
+	load    *load
+	conn    interface{ Interrupt() error }
+	close   func() error
+	receive func(fn func([]byte)) error
+	ack     func() error // nil without acknowledgement
+	mu      sync.Mutex
+	checker *check.Checker // guarded by mu
+	counts  []int          // scratch: of one read, by publisher
+}
+
+// newLoad connects everybody. Nothing is sent yet; stop must be called also when it fails.
+func newLoad(s *site, w work) (*load, error) {
+	l := &load{work: w, run: s.nextRun(), failed: make(chan error, 2*(w.publishers+w.consumers)+1)}
+	l.ledger = check.NewLedger(l.run, w.publishers)
+	if w.protocol == "mqtt" {
+		return l, l.connectMQTT(s)
+	}
+	return l, l.connectAMQP(s)
+}
+
+func (l *load) newPublisher(conn sender) *publisher {
+	p := &publisher{load: l, id: uint32(len(l.publishers)), conn: conn, payload: make([]byte, max(l.work.size, check.Size))}
+	if l.work.perSecond == 0 {
+		p.window = wire.NewCredit(window)
+	}
+	l.publishers = append(l.publishers, p)
+	return p
+}
+
+func (l *load) newConsumer(conn interface{ Interrupt() error }, closing func() error, receive func(func([]byte)) error) *consumer {
+	c := &consumer{load: l, conn: conn, close: closing, receive: receive, checker: check.New(l.ledger), counts: make([]int, l.work.publishers)}
+	l.consumers = append(l.consumers, c)
 	return c
 }
 
-// take waits for at least one and takes at most most; false when it was closed.
-func (c *credit) take(most int) (int, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for c.n == 0 && !c.closed {
-		c.more.Wait()
-	}
-	n := min(c.n, most)
-	c.n -= n
-	return n, !c.closed
-}
+// name is unlike that of any other run's queue or topic.
+func (l *load) name(n int) string { return fmt.Sprintf("bench-%08x-%d", l.run, n) }
 
-func (c *credit) give(n int) {
-	c.mu.Lock()
-	c.n += n
-	c.mu.Unlock()
-	c.more.Signal()
-}
-
-func (c *credit) close() {
-	c.mu.Lock()
-	c.closed = true
-	c.mu.Unlock()
-	c.more.Broadcast()
-}
-
-// pair is one publisher and one receiver. The receiver's goroutine owns received; it is read when the pair has ended.
-type pair struct {
-	work     work
-	id       uint32
-	sent     uint64
-	window   *credit
-	confirms *credit // nil without confirms
-	received *check.Checker
-	mu       sync.Mutex // guards received while the load runs
-	publish  func(payload []byte)
-	flush    func() error
-	receive  func(fn func([]byte)) error
-	ack      func() error // nil without acknowledgement
-	confirm  func() (int, error)
-	close    func()
-	sending  sync.WaitGroup
-	running  sync.WaitGroup
-	failed   chan error
-}
-
-func (w work) connect(address string, n int) (*pair, error) {
-	p := &pair{work: w, id: uint32(n), window: newCredit(window), received: check.New(), failed: make(chan error, 4)}
-	name := fmt.Sprintf("bench-%s-%d", w.name, n)
-	if w.protocol == "mqtt" {
-		return p, p.connectMQTT(address, name)
-	}
-	return p, p.connectAMQP(address, name)
-}
-
-func (p *pair) connectMQTT(address, name string) error {
-	topic := "bench/" + name
-	receiver, err := mqtt.Dial(address, name+"-sub")
-	if err != nil {
-		return err
-	}
-	if err := receiver.Subscribe(topic); err != nil {
-		return err
-	}
-	sender, err := mqtt.Dial(address, name+"-pub")
-	if err != nil {
-		return err
-	}
-	p.publish, p.flush, p.receive = func(b []byte) { sender.Publish(topic, b) }, sender.Flush, receiver.Receive
-	p.close = func() { sender.Close(); receiver.Close() } //nolint:errcheck // the load is over
-	return nil
-}
-
-func (p *pair) connectAMQP(address, queue string) error {
-	receiver, err := amqp.Dial(address)
-	if err != nil {
-		return err
-	}
-	sender, err := amqp.Dial(address)
-	if err != nil {
-		return err
-	}
-	persistent, limit := p.work.persistent, 0
-	if persistent {
-		limit = prefetch
-	}
-	if err := errors.Join(receiver.Declare(queue, persistent), receiver.Consume(queue, limit)); err != nil {
-		return err
-	}
-	if persistent {
-		if err := sender.Confirm(); err != nil {
-			return err
-		}
-		p.confirms, p.confirm, p.ack = newCredit(unconfirmed), sender.Confirmed, receiver.Ack
-	}
-	p.publish, p.flush, p.receive = func(b []byte) { sender.Publish(queue, b, persistent) }, sender.Flush, receiver.Receive
-	p.close = func() { sender.Close(); receiver.Close() } //nolint:errcheck // the load is over
-	return nil
-}
-
-// run starts the pair's goroutines; they end with stop.
-func (p *pair) run() {
-	p.sending.Go(func() { p.failed <- p.sendAll() })
-	p.running.Go(func() { p.failed <- p.receiveAll() })
-	if p.confirm != nil {
-		p.running.Go(func() { p.failed <- p.confirmAll() })
-	}
-}
-
-func (p *pair) sendAll() error {
-	payload := make([]byte, p.work.size)
-	for {
-		n, ok := p.window.take(perWrite)
-		if !ok {
-			return nil
-		}
-		if p.confirms != nil {
-			granted, ok := p.confirms.take(n)
-			if !ok {
-				return nil
-			}
-			p.window.give(n - granted)
-			n = granted
-		}
-		now := time.Now()
-		for range n {
-			check.Mark(payload, p.id, p.sent, now)
-			p.sent++
-			p.publish(payload)
-		}
-		if err := p.flush(); err != nil {
-			return err
-		}
-	}
-}
-
-func (p *pair) receiveAll() error {
-	unacked := 0
-	for {
-		n, now := 0, time.Now()
-		err := p.receive(func(b []byte) {
-			if n == 0 {
-				now = time.Now()
-				p.mu.Lock()
-			}
-			p.received.Take(b, now)
-			n++
-		})
-		if n > 0 {
-			p.mu.Unlock()
-		}
+func (l *load) connectMQTT(s *site) error {
+	for n := range l.work.consumers {
+		c, err := s.mqtt(l.name(n) + "-sub")
 		if err != nil {
 			return err
 		}
-		if unacked += n; p.ack != nil && unacked >= ackEvery {
-			unacked = 0
-			if err := p.ack(); err != nil {
-				return err
-			}
+		l.newConsumer(c, c.Close, c.Receive)
+		if err := c.Subscribe("bench/" + l.name(n%l.work.queues)); err != nil {
+			return err
 		}
-		p.window.give(n)
+	}
+	for n := range l.work.publishers {
+		c, err := s.mqtt(l.name(n) + "-pub")
+		if err != nil {
+			return err
+		}
+		topic := "bench/" + l.name(n%l.work.queues)
+		l.newPublisher(c).add = func(b []byte, _ uint64) { c.Publish(topic, b) }
+	}
+	return nil
+}
+
+func (l *load) connectAMQP(s *site) error {
+	if err := l.declare(s); err != nil {
+		return err
+	}
+	for n := range l.work.consumers {
+		if err := l.consume(s, n); err != nil {
+			return err
+		}
+	}
+	for n := range l.work.publishers {
+		if err := l.connectPublisher(s, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// declare makes queues, and the exchange with its bindings.
+func (l *load) declare(s *site) error {
+	c, err := s.amqp()
+	if err != nil {
+		return err
+	}
+	l.undo = append(l.undo, c.Close)
+	for n := range l.work.queues {
+		name := l.name(n)
+		if err := c.Declare(name, l.work.persistent, l.work.kind); err != nil {
+			return err
+		}
+		l.undo = append(l.undo, func() error { return c.Delete(name) })
+	}
+	if l.work.bindings == 0 {
+		return nil
+	}
+	exchange := l.name(0)
+	if err := c.DeclareTopic(exchange); err != nil {
+		return err
+	}
+	l.undo = append(l.undo, func() error { return c.DeleteExchange(exchange) })
+	for n := range l.work.bindings {
+		if err := c.Bind(l.name(n%l.work.queues), exchange, fmt.Sprintf("plant.%d.*.temperature", n)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *load) consume(s *site, n int) error {
+	c, err := s.amqp()
+	if err != nil {
+		return err
+	}
+	taker := l.newConsumer(c, c.Close, c.Receive)
+	limit := 0
+	if l.work.persistent {
+		limit, taker.ack = prefetch, c.Ack
+	}
+	return c.Consume(l.name(n%l.work.queues), limit)
+}
+
+func (l *load) connectPublisher(s *site, n int) error {
+	c, err := s.amqp()
+	if err != nil {
+		return err
+	}
+	p := l.newPublisher(c)
+	if l.work.persistent {
+		if err := c.Confirm(); err != nil {
+			return err
+		}
+		p.confirms, p.confirm = wire.NewCredit(unconfirmed), c.Confirmed
+	}
+	routes := []amqp.Route{amqp.NewRoute("", l.name(n%l.work.queues))}
+	if l.work.bindings > 0 {
+		routes = routes[:0]
+		for i := range l.work.bindings {
+			routes = append(routes, amqp.NewRoute(l.name(0), fmt.Sprintf("plant.%d.line.temperature", i)))
+		}
+	}
+	persistent := l.work.persistent
+	p.add = func(b []byte, number uint64) { c.Publish(routes[number%uint64(len(routes))], b, persistent) }
+	return nil
+}
+
+// start starts the goroutines; they end with stop.
+func (l *load) start() {
+	for _, c := range l.consumers {
+		l.running.Go(func() { l.failed <- c.run() })
+	}
+	for _, p := range l.publishers {
+		l.sending.Go(func() { l.failed <- p.run() })
+		if p.confirm != nil {
+			l.running.Go(func() { l.failed <- p.confirmAll() })
+		}
 	}
 }
 
-func (p *pair) confirmAll() error {
+func (p *publisher) run() error {
+	if p.load.work.perSecond > 0 {
+		return p.onSchedule()
+	}
+	for p.most == 0 || p.sent.Load() < p.most {
+		n, ok := p.grant()
+		if !ok {
+			return nil
+		}
+		if err := p.send(n, time.Now()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// grant is how many messages may go now; false: none any more.
+func (p *publisher) grant() (n int, ok bool) {
+	n, ok = perWrite, true
+	if p.most > 0 {
+		n = int(min(uint64(n), p.most-p.sent.Load()))
+	}
+	if p.window != nil {
+		if n, ok = p.window.Take(n); !ok {
+			return 0, false
+		}
+	}
+	if p.confirms == nil {
+		return n, true
+	}
+	granted, ok := p.confirms.Take(n)
+	if p.window != nil && granted < n {
+		p.window.Give(n - granted)
+	}
+	return granted, ok
+}
+
+// send sends n messages that are due now, with one write.
+func (p *publisher) send(n int, due time.Time) error {
+	number := p.sent.Load()
+	for range n {
+		check.Mark(p.payload, p.load.run, p.id, number, due)
+		p.add(p.payload, number)
+		number++
+	}
+	p.sent.Store(number)
+	return p.conn.Flush()
+}
+
+// onSchedule sends each message when it is due, and those that are overdue at once; their latency counts from when they
+// were due.
+func (p *publisher) onSchedule() error {
+	runtime.LockOSThread() // the runtime's timers are a millisecond coarse
+	defer runtime.UnlockOSThread()
+	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("precise timers: %w", err)
+	}
+	every := time.Second / time.Duration(p.load.work.perSecond)
+	for due := time.Now(); ; due = due.Add(every) {
+		if wait := time.Until(due); wait > 0 {
+			t := unix.NsecToTimespec(int64(wait))
+			unix.Nanosleep(&t, nil) //nolint:errcheck // a signal cuts it short; the next message is due later
+		}
+		if p.confirms != nil {
+			if _, ok := p.confirms.Take(1); !ok {
+				return nil
+			}
+		} else if p.load.halted.Load() {
+			return nil
+		}
+		if err := p.send(1, due); err != nil {
+			return err
+		}
+	}
+}
+
+func (p *publisher) confirmAll() error {
 	for {
 		n, err := p.confirm()
 		if err != nil {
 			return err
 		}
-		p.confirms.give(n)
+		p.proven.Add(uint64(n))
+		p.confirms.Give(n)
 	}
 }
 
-// count is how many messages have been received.
-func (p *pair) count() uint64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.received.Received
-}
-
-// begin forgets the latencies of the warm-up.
-func (p *pair) begin() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.received.Latency = check.Histogram{}
-}
-
-// drainTime is how long a broker has to deliver what it took.
-const drainTime = 10 * time.Second
-
-// stop ends the publisher, waits for what is under way, ends the rest, and says what was wrong. That the connections were
-// closed is not.
-func (p *pair) stop() error {
-	p.window.close()
-	if p.confirms != nil {
-		p.confirms.close()
-	}
-	p.sending.Wait()
-	for deadline := time.Now().Add(drainTime); p.count() < p.sent && time.Now().Before(deadline); {
-		time.Sleep(time.Millisecond)
-	}
-	p.close()
-	p.running.Wait()
-	close(p.failed)
-	for err := range p.failed {
-		if err != nil && !errors.Is(err, net.ErrClosed) {
+func (c *consumer) run() error {
+	unacked := 0
+	for {
+		n, err := c.take()
+		unacked += n
+		if c.ack != nil && (unacked >= ackEvery || err != nil && unacked > 0) {
+			unacked = 0
+			if err := c.ack(); err != nil {
+				return err
+			}
+		}
+		if err != nil {
 			return err
 		}
 	}
-	return p.received.Err(p.sent)
+}
+
+// take handles what one read brings, and gives the publishers their windows back.
+func (c *consumer) take() (n int, err error) {
+	var now time.Time
+	err = c.receive(func(b []byte) {
+		if n == 0 {
+			now = time.Now()
+			c.mu.Lock()
+		}
+		n++
+		if from, ok := c.checker.Take(b, now); ok {
+			c.counts[from]++
+		}
+	})
+	if n > 0 {
+		c.mu.Unlock()
+	}
+	for from, count := range c.counts {
+		if w := c.load.publishers[from].window; count > 0 && w != nil {
+			w.Give(count)
+		}
+		c.counts[from] = 0
+	}
+	return n, err
+}
+
+// received is how many messages have come.
+func (l *load) received() (n uint64) {
+	for _, c := range l.consumers {
+		c.mu.Lock()
+		n += c.checker.Received
+		c.mu.Unlock()
+	}
+	return n
+}
+
+func (l *load) sent() (n uint64) {
+	for _, p := range l.publishers {
+		n += p.sent.Load()
+	}
+	return n
+}
+
+// begin forgets the latencies of the warm-up.
+func (l *load) begin() {
+	for _, c := range l.consumers {
+		c.mu.Lock()
+		c.checker.Latency = check.Histogram{}
+		c.mu.Unlock()
+	}
+}
+
+// drainTime is how long a broker may deliver nothing, when something is under way, before that counts as lost.
+const drainTime = 10 * time.Second
+
+// stopSending ends the publishers and waits for what is under way.
+func (l *load) stopSending() {
+	for _, p := range l.publishers {
+		if p.window != nil {
+			p.window.Close()
+		}
+		if p.confirms != nil {
+			p.confirms.Close()
+		}
+	}
+	l.sending.Wait()
+}
+
+// drain waits until everything that was sent has come.
+func (l *load) drain() {
+	last, since := l.received(), time.Now()
+	for last < l.sent() && time.Since(since) < drainTime && l.broken() == nil {
+		time.Sleep(time.Millisecond)
+		if n := l.received(); n > last {
+			last, since = n, time.Now()
+		}
+	}
+}
+
+// stop ends everything, deletes what was declared, and says what was wrong. The checker answers what came in all.
+func (l *load) stop() (*check.Checker, error) {
+	l.halted.Store(true)
+	l.stopSending()
+	l.drain()
+	for _, c := range l.consumers {
+		c.conn.Interrupt() //nolint:errcheck // it then ends by its own error
+	}
+	for _, p := range l.publishers {
+		p.conn.Interrupt() //nolint:errcheck // likewise
+	}
+	l.running.Wait()
+	err := l.broken()
+	for _, p := range l.publishers {
+		p.conn.Close() //nolint:errcheck // the load is over
+	}
+	for _, c := range l.consumers {
+		c.close() //nolint:errcheck // the load is over
+	}
+	for i := len(l.undo) - 1; i >= 0; i-- {
+		if undone := l.undo[i](); undone != nil && err == nil {
+			err = fmt.Errorf("clean up: %w", undone)
+		}
+	}
+	all := check.New(l.ledger)
+	for _, c := range l.consumers {
+		all.Merge(c.checker)
+	}
+	return all, errors.Join(err, all.Err(l.sent()))
+}
+
+// broken is what ended a goroutine before its time.
+func (l *load) broken() error {
+	for {
+		select {
+		case err := <-l.failed:
+			if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, net.ErrClosed) {
+				l.failed <- err
+				return err
+			}
+		default:
+			return nil
+		}
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/turnstone-mq/turnstone/test/bench/wire"
 )
@@ -14,9 +15,6 @@ type Client struct {
 	conn   net.Conn
 	reader *wire.Reader
 	out    []byte
-
-	queue   string // that publish is for
-	publish []byte // basic.publish
 
 	coming uint64 // delivery tag of the message whose body comes next
 	last   uint64 // delivery tag of the newest message that is whole
@@ -30,55 +28,67 @@ const window = 1024
 
 // Methods, as class and id.
 const (
-	start          = 10<<16 | 10
-	tune           = 10<<16 | 30
-	openOK         = 10<<16 | 41
-	closeConn      = 10<<16 | 50
-	channelOpenOK  = 20<<16 | 11
-	closeChannel   = 20<<16 | 40
-	declareOK      = 50<<16 | 11
-	qosOK          = 60<<16 | 11
-	consumeOK      = 60<<16 | 21
-	deliver        = 60<<16 | 60
-	ack            = 60<<16 | 80
-	confirmOK      = 85<<16 | 11
-	frameMethod    = 1
-	frameHeader    = 2
-	frameBody      = 3
-	frameEnd       = 0xce
-	propertiesNone = 0
-	deliveryMode   = 1 << 12
+	start             = 10<<16 | 10
+	tune              = 10<<16 | 30
+	openOK            = 10<<16 | 41
+	closeConn         = 10<<16 | 50
+	channelOpenOK     = 20<<16 | 11
+	closeChannel      = 20<<16 | 40
+	declareOK         = 50<<16 | 11
+	bindOK            = 50<<16 | 21
+	deleteOK          = 50<<16 | 41
+	exchangeDeclareOK = 40<<16 | 11
+	exchangeDeleteOK  = 40<<16 | 21
+	qosOK             = 60<<16 | 11
+	consumeOK         = 60<<16 | 21
+	deliver           = 60<<16 | 60
+	ack               = 60<<16 | 80
+	confirmOK         = 85<<16 | 11
+	frameMethod       = 1
+	frameHeader       = 2
+	frameBody         = 3
+	frameEnd          = 0xce
+	propertiesNone    = 0
+	deliveryMode      = 1 << 12
 )
 
-// Dial connects as guest to "/" and opens channel 1.
-func Dial(address string) (*Client, error) {
+// Dial connects and opens channel 1.
+func Dial(address, user, password, vhost string) (*Client, error) {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		return nil, err
 	}
 	c := &Client{conn: conn, reader: wire.NewReader(conn, cut)}
-	if _, err := conn.Write([]byte("AMQP\x00\x00\x09\x01")); err != nil {
+	if err := c.open(user, password, vhost); err != nil {
+		conn.Close() //nolint:errcheck // the other error says more
 		return nil, err
 	}
-	startOK := short(long(short(binary.BigEndian.AppendUint32(nil, 0), "PLAIN"), "\x00guest\x00guest"), "en_US")
+	return c, nil
+}
+
+func (c *Client) open(user, password, vhost string) error {
+	if _, err := c.conn.Write([]byte("AMQP\x00\x00\x09\x01")); err != nil {
+		return err
+	}
+	startOK := short(long(short(binary.BigEndian.AppendUint32(nil, 0), "PLAIN"), "\x00"+user+"\x00"+password), "en_US")
 	tuneOK := binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint16(nil, 10), 131072), 0)
 	for _, step := range []struct {
 		wait    uint32
 		request []byte
 	}{
 		{start, method(nil, 0, 10, 11, startOK)},
-		{tune, method(method(nil, 0, 10, 31, tuneOK), 0, 10, 40, append(short(nil, "/"), 0, 0))},
+		{tune, method(method(nil, 0, 10, 31, tuneOK), 0, 10, 40, append(short(nil, vhost), 0, 0))},
 		{openOK, method(nil, 1, 20, 10, []byte{0})},
 		{channelOpenOK, nil},
 	} {
 		if err := c.await(step.wait); err != nil {
-			return nil, err
+			return err
 		}
-		if _, err := conn.Write(step.request); err != nil {
-			return nil, err
+		if _, err := c.conn.Write(step.request); err != nil {
+			return err
 		}
 	}
-	return c, nil
+	return nil
 }
 
 // await reads until a method comes.
@@ -91,6 +101,7 @@ func (c *Client) await(wanted uint32) error {
 			switch m := binary.BigEndian.Uint32(f[7:]); m {
 			case wanted:
 				done = true
+				return wire.Stop // deliveries may be behind it
 			case closeConn, closeChannel:
 				return fmt.Errorf("closed by the broker: %q", f[11:])
 			}
@@ -110,14 +121,38 @@ func (c *Client) call(request []byte, answer uint32) error {
 	return c.await(answer)
 }
 
-// Declare declares a queue without arguments.
-func (c *Client) Declare(queue string, durable bool) error {
+// Declare declares a queue of a type ("" is the broker's default).
+func (c *Client) Declare(queue string, durable bool, kind string) error {
 	flags := byte(0)
 	if durable {
 		flags = 2
 	}
-	body := append(short([]byte{0, 0}, queue), flags, 0, 0, 0, 0)
-	return c.call(method(nil, 1, 50, 10, body), declareOK)
+	var arguments []byte
+	if kind != "" {
+		arguments = long(append(short(nil, "x-queue-type"), 'S'), kind)
+	}
+	body := binary.BigEndian.AppendUint32(append(short([]byte{0, 0}, queue), flags), uint32(len(arguments)))
+	return c.call(method(nil, 1, 50, 10, append(body, arguments...)), declareOK)
+}
+
+// DeclareTopic declares a transient topic exchange.
+func (c *Client) DeclareTopic(exchange string) error {
+	return c.call(method(nil, 1, 40, 10, append(short(short([]byte{0, 0}, exchange), "topic"), 0, 0, 0, 0, 0)), exchangeDeclareOK)
+}
+
+// Bind binds a queue.
+func (c *Client) Bind(queue, exchange, key string) error {
+	return c.call(method(nil, 1, 50, 20, append(short(short(short([]byte{0, 0}, queue), exchange), key), 0, 0, 0, 0, 0)), bindOK)
+}
+
+// Delete deletes a queue, DeleteExchange an exchange.
+func (c *Client) Delete(queue string) error {
+	return c.call(method(nil, 1, 50, 40, append(short([]byte{0, 0}, queue), 0)), deleteOK)
+}
+
+// DeleteExchange deletes an exchange.
+func (c *Client) DeleteExchange(exchange string) error {
+	return c.call(method(nil, 1, 40, 20, append(short([]byte{0, 0}, exchange), 0)), exchangeDeleteOK)
 }
 
 // Confirm asks for publisher confirms.
@@ -137,12 +172,17 @@ func (c *Client) Consume(queue string, prefetch int) error {
 	return c.call(method(nil, 1, 60, 20, body), consumeOK)
 }
 
-// Publish adds a message to the default exchange to what Flush writes.
-func (c *Client) Publish(queue string, payload []byte, persistent bool) {
-	if c.queue != queue {
-		c.queue, c.publish = queue, method(nil, 1, 60, 40, append(short(short([]byte{0, 0}, ""), queue), 0))
-	}
-	c.out = append(c.out, c.publish...)
+// Route is where messages are published to, encoded.
+type Route []byte
+
+// NewRoute makes the route of an exchange and a routing key.
+func NewRoute(exchange, key string) Route {
+	return method(nil, 1, 60, 40, append(short(short([]byte{0, 0}, exchange), key), 0))
+}
+
+// Publish adds a message to what Flush writes.
+func (c *Client) Publish(r Route, payload []byte, persistent bool) {
+	c.out = append(c.out, r...)
 	var header [32]byte
 	h := binary.BigEndian.AppendUint16(header[:0], 60)
 	h = binary.BigEndian.AppendUint16(h, 0)
@@ -221,6 +261,9 @@ func (c *Client) confirm(tag uint64, multiple bool) (n int) {
 	}
 	return n
 }
+
+// Interrupt makes the Receive or Confirmed that waits, and later ones, end with os.ErrDeadlineExceeded.
+func (c *Client) Interrupt() error { return c.conn.SetReadDeadline(time.Unix(1, 0)) }
 
 // Close ends the connection without a handshake.
 func (c *Client) Close() error { return c.conn.Close() }

@@ -6,81 +6,105 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/bits"
+	"sync/atomic"
 	"time"
 )
 
-// Size is how much of a payload the mark takes: publisher, sequence number, time.
-const Size = 4 + 8 + 8
+// Size is how much of a payload the mark takes: run, publisher, sequence number, time.
+const Size = 4 + 4 + 8 + 8
 
 // Mark writes a mark into the first Size bytes of a payload.
-func Mark(payload []byte, publisher uint32, sequence uint64, at time.Time) {
-	binary.LittleEndian.PutUint32(payload, publisher)
-	binary.LittleEndian.PutUint64(payload[4:], sequence)
-	binary.LittleEndian.PutUint64(payload[12:], uint64(at.UnixNano()))
+func Mark(payload []byte, run, publisher uint32, sequence uint64, at time.Time) {
+	binary.LittleEndian.PutUint32(payload, run)
+	binary.LittleEndian.PutUint32(payload[4:], publisher)
+	binary.LittleEndian.PutUint64(payload[8:], sequence)
+	binary.LittleEndian.PutUint64(payload[16:], uint64(at.UnixNano()))
+}
+
+// Publisher is who sent a marked payload.
+func Publisher(payload []byte) uint32 { return binary.LittleEndian.Uint32(payload[4:]) }
+
+// Ledger knows of every message of a run whether it has arrived, whoever got it. Its methods are safe for concurrent use.
+type Ledger struct {
+	run    uint32
+	chunks [][]atomic.Pointer[chunk] // by publisher
+}
+
+const (
+	chunkBits = 1 << 20
+	mostBits  = 1 << 32
+)
+
+// chunk is whether chunkBits numbers next to one another were seen.
+type chunk [chunkBits / 64]uint64
+
+// NewLedger makes the ledger of a run with so many publishers.
+func NewLedger(run uint32, publishers int) *Ledger {
+	l := &Ledger{run: run, chunks: make([][]atomic.Pointer[chunk], publishers)}
+	for i := range l.chunks {
+		l.chunks[i] = make([]atomic.Pointer[chunk], mostBits/chunkBits)
+	}
+	return l
+}
+
+// note says whether a message had arrived before.
+func (l *Ledger) note(publisher uint32, number uint64) (before bool) {
+	at := &l.chunks[publisher][number/chunkBits]
+	c := at.Load()
+	if c == nil {
+		at.CompareAndSwap(nil, new(chunk))
+		c = at.Load()
+	}
+	bit := uint64(1) << (number % 64)
+	return atomic.OrUint64(&c[number%chunkBits/64], bit)&bit != 0
 }
 
 // Checker takes what one receiver got. It belongs to one goroutine.
 type Checker struct {
-	from     map[uint32]*sequence
-	Received uint64 // payloads with a mark, doubles included
+	ledger   *Ledger
+	next     []uint64 // by publisher: the number behind the newest that came
+	Received uint64   // payloads of this run, doubles included
 	Doubled  uint64
-	Late     uint64 // came after a later one
-	Foreign  uint64 // payloads without a mark of this load
+	Late     uint64 // came after a later one of the same publisher
+	Foreign  uint64 // payloads without a mark of this run
 	Latency  Histogram
 }
 
-// sequence is what came from one publisher: which of the newest window numbers below next were seen.
-type sequence struct {
-	next uint64
-	seen [window]bool
-}
+// New makes the checker of one receiver.
+func New(l *Ledger) *Checker { return &Checker{ledger: l, next: make([]uint64, len(l.chunks))} }
 
-// window is more than may be under way from one publisher.
-const window = 8192
-
-// New makes a checker.
-func New() *Checker { return &Checker{from: make(map[uint32]*sequence)} }
-
-// Take looks at a payload that arrived.
-func (c *Checker) Take(payload []byte, now time.Time) {
-	if len(payload) < Size {
+// Take looks at a payload that arrived, and says who sent it; false: it is not of this run.
+func (c *Checker) Take(payload []byte, now time.Time) (publisher uint32, ok bool) {
+	if len(payload) < Size || binary.LittleEndian.Uint32(payload) != c.ledger.run || int(Publisher(payload)) >= len(c.next) {
 		c.Foreign++
-		return
+		return 0, false
 	}
-	publisher := binary.LittleEndian.Uint32(payload)
-	number := binary.LittleEndian.Uint64(payload[4:])
-	s := c.from[publisher]
-	if s == nil {
-		s = &sequence{}
-		c.from[publisher] = s
-	}
-	if number >= s.next+window {
+	publisher = Publisher(payload)
+	number := binary.LittleEndian.Uint64(payload[8:])
+	if number >= mostBits {
 		c.Foreign++
-		return
+		return 0, false
 	}
 	c.Received++
-	c.place(s, number)
-	c.Latency.Add(now.Sub(time.Unix(0, int64(binary.LittleEndian.Uint64(payload[12:])))))
-}
-
-func (c *Checker) place(s *sequence, number uint64) {
-	if number >= s.next {
-		for ; s.next < number; s.next++ {
-			s.seen[s.next%window] = false
-		}
-		s.seen[number%window] = true
-		s.next++
-		return
-	}
-	if s.next-number > window || s.seen[number%window] {
+	switch {
+	case c.ledger.note(publisher, number):
 		c.Doubled++
-		return
+	case number < c.next[publisher]:
+		c.Late++
+	default:
+		c.next[publisher] = number + 1
 	}
-	s.seen[number%window] = true
-	c.Late++
+	c.Latency.Add(now.Sub(time.Unix(0, int64(binary.LittleEndian.Uint64(payload[16:])))))
+	return publisher, true
 }
 
-// Err compares with how many messages were sent to the receiver; nil when all of them came once and in order.
+// Merge adds what another receiver of the same run got.
+func (c *Checker) Merge(o *Checker) {
+	c.Received, c.Doubled, c.Late, c.Foreign = c.Received+o.Received, c.Doubled+o.Doubled, c.Late+o.Late, c.Foreign+o.Foreign
+	c.Latency.Merge(&o.Latency)
+}
+
+// Err compares with how many messages were sent; nil when all of them came once and in order.
 func (c *Checker) Err(sent uint64) error {
 	lost := int64(sent) - int64(c.Received-c.Doubled)
 	if lost == 0 && c.Doubled+c.Late+c.Foreign == 0 {

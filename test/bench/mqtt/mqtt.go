@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/turnstone-mq/turnstone/test/bench/wire"
 )
@@ -16,15 +17,23 @@ type Client struct {
 	out    []byte
 }
 
-// Dial connects with a clean session and waits for CONNACK.
-func Dial(address, clientID string) (*Client, error) {
+// Dial connects with a clean session and waits for CONNACK; without a user it does so anonymously.
+func Dial(address, clientID, user, password string) (*Client, error) {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		return nil, err
 	}
 	c := &Client{conn: conn, reader: wire.NewReader(conn, cut)}
-	body := append(text(nil, "MQTT"), 4, 2, 0, 0)
-	if err := c.call(packet(nil, 0x10, text(body, clientID)), 0x20); err != nil {
+	flags := byte(2)
+	if user != "" {
+		flags |= 0xc0
+	}
+	body := text(append(text(nil, "MQTT"), 4, flags, 0, 0), clientID)
+	if user != "" {
+		body = text(text(body, user), password)
+	}
+	if err := c.call(packet(nil, 0x10, body), 0x20); err != nil {
+		conn.Close() //nolint:errcheck // the other error says more
 		return nil, fmt.Errorf("connect %s: %w", clientID, err)
 	}
 	return c, nil
@@ -86,6 +95,9 @@ func (c *Client) Receive(fn func(payload []byte)) error {
 		return nil
 	})
 }
+
+// Interrupt makes the Receive that waits, and later ones, end with os.ErrDeadlineExceeded.
+func (c *Client) Interrupt() error { return c.conn.SetReadDeadline(time.Unix(1, 0)) }
 
 // Close ends the connection.
 func (c *Client) Close() error { return c.conn.Close() }

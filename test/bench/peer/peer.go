@@ -24,14 +24,17 @@ type Peer struct {
 	Protocols []string
 	command   func(dir string, ports map[string]int) *exec.Cmd
 	// before starts what the broker would otherwise leave behind as a daemon; nil when there is nothing.
-	before func(ports map[string]int) *exec.Cmd
+	before   func(ports map[string]int) *exec.Cmd
+	restarts bool // it can be killed and started again
 }
 
 // Broker is a running one.
 type Broker struct {
 	Name  string
+	peer  Peer
 	dir   string
 	cmd   *exec.Cmd
+	ended chan struct{} // closed when cmd has ended
 	ports map[string]int
 	log   *os.File
 	aside *exec.Cmd // what before started; not counted, and ended with the broker
@@ -40,7 +43,7 @@ type Broker struct {
 // Peers are those that are known; turnstone is the path of its binary.
 func Peers(turnstone string) []Peer {
 	return []Peer{
-		{Name: "turnstone", Protocols: []string{"mqtt", "amqp"}, command: func(dir string, ports map[string]int) *exec.Cmd {
+		{Name: "turnstone", Protocols: []string{"mqtt", "amqp"}, restarts: true, command: func(dir string, ports map[string]int) *exec.Cmd {
 			return exec.Command(turnstone, "serve", "--data", filepath.Join(dir, "data"),
 				"--listen", fmt.Sprintf("mqtt://127.0.0.1:%d", ports["mqtt"]), "--listen", fmt.Sprintf("amqp://127.0.0.1:%d", ports["amqp"]))
 		}},
@@ -63,7 +66,7 @@ func rabbitmq(dir string, ports map[string]int) *exec.Cmd {
 		"RABBITMQ_ENABLED_PLUGINS_FILE="+filepath.Join(dir, "plugins"), "RABBITMQ_CONFIG_FILE="+filepath.Join(dir, "none"),
 		"RABBITMQ_NODENAME=bench"+strconv.Itoa(os.Getpid())+"@localhost", "RABBITMQ_NODE_IP_ADDRESS=127.0.0.1",
 		"RABBITMQ_NODE_PORT="+strconv.Itoa(ports["amqp"]), "RABBITMQ_DIST_PORT="+strconv.Itoa(ports["dist"]),
-		"ERL_EPMD_ADDRESS=127.0.0.1", "ERL_EPMD_PORT="+strconv.Itoa(ports["epmd"]),
+		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1}", "ERL_EPMD_ADDRESS=127.0.0.1", "ERL_EPMD_PORT="+strconv.Itoa(ports["epmd"]),
 	)
 	return cmd
 }
@@ -83,40 +86,84 @@ func (p Peer) Speaks(protocol string) bool {
 	return false
 }
 
+// attempts is how often a start is tried: the ports that it gets are free when they are chosen, and may not be a moment
+// later.
+const attempts = 3
+
 // Start starts the peer and waits until it accepts connections.
-func (p Peer) Start(ctx context.Context) (*Broker, error) {
+func (p Peer) Start(ctx context.Context) (b *Broker, err error) {
+	for range attempts {
+		if b, err = p.start(ctx); err == nil || ctx.Err() != nil {
+			return b, err
+		}
+	}
+	return nil, err
+}
+
+func (p Peer) start(ctx context.Context) (*Broker, error) {
 	dir, err := os.MkdirTemp("", "bench-"+p.Name+"-")
 	if err != nil {
 		return nil, err
 	}
-	b := &Broker{Name: p.Name, dir: dir, ports: map[string]int{}}
-	for _, use := range []string{"mqtt", "amqp", "dist", "epmd"} {
-		if b.ports[use], err = freePort(); err != nil {
-			return nil, err
-		}
-	}
-	if b.log, err = os.Create(filepath.Join(dir, "output")); err != nil {
-		return nil, err
-	}
-	if p.before != nil {
-		b.aside = p.before(b.ports)
-		if err := b.aside.Start(); err != nil {
-			return nil, fmt.Errorf("start %s: %w", b.aside.Path, err)
-		}
-	}
-	b.cmd = p.command(dir, b.ports)
-	b.cmd.Stdout, b.cmd.Stderr = b.log, b.log
-	b.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that its children can be ended with it
-	if err := b.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", p.Name, err)
-	}
-	for _, protocol := range p.Protocols {
-		if err := b.await(ctx, protocol); err != nil {
-			output, _ := os.ReadFile(b.log.Name())
-			return nil, errors.Join(fmt.Errorf("%s does not answer: %w\n%s", p.Name, err, bytes.TrimSpace(output)), b.Stop())
-		}
+	b := &Broker{Name: p.Name, peer: p, dir: dir, ports: map[string]int{}}
+	if err := b.begin(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("start %s: %w", p.Name, err), b.Stop())
 	}
 	return b, nil
+}
+
+// begin takes ports and starts the processes. Stop must be called also when it fails.
+func (b *Broker) begin(ctx context.Context) (err error) {
+	for _, use := range []string{"mqtt", "amqp", "dist", "epmd"} {
+		if b.ports[use], err = freePort(); err != nil {
+			return err
+		}
+	}
+	if b.log, err = os.Create(filepath.Join(b.dir, "output")); err != nil {
+		return err
+	}
+	if b.peer.before != nil {
+		aside := b.peer.before(b.ports)
+		aside.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		if err := aside.Start(); err != nil {
+			return fmt.Errorf("%s: %w", aside.Path, err)
+		}
+		b.aside = aside
+	}
+	return b.launch(ctx)
+}
+
+// launch starts the broker's process and waits until it accepts connections.
+func (b *Broker) launch(ctx context.Context) error {
+	cmd := b.peer.command(b.dir, b.ports)
+	cmd.Stdout, cmd.Stderr = b.log, b.log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that its children can be ended with it
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	b.cmd = cmd
+	b.ended = make(chan struct{})
+	go func(ended chan<- struct{}) { // ends with the process
+		cmd.Wait() //nolint:errcheck // how it ends says nothing
+		close(ended)
+	}(b.ended)
+	for _, protocol := range b.peer.Protocols {
+		if err := b.await(ctx, protocol); err != nil {
+			output, _ := os.ReadFile(b.log.Name())
+			return fmt.Errorf("it does not answer: %w\n%s", err, bytes.TrimSpace(output))
+		}
+	}
+	return nil
+}
+
+// Restarts says whether the broker can be killed and started again on what it has stored.
+func (b *Broker) Restarts() bool { return b.peer.restarts }
+
+// Restart kills the broker as a crash does, and starts it again on the same data and ports.
+func (b *Broker) Restart(ctx context.Context) error {
+	b.cmd.Process.Kill() //nolint:errcheck // it may have ended
+	<-b.ended
+	return b.launch(ctx)
 }
 
 func freePort() (int, error) {
@@ -139,7 +186,9 @@ func (b *Broker) await(ctx context.Context, protocol string) error {
 		select {
 		case <-ctx.Done():
 			return err
-		case <-time.After(50 * time.Millisecond):
+		case <-b.ended:
+			return errors.New("the process has ended")
+		case <-time.After(10 * time.Millisecond):
 		}
 	}
 }
@@ -151,8 +200,10 @@ func (b *Broker) Address(protocol string) string {
 
 // Usage is what the broker's processes have used so far.
 type Usage struct {
-	CPU  time.Duration
-	Peak int64 // bytes of memory, the sum of the processes' peaks
+	CPU      time.Duration
+	Resident int64 // bytes of memory
+	Peak     int64 // the same at its highest since ResetPeak, the sum over the processes
+	Written  int64 // bytes that went to disks
 }
 
 // Usage reads /proc for the broker's process and its descendants.
@@ -166,7 +217,9 @@ func (b *Broker) Usage() (Usage, error) {
 		}
 		found = true
 		sum.CPU += u.CPU
+		sum.Resident += u.Resident
 		sum.Peak += u.Peak
+		sum.Written += u.Written
 	}
 	if !found {
 		return sum, fmt.Errorf("%s has ended", b.Name)
@@ -222,44 +275,105 @@ func usage(pid int) (u Usage, err error) {
 		}
 		u.CPU += time.Duration(n) * time.Second / ticks
 	}
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	memory, err := named(pid, "status", "VmRSS:", "VmHWM:")
 	if err != nil {
 		return u, err
 	}
-	for line := range strings.Lines(string(status)) {
-		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			kb, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
-			if err != nil {
-				return u, err
+	io, err := named(pid, "io", "write_bytes:")
+	if err != nil {
+		return u, err
+	}
+	u.Resident, u.Peak, u.Written = memory["VmRSS:"]<<10, memory["VmHWM:"]<<10, io["write_bytes:"]
+	return u, nil
+}
+
+// named reads numbers by their names from a file of /proc/PID.
+func named(pid int, file string, names ...string) (map[string]int64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]int64)
+	for line := range strings.Lines(string(text)) {
+		for _, name := range names {
+			rest, ok := strings.CutPrefix(line, name)
+			if !ok {
+				continue
 			}
-			u.Peak = kb << 10
+			if out[name], err = strconv.ParseInt(strings.Fields(rest)[0], 10, 64); err != nil {
+				return nil, fmt.Errorf("%s of /proc/PID/%s: %w", name, file, err)
+			}
 		}
 	}
-	return u, nil
+	return out, nil
+}
+
+// ResetPeak begins a new measurement of the highest memory.
+func (b *Broker) ResetPeak() error {
+	for _, pid := range descendants(b.cmd.Process.Pid) {
+		err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("reset the peak of memory: %w", err)
+		}
+	}
+	return nil
+}
+
+// OwnCPU is what this process has used, so that one sees whether the load is the bottleneck.
+func OwnCPU() time.Duration {
+	u, err := usage(os.Getpid())
+	if err != nil {
+		return 0 // it is for information
+	}
+	return u.CPU
+}
+
+// Profile records where the broker spends its time into a file of perf, until the function that it answers is called.
+func (b *Broker) Profile(file string) (stop func() error, err error) {
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return nil, err
+	}
+	perf := exec.Command("perf", "record", "-F", "499", "-g", "-p", strconv.Itoa(b.cmd.Process.Pid), "-o", file)
+	if err := perf.Start(); err != nil {
+		return nil, fmt.Errorf("profile: %w", err)
+	}
+	return func() error {
+		perf.Process.Signal(os.Interrupt) //nolint:errcheck // it may have ended
+		perf.Wait()                       //nolint:errcheck // it ends by the signal
+		_, err := os.Stat(file)
+		return err
+	}, nil
 }
 
 // Stop ends the broker and what it started, and removes its directory.
 func (b *Broker) Stop() error {
+	if b.cmd != nil {
+		b.end()
+	}
+	if b.aside != nil {
+		syscall.Kill(-b.aside.Process.Pid, syscall.SIGKILL) //nolint:errcheck // it may have ended
+		b.aside.Wait()                                      //nolint:errcheck // how it ends says nothing
+	}
+	var err error
+	if b.log != nil {
+		err = b.log.Close()
+	}
+	return errors.Join(err, os.RemoveAll(b.dir))
+}
+
+// end ends the broker's process group, and those of its descendants that left it.
+func (b *Broker) end() {
 	pids := descendants(b.cmd.Process.Pid)
 	b.cmd.Process.Signal(syscall.SIGTERM) //nolint:errcheck // it may have ended
-	ended := make(chan struct{})
-	go func() { // ends with the process
-		b.cmd.Wait() //nolint:errcheck // how it ends says nothing
-		close(ended)
-	}()
 	select {
-	case <-ended:
+	case <-b.ended:
 	case <-time.After(20 * time.Second):
 	}
+	syscall.Kill(-b.cmd.Process.Pid, syscall.SIGKILL) //nolint:errcheck // it may have ended
 	for _, pid := range pids {
 		if stat(pid) != nil {
 			syscall.Kill(pid, syscall.SIGKILL) //nolint:errcheck // it may have ended
 		}
 	}
-	<-ended
-	if b.aside != nil {
-		b.aside.Process.Kill() //nolint:errcheck // it may have ended
-		b.aside.Wait()         //nolint:errcheck // how it ends says nothing
-	}
-	return errors.Join(b.log.Close(), os.RemoveAll(b.dir))
+	<-b.ended
 }

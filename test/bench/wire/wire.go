@@ -2,7 +2,10 @@
 // writes carry many packets.
 package wire
 
-import "net"
+import (
+	"errors"
+	"net"
+)
 
 // Reader cuts packets out of a connection.
 type Reader struct {
@@ -10,7 +13,8 @@ type Reader struct {
 	// cut answers the length of the packet at the start of src, zero when it is not whole.
 	cut  func(src []byte) (int, error)
 	buf  []byte
-	used int // bytes in buf
+	used int  // bytes in buf
+	left bool // the buffer may have whole packets that nobody has handled
 }
 
 // NewReader makes a reader; cut knows the protocol.
@@ -18,8 +22,16 @@ func NewReader(conn net.Conn, cut func([]byte) (int, error)) *Reader {
 	return &Reader{conn: conn, cut: cut, buf: make([]byte, 256<<10)}
 }
 
-// Read waits for bytes, and calls handle for each whole packet. Packets are valid during the call.
+// Stop is what a handler answers to leave the packets behind the one at hand to the next Read.
+var Stop = errors.New("stop reading")
+
+// Read calls handle for each whole packet that an earlier Read left behind, or else waits for bytes and calls it for each
+// that they bring. Packets are valid during the call.
 func (r *Reader) Read(handle func(packet []byte) error) error {
+	if r.left {
+		r.left = false
+		return r.handle(handle)
+	}
 	if r.used == len(r.buf) {
 		r.buf = append(r.buf, make([]byte, len(r.buf))...)
 	}
@@ -28,20 +40,25 @@ func (r *Reader) Read(handle func(packet []byte) error) error {
 		return err
 	}
 	r.used += n
+	return r.handle(handle)
+}
+
+func (r *Reader) handle(handle func(packet []byte) error) (err error) {
 	at := 0
-	for {
-		size, err := r.cut(r.buf[at:r.used])
-		if err != nil {
-			return err
+	for err == nil {
+		size, wrong := r.cut(r.buf[at:r.used])
+		if wrong != nil {
+			return wrong
 		}
 		if size == 0 {
 			break
 		}
-		if err := handle(r.buf[at : at+size]); err != nil {
-			return err
-		}
+		err = handle(r.buf[at : at+size])
 		at += size
 	}
+	if errors.Is(err, Stop) {
+		r.left, err = at < r.used, nil
+	}
 	r.used = copy(r.buf, r.buf[at:r.used])
-	return nil
+	return err
 }

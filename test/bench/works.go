@@ -1,0 +1,57 @@
+package main
+
+import "fmt"
+
+// work is one thing to measure.
+type work struct {
+	name, what string
+	protocol   string // mqtt or amqp
+	measure    func(*site, work) (figures, error)
+
+	size                  int // bytes of a payload
+	publishers, consumers int // connections
+	queues                int // AMQP; publisher and consumer n use queue n modulo queues
+	bindings              int // AMQP: of a topic exchange that feeds the queue; zero publishes to the queue itself
+	persistent            bool
+	kind                  string // type of the queues; "" is the broker's default
+	perSecond             int    // messages a second, of a schedule; zero is a closed loop
+	count                 int    // messages of a backlog, or queues to declare
+}
+
+// The sizes of a closed loop, the same for every broker.
+const (
+	window      = 1000 // messages of a publisher between publish and receive
+	perWrite    = 100  // messages of one write, at most
+	unconfirmed = 100  // persistent work: messages of a publisher that wait for their confirm
+	prefetch    = 500  // persistent work
+	ackEvery    = 100  // persistent work: one acknowledgement for so many
+)
+
+// works are all that there are. backlog is how many messages that of the backlog has.
+func works(backlog int) []work {
+	amqp := func(name, what string, size int, w work) work {
+		w.name, w.what, w.protocol, w.size, w.measure = name, what, "amqp", size, throughput
+		w.publishers, w.consumers, w.queues = max(w.publishers, 1), max(w.consumers, 1), max(w.queues, 1)
+		return w
+	}
+	timed := func(w work) work {
+		w.measure, w.perSecond = latency, 1000
+		return w
+	}
+	return []work{
+		{name: "mqtt-qos0-64B", what: "QoS 0, 4 publishers to 4 subscribers", protocol: "mqtt", size: 64, publishers: 4, consumers: 4, queues: 4, measure: throughput},
+		{name: "mqtt-qos0-1KB", what: "the same, 1 KB", protocol: "mqtt", size: 1024, publishers: 4, consumers: 4, queues: 4, measure: throughput},
+		amqp("amqp-transient-64B", "transient, auto-ack, 1 publisher 1 consumer", 64, work{}),
+		amqp("amqp-transient-1KB", "the same, 1 KB", 1024, work{}),
+		amqp("amqp-durable-256B", "persistent, confirms, manual ack, 1 publisher 1 consumer", 256, work{persistent: true}),
+		amqp("amqp-quorum-256B", "the same with a queue of type quorum", 256, work{persistent: true, kind: "quorum"}),
+		amqp("amqp-durable-4x4-256B", "persistent, confirms, 4 publishers 4 consumers on one queue", 256, work{persistent: true, publishers: 4, consumers: 4}),
+		amqp("amqp-50-queues-64B", "50 queues, a publisher and a consumer each, transient", 64, work{publishers: 50, consumers: 50, queues: 50}),
+		amqp("amqp-topic-1000-64B", "topic exchange with 1,000 bindings, of which each message matches one", 64, work{bindings: 1000}),
+		timed(amqp("amqp-1000-per-s-durable", "1,000 a second, persistent with confirms", 256, work{persistent: true})),
+		timed(amqp("amqp-1000-per-s-transient", "1,000 a second, transient", 64, work{})),
+		{name: "amqp-declare-10000", what: "10,000 durable queues declared by 10 clients", protocol: "amqp", count: 10_000, publishers: 10, measure: declare},
+		{name: "amqp-backlog", what: fmt.Sprintf("%d persistent messages without a consumer, then drained", backlog), protocol: "amqp", size: 256,
+			publishers: 1, consumers: 1, queues: 1, persistent: true, count: backlog, measure: backlogged},
+	}
+}
