@@ -309,7 +309,7 @@ func TestWatch(t *testing.T) {
 
 func TestWatchOfWhatIsGone(t *testing.T) {
 	a := newAPI(t)
-	for i := range 2 {
+	for i := range 3 {
 		var changes []object.Change
 		for j := range 9000 {
 			changes = append(changes, change(t, object.KindExchange, "/", fmt.Sprintf("x%d-%d", i, j), object.ExchangeSpec{Type: "fanout"}))

@@ -38,14 +38,35 @@ type draft struct {
 // what is wanted, in order of dependency; a change that is refused does not hold up the others. The error is about none
 // of the changes: the password could not be hashed.
 func (s *State) Plan(owner string, changes []object.Change, hash Hash, verify Verify) (Plan, error) {
-	d := &draft{
-		State: s, owner: owner, hash: hash, verify: verify,
+	d := s.Draft(hash, verify)
+	results, err := d.Plan(owner, changes)
+	if err != nil {
+		return Plan{}, err
+	}
+	b, err := d.Command()
+	return Plan{Results: results, Command: b}, err
+}
+
+// Draft is the state as it would be after several lists of changes, which become one command. The state must not change
+// as long as the draft is used.
+type Draft struct{ draft }
+
+// Draft begins a draft in which nothing is changed yet.
+func (s *State) Draft(hash Hash, verify Verify) *Draft {
+	return &Draft{draft{
+		State: s, hash: hash, verify: verify,
 		changed:  make(map[object.Key]*object.Object),
 		queues:   maps.Clone(s.queues),
 		admins:   maps.Clone(s.admins),
 		revision: s.revision,
-	}
-	p := Plan{Results: make([]object.Result, len(changes))}
+	}}
+}
+
+// Plan adds a list of changes to the draft; see State.Plan. Only the first list may delete. An error leaves the draft
+// with what it had before it, and perhaps a part of the list: it is of no use any more.
+func (d *Draft) Plan(owner string, changes []object.Change) ([]object.Result, error) {
+	d.owner = owner
+	results := make([]object.Result, len(changes))
 	seen := make(map[object.Key]bool, len(changes))
 	normal := make([]object.Change, len(changes))
 	order := make([]int, 0, len(changes))
@@ -54,9 +75,9 @@ func (s *State) Plan(owner string, changes []object.Change, hash Hash, verify Ve
 		normal[i] = named
 		switch {
 		case err != nil:
-			p.Results[i] = refused(named.Key, object.ReasonInvalid, "%v", err)
+			results[i] = refused(named.Key, object.ReasonInvalid, "%v", err)
 		case seen[named.Key]:
-			p.Results[i] = refused(named.Key, object.ReasonInvalid, "%s is named twice in one request: name it once", named.Key)
+			results[i] = refused(named.Key, object.ReasonInvalid, "%s is named twice in one request: name it once", named.Key)
 		default:
 			seen[named.Key] = true
 			order = append(order, i)
@@ -66,19 +87,23 @@ func (s *State) Plan(owner string, changes []object.Change, hash Hash, verify Ve
 	for _, i := range order {
 		r, err := d.change(normal[i])
 		if err != nil {
-			return Plan{}, err
+			return nil, err
 		}
-		p.Results[i] = r
+		results[i] = r
 	}
+	return results, nil
+}
+
+// Command is what Apply makes the draft true by; nil when it changes nothing.
+func (d *Draft) Command() ([]byte, error) {
 	if len(d.steps) == 0 {
-		return p, nil
+		return nil, nil
 	}
 	b, err := json.Marshal(command{d.steps})
 	if err != nil {
-		return Plan{}, fmt.Errorf("encode catalogue command: %w", err)
+		return nil, fmt.Errorf("encode catalogue command: %w", err)
 	}
-	p.Command = b
-	return p, nil
+	return b, nil
 }
 
 // inOrder: deletions before wishes; deletions from what depends to what is depended on, wishes the other way.

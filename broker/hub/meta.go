@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -17,10 +18,11 @@ import (
 // meta is the metadata group: the catalogue and its log. One change at a time is planned against the state, written,
 // and applied when it is durable. It is the Machine of its group.
 type meta struct {
-	change sync.Mutex // held from plan to apply
-	group  *cluster.Group
-	loop   *cluster.Loop
-	leads  chan struct{} // closed when the group takes proposals
+	waiting applications
+	change  sync.Mutex // held from plan to apply
+	group   *cluster.Group
+	loop    *cluster.Loop
+	leads   chan struct{} // closed when the group takes proposals
 
 	mu    sync.RWMutex // guards state; taken for writing only to apply
 	state *catalog.State
@@ -91,31 +93,119 @@ type ApplyOptions struct {
 // Apply brings objects to their wanted state as one change of the metadata, and answers what became of each, in the order
 // of changes. When it returns, the change is durable and in force. The error is for what concerns all of them.
 func (h *Hub) Apply(ctx context.Context, owner string, changes []object.Change, o ApplyOptions) ([]object.Result, error) {
-	passwords := h.preparePasswords(ctx, changes)
+	a := &application{ctx: ctx, owner: owner, changes: changes, dryRun: o.DryRun, passwords: h.preparePasswords(ctx, changes)}
+	h.meta.waiting.add(a)
 	h.meta.change.Lock()
 	defer h.meta.change.Unlock()
+	for !a.done {
+		h.applyTogether(h.meta.waiting.take())
+	}
+	return a.results, a.err
+}
+
+// application is one call of Apply. Once it waits, it belongs to whoever holds meta.change.
+type application struct {
+	ctx       context.Context
+	owner     string
+	changes   []object.Change
+	dryRun    bool
+	passwords *passwords
+
+	done    bool
+	results []object.Result
+	err     error
+}
+
+func (a *application) end(results []object.Result, err error) {
+	a.results, a.err, a.done = results, err, true
+}
+
+// alone says that the application cannot share an entry of the log with those before it: it deletes, and what goes with
+// what it deletes must be there; or nothing is to come of it.
+func (a *application) alone() bool {
+	return a.dryRun || slices.ContainsFunc(a.changes, func(c object.Change) bool { return c.Delete != "" })
+}
+
+// applications are those that wait for their turn, so that whoever comes first makes one entry of the log for all.
+type applications struct {
+	mu   sync.Mutex
+	list []*application // guarded by mu
+}
+
+func (w *applications) add(a *application) {
+	w.mu.Lock()
+	w.list = append(w.list, a)
+	w.mu.Unlock()
+}
+
+// mostTogether is how many changes share an entry, unless one application has more.
+const mostTogether = 1000
+
+// take takes the applications that go together now.
+func (w *applications) take() []*application {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n, changes := 1, len(w.list[0].changes)
+	if !w.list[0].alone() {
+		for n < len(w.list) && !w.list[n].alone() && changes+len(w.list[n].changes) <= mostTogether {
+			changes += len(w.list[n].changes)
+			n++
+		}
+	}
+	together := slices.Clone(w.list[:n])
+	w.list = slices.Delete(w.list, 0, n)
+	return together
+}
+
+// applyTogether makes one entry of the log for applications, brings it into force, and ends them.
+func (h *Hub) applyTogether(all []*application) {
 	if h.stopping() {
-		return nil, ErrClosed
+		for _, a := range all {
+			a.end(nil, ErrClosed)
+		}
+		return
 	}
-	kept, refused, frozen := h.freezeForDeletion(changes)
-	h.meta.mu.RLock()
-	plan, err := h.meta.state.Plan(owner, kept, passwords.hash, passwords.verify)
-	h.meta.mu.RUnlock()
-	if err != nil {
-		thawAll(frozen)
-		return nil, err
-	}
-	if plan.Command == nil || o.DryRun {
-		thawAll(frozen)
-		return merge(changes, plan.Results, refused), nil
-	}
-	applied, err := h.commit(ctx, append([]byte{metaCommand}, plan.Command...))
-	if err != nil {
-		thawAll(frozen)
-		return nil, err
+	kept, refused, frozen := h.freezeForDeletion(all[0].changes) // only the first may delete
+	results, command, err := h.planTogether(all, kept)
+	var applied []catalog.Change
+	if err == nil && command != nil && !all[0].dryRun {
+		applied, err = h.commit(all[0].ctx, append([]byte{metaCommand}, command...))
 	}
 	thawAll(kept2live(frozen, applied))
-	return merge(changes, plan.Results, refused), nil
+	for i, a := range all {
+		switch {
+		case err != nil:
+			a.end(nil, err)
+		case i == 0:
+			a.end(merge(a.changes, results[0], refused), nil)
+		default:
+			a.end(results[i], nil)
+		}
+	}
+}
+
+// planTogether plans applications on top of one another; first are the changes of the first one that are left to plan.
+func (h *Hub) planTogether(all []*application, first []object.Change) (results [][]object.Result, command []byte, err error) {
+	h.meta.mu.RLock()
+	defer h.meta.mu.RUnlock()
+	var own *passwords // of the application at hand
+	d := h.meta.state.Draft(
+		func(password string) (string, error) { return own.hash(password) },
+		func(hash, password string) bool { return own.verify(hash, password) })
+	for i, a := range all {
+		own = a.passwords
+		changes := a.changes
+		if i == 0 {
+			changes = first
+		}
+		r, err := d.Plan(a.owner, changes)
+		if err != nil {
+			return nil, nil, err
+		}
+		results = append(results, r)
+	}
+	command, err = d.Command()
+	return results, command, err
 }
 
 func (h *Hub) stopping() bool {

@@ -262,9 +262,8 @@ func (s *shard) adopt(q *Queue) {
 		s.queues[q.id] = q
 		return
 	}
-	done := make(chan bool, 1)
-	s.post(&stepOp{queue: q, step: func(q *Queue, _ int64) { s.queues[q.id] = q }, done: done})
-	<-done
+	// What comes to the queue comes to the shard behind this.
+	s.post(&stepOp{queue: q, step: func(q *Queue, _ int64) { s.queues[q.id] = q }})
 }
 
 // shardFor is the shard of a name in a virtual host. It is part of the format of a data directory.

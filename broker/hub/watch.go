@@ -32,7 +32,7 @@ func (w *watches) add(changes []catalog.Change) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.changes = append(w.changes, changes...)
-	if over := len(w.changes) - keptChanges; over > 0 {
+	if over := len(w.changes) - keptChanges; over > keptChanges/2 { // not one by one: it copies the rest
 		w.oldest = w.changes[over-1].Revision
 		w.changes = append(w.changes[:0:0], w.changes[over:]...)
 	}

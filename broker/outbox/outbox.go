@@ -1,7 +1,8 @@
 // Package outbox holds the bytes on their way to one socket.
 //
-// Anybody may append frames; one goroutine writes, and exists only while there is something to write. Appending never
-// blocks: a producer that must not overfill a peer asks Full before it appends and is told by the drained callback when
+// Anybody may append frames. When the socket was quiet and takes them at once, whoever appends writes them, which spares a
+// busy second goroutine where there is little to do; otherwise one goroutine writes, and exists only while there is
+// something to write, and what is appended meanwhile goes with its next write. Appending never blocks: a producer that must not overfill a peer asks Full before it appends and is told by the drained callback when
 // there is room again. Who may drop, and what, is the producer's decision.
 package outbox
 
@@ -11,6 +12,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -25,6 +27,9 @@ type Outbox struct {
 	drained  func()        // called by the writer when a box that was full is half empty
 	failed   func(error)   // called once, by the writer, when a write failed
 
+	raw     syscall.RawConn              // nil when the socket cannot be written to without blocking
+	attempt func(fd uintptr) (done bool) // writes buf into the socket as far as it goes, bound once
+
 	waiting atomic.Int64 // bytes appended and not yet written
 	wasFull atomic.Bool
 	written atomic.Uint64
@@ -33,6 +38,8 @@ type Outbox struct {
 	buf     []byte // frames appended since the writer last took them
 	spare   []byte // the writer's last buffer, for reuse
 	writing bool
+	moved   int       // by the last attempt
+	last    time.Time // when the last write ended
 	err     error
 	idle    *sync.Cond // signalled when the writer ends
 }
@@ -49,6 +56,11 @@ type Options struct {
 func New(conn net.Conn, o Options) *Outbox {
 	b := &Outbox{conn: conn, limit: o.Limit, patience: o.Patience, drained: o.Drained, failed: o.Failed}
 	b.idle = sync.NewCond(&b.mu)
+	if s, ok := conn.(syscall.Conn); ok {
+		if raw, err := s.SyscallConn(); err == nil {
+			b.raw, b.attempt = raw, b.move
+		}
+	}
 	return b
 }
 
@@ -113,10 +125,49 @@ func (b *Outbox) added(n int) {
 	if b.waiting.Add(int64(n)) >= int64(b.limit) {
 		b.wasFull.Store(true)
 	}
-	if !b.writing {
+	if !b.writing && !b.direct() {
 		b.writing = true
 		go b.write() // ends when nothing waits or a write failed
 	}
+}
+
+const (
+	// quiet is how long nothing was written when whoever appends writes: more often, and it is better to collect.
+	quiet = 100 * time.Microsecond
+	// mostDirect bounds what whoever appends writes.
+	mostDirect = 64 << 10
+)
+
+// direct writes what waits if the socket was quiet and takes all of it at once. The caller holds mu.
+func (b *Outbox) direct() bool {
+	if b.raw == nil || len(b.buf) > mostDirect || b.wasFull.Load() {
+		return false
+	}
+	now := time.Now()
+	if now.Sub(b.last) < quiet {
+		return false
+	}
+	b.last, b.moved = now, 0
+	if err := b.raw.Write(b.attempt); err != nil || b.moved == 0 {
+		return false // the writer meets the error again, and tells of it
+	}
+	b.written.Add(uint64(b.moved))
+	b.waiting.Add(-int64(b.moved))
+	if b.moved < len(b.buf) {
+		b.buf = b.buf[:copy(b.buf, b.buf[b.moved:])]
+		return false
+	}
+	b.buf = b.buf[:0]
+	b.giveBack()
+	return true
+}
+
+// move is attempt.
+func (b *Outbox) move(fd uintptr) bool {
+	if n, err := syscall.Write(int(fd), b.buf); err == nil {
+		b.moved = n
+	}
+	return true // whatever became of it: nobody waits here
 }
 
 // Full says that limit bytes or more wait to be written. Whoever sees it and holds back is woken through Drained.
@@ -138,7 +189,10 @@ func (b *Outbox) write() {
 	for {
 		b.mu.Lock()
 		if len(b.buf) == 0 || b.err != nil {
-			b.writing = false
+			b.writing, b.last = false, time.Now()
+			if b.raw != nil && b.patience > 0 && b.err == nil {
+				b.conn.SetWriteDeadline(time.Time{}) //nolint:errcheck // direct meets the error
+			}
 			b.giveBack() // an idle connection holds no buffer
 			b.idle.Broadcast()
 			b.mu.Unlock()
