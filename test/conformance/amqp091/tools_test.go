@@ -2,6 +2,7 @@ package amqp091_test
 
 import (
 	"context"
+	"net"
 	"os/exec"
 	"strings"
 	"testing"
@@ -41,5 +42,27 @@ func TestAmqpTools(t *testing.T) {
 	}
 	if got := p.tool("", "amqp-delete-queue", "-q", "tools"); got != "0\n" {
 		t.Errorf("amqp-delete-queue printed %q", got)
+	}
+}
+
+// python is the interpreter for which Debian's packages are.
+const python = "/usr/bin/python3"
+
+// TestPika: what users of python3-pika do.
+func TestPika(t *testing.T) {
+	if err := exec.Command(python, "-c", "import pika").Run(); err != nil {
+		t.Skip("python3-pika is not installed: it is a package of Debian, which hack/test installs")
+	}
+	p := start(t)
+	_, port, err := net.SplitHostPort(p.address("amqp"))
+	check(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, python, "testdata/pika_scenarios.py", port).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if got := strings.Count(string(out), "ok "); got != 9 {
+		t.Errorf("%d scenarios of 9:\n%s", got, out)
 	}
 }
