@@ -119,6 +119,16 @@ type Configuration struct {
 	// +kubebuilder:validation:MaxLength=255
 	// +optional
 	MQTTExchange string `json:"mqttExchange,omitempty"`
+	// Durability says when stored messages are confirmed, where their queue does not say: after the fsync, or, with interval
+	// and none, after the write, so that a crash of the machine may lose the newest. Changing it restarts the pod.
+	// +kubebuilder:validation:Enum=always;interval;none
+	// +optional
+	Durability string `json:"durability,omitempty"`
+	// SyncIntervalMillis within which an fsync follows with durability interval. Changing it restarts the pod.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=60000
+	// +optional
+	SyncIntervalMillis *int `json:"syncIntervalMillis,omitempty"`
 	// AMQP holds what is proposed to AMQP clients.
 	// +optional
 	AMQP *AMQPConfiguration `json:"amqp,omitempty"`

@@ -162,6 +162,11 @@ func (in *Configuration) DeepCopyInto(out *Configuration) {
 		*out = new(int)
 		**out = **in
 	}
+	if in.SyncIntervalMillis != nil {
+		in, out := &in.SyncIntervalMillis, &out.SyncIntervalMillis
+		*out = new(int)
+		**out = **in
+	}
 	if in.AMQP != nil {
 		in, out := &in.AMQP, &out.AMQP
 		*out = new(AMQPConfiguration)

@@ -25,6 +25,7 @@ var queueArguments = map[string]func(a object.Arguments, name string) error{
 	"x-single-active-consumer":  truth,
 	"x-queue-type":              oneOf("classic", "quorum"),
 	"x-consumer-timeout":        whole(0, math.MaxUint32), // 0 is none
+	object.Durability:           oneOf("always", "interval", "none"),
 
 	// What RabbitMQ's clients say of how it stores and places a queue: every queue here does what the best value asks for,
 	// so that each is obeyed by doing nothing. docs/amqp091.md says how.

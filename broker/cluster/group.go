@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/turnstone-mq/turnstone/broker/cluster/internal/control"
 	"github.com/turnstone-mq/turnstone/broker/journal"
@@ -66,15 +67,27 @@ type Group struct {
 	leading    bool
 	failed     error // the journal has stopped
 
-	hardWritten *raftpb.HardState // the newest that was handed to the journal
-	flight      []*Write          // appends that are under way, oldest first
-	proposed    []proposal        // not in a Ready yet, then with their index, oldest first
-	numbered    int               // proposals that have an index
+	hardWritten *raftpb.HardState    // the newest that was handed to the journal
+	flight      []*Write             // appends that are under way, oldest first
+	proposed    []proposal           // not in a Ready yet, then with their index, oldest first
+	numbered    int                  // proposals that have an index
+	asked       []journal.Durability // scratch of number
 }
 
 type proposal struct {
 	index, term uint64
+	durability  journal.Durability
 	tag         any
+}
+
+// Proposal is an entry that is to be added.
+type Proposal struct {
+	Data []byte // copied
+	// Essential entries free space or are small and must be: they are taken when the disk is full.
+	Essential bool
+	// Durability is what must be before the entry is committed. Only a voter without others may relax it.
+	Durability journal.Durability
+	Tag        any // for Machine.Apply or Dropped; not nil
 }
 
 // Write is an append that the journal has finished.
@@ -265,22 +278,23 @@ func (g *Group) Start() error {
 // the lead.
 var ErrNotLeading = errors.New("this node does not lead the group")
 
-// Propose adds an entry; its data are copied. Essential ones free space or are small and must be:
-// they are taken when the disk is full. An error says that nothing was proposed; otherwise Machine.Apply or Dropped gets
-// the tag, which is not nil.
-func (g *Group) Propose(data []byte, essential bool, tag any) error {
+// Propose adds an entry. An error says that nothing was proposed; otherwise Machine.Apply or Dropped gets the tag.
+func (g *Group) Propose(p Proposal) error {
 	if g.failed != nil {
 		return g.failed
 	}
-	if !essential {
+	if !p.Essential {
 		if err := g.store.journal.Admit(); err != nil {
 			return err
 		}
 	}
-	if err := g.raw.Propose(data); err != nil {
+	if err := g.raw.Propose(p.Data); err != nil {
 		return ErrNotLeading
 	}
-	g.proposed = append(g.proposed, proposal{tag: tag})
+	if !g.sole() {
+		p.Durability = journal.Always
+	}
+	g.proposed = append(g.proposed, proposal{durability: p.Durability, tag: p.Tag})
 	return nil
 }
 
@@ -355,12 +369,16 @@ func (g *Group) append(m *raftpb.Message) {
 	if m.Term != nil {
 		g.log.hard = &raftpb.HardState{Term: m.Term, Vote: m.Vote, Commit: m.Commit}
 	}
-	g.number(m.Entries)
+	asked := g.number(m.Entries)
 	rest := m.Entries
 	for len(rest) > 0 || g.mustWriteHardState() {
 		n := g.fit(rest)
-		g.write(&Write{entries: rest[:n], records: g.records(rest[:n])})
-		rest = rest[n:]
+		d := journal.Always
+		if n > 0 && !g.mustWriteHardState() {
+			d = slices.Min(asked[:n])
+		}
+		g.write(&Write{entries: rest[:n], records: g.records(rest[:n])}, d)
+		rest, asked = rest[n:], asked[n:]
 	}
 	if len(g.flight) == 0 || control.ApplyEarly {
 		g.deliver(m.Responses)
@@ -381,12 +399,12 @@ func (g *Group) fit(entries []*raftpb.Entry) int {
 	return len(entries)
 }
 
-func (g *Group) write(w *Write) {
+func (g *Group) write(w *Write, d journal.Durability) {
 	g.flight = append(g.flight, w)
 	if control.ApplyEarly {
 		g.written(w, make([]journal.Position, len(w.records)))
 	}
-	g.store.journal.Append(w.records, func(at []journal.Position, err error) {
+	g.store.journal.AppendAs(d, w.records, func(at []journal.Position, err error) {
 		w.at, w.err = append([]journal.Position(nil), at...), err
 		g.options.Notify(w)
 	})
@@ -412,19 +430,21 @@ func (g *Group) records(entries []*raftpb.Entry) []journal.Record {
 	return all
 }
 
-// number tells which proposals became which entries: a leader's entries with data are its proposals in their order.
-func (g *Group) number(entries []*raftpb.Entry) {
+// number tells which proposals became which entries: a leader's entries with data are its proposals in their order. It
+// answers what durability each entry needs, valid until the next call; those that are no proposals need all.
+func (g *Group) number(entries []*raftpb.Entry) []journal.Durability {
+	g.asked = g.asked[:0]
 	for _, e := range entries {
-		if g.numbered == len(g.proposed) {
-			return
-		}
-		if len(e.Data) == 0 || e.GetType() != raftpb.EntryNormal {
+		if g.numbered == len(g.proposed) || len(e.Data) == 0 || e.GetType() != raftpb.EntryNormal {
+			g.asked = append(g.asked, journal.Always)
 			continue
 		}
 		p := &g.proposed[g.numbered]
 		p.index, p.term = e.GetIndex(), e.GetTerm()
 		g.numbered++
+		g.asked = append(g.asked, p.durability)
 	}
+	return g.asked
 }
 
 // dropUnnumbered gives up proposals that were taken and never became entries.

@@ -90,7 +90,7 @@ func (s *stage) settle() {
 
 func (s *stage) propose(data []byte) {
 	s.Helper()
-	if err := s.group.Propose(data, false, new(int)); err != nil {
+	if err := s.group.Propose(cluster.Proposal{Data: data, Tag: new(int)}); err != nil {
 		s.Fatal(err)
 	}
 }

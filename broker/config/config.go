@@ -109,8 +109,19 @@ type Limits struct {
 // Storage configures the journal.
 type Storage struct {
 	SegmentBytes int64 `json:"segmentBytes,omitempty"`
-	Shards       int   `json:"shards,omitempty"` // fixed when the data directory is made
+	// Durability is when stored messages are confirmed, where their queue does not say: "always" is after the fsync,
+	// "interval" and "none" after the write. With interval an fsync follows within SyncIntervalMillis.
+	Durability         string `json:"durability,omitempty"`
+	SyncIntervalMillis int    `json:"syncIntervalMillis,omitempty"`
+	Shards             int    `json:"shards,omitempty"` // fixed when the data directory is made
 }
+
+// The durabilities.
+const (
+	DurabilityAlways   = "always"
+	DurabilityInterval = "interval"
+	DurabilityNone     = "none"
+)
 
 // ConnectTimeout is how long a peer may stay unauthenticated.
 func (l Limits) ConnectTimeout() time.Duration {
@@ -128,7 +139,7 @@ func Default() Config {
 		MQTT:         MQTT{Exchange: "amq.topic"},
 		AMQP:         AMQP{HeartbeatSeconds: 60, FrameMaxBytes: 128 << 10, ChannelMax: 2047},
 		DrainSeconds: 8,
-		Storage:      Storage{SegmentBytes: 64 << 20, Shards: 16},
+		Storage:      Storage{SegmentBytes: 64 << 20, Durability: DurabilityAlways, SyncIntervalMillis: 100, Shards: 16},
 		Limits: Limits{
 			Connections:           1_000_000,
 			ConnectTimeoutMillis:  10_000,

@@ -73,6 +73,10 @@ func (c Config) Validate() error {
 	within("limits.inFlight", c.Limits.InFlight, 1, 32767)
 	within("limits.packetBytes", c.Limits.PacketBytes, 1024, 268_435_460)
 	within("drainSeconds", c.DrainSeconds, 0, 600)
+	if d := c.Storage.Durability; !slices.Contains([]string{DurabilityAlways, DurabilityInterval, DurabilityNone}, d) {
+		wrong("storage.durability: %q is not one of always, interval, none", d)
+	}
+	within("storage.syncIntervalMillis", c.Storage.SyncIntervalMillis, 1, 60_000)
 	within("storage.shards", c.Storage.Shards, 1, 256)
 	if c.Storage.SegmentBytes < 1<<20 || c.Storage.SegmentBytes > 1<<30 {
 		wrong("storage.segmentBytes: %d is not within %d and %d", c.Storage.SegmentBytes, 1<<20, 1<<30)

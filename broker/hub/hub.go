@@ -141,7 +141,13 @@ func Open(o Options) (*Hub, error) {
 			o.Fatal(err)
 		}
 	}
-	j, err := journal.Open(journal.Options{FS: o.FS, Dir: o.Dir, SegmentBytes: o.Config.Storage.SegmentBytes, Logger: h.logger, OnFatal: fatal})
+	if d := o.Config.Storage.Durability; d == config.DurabilityInterval || d == config.DurabilityNone {
+		h.logger.Warn("stored messages are confirmed before they are durable: a crash of the machine may lose them", "storage.durability", d)
+	}
+	j, err := journal.Open(journal.Options{
+		FS: o.FS, Dir: o.Dir, SegmentBytes: o.Config.Storage.SegmentBytes, SyncEvery: time.Duration(o.Config.Storage.SyncIntervalMillis) * time.Millisecond,
+		Logger: h.logger, OnFatal: fatal,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -218,7 +218,7 @@ func (h *Hub) stopping() bool {
 func (h *Hub) commit(ctx context.Context, entry []byte) ([]catalog.Change, error) {
 	p := &metaProposal{done: make(chan error, 1)}
 	if !h.meta.loop.Do(func(g *cluster.Group) {
-		if err := g.Propose(entry, true, p); err != nil {
+		if err := g.Propose(cluster.Proposal{Data: entry, Essential: true, Tag: p}); err != nil {
 			p.done <- err
 		}
 	}) {

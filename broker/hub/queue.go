@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/turnstone-mq/turnstone/broker/journal"
 	"github.com/turnstone-mq/turnstone/broker/message"
 	"github.com/turnstone-mq/turnstone/broker/object"
 	"github.com/turnstone-mq/turnstone/broker/queue"
@@ -43,6 +44,7 @@ type Queue struct {
 	lease      lease                 // x-expires
 	held       int64                 // what the hub's memory counts for the queue
 	settling   settling              // of a shard's queue
+	durability journal.Durability    // of what is stored in it
 	dying      map[uint64]queue.Item // durable items on their way to the dead-letter exchange
 	inFlight   int                   // proposed and not yet enqueued
 	flightSize int64

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"github.com/turnstone-mq/turnstone/broker/journal"
 	"github.com/turnstone-mq/turnstone/broker/message"
 	"github.com/turnstone-mq/turnstone/broker/queue"
 )
@@ -29,7 +30,7 @@ func (o *retainOp) size() int64 { return int64(o.message.Size()) + 64 }
 func (o *retainOp) abandon()    { o.flush.done() }
 
 func (o *retainOp) run(s *shard, now int64) {
-	entry, at := s.write(now)
+	entry, at := s.write(now, journal.Always)
 	*entry = appendRetain(*entry, o.host.name, o.message)
 	s.open.stores = s.open.stores || len(o.message.Payload) > 0
 	o.at = at

@@ -333,7 +333,7 @@ func (v *VirtualHost) newSession(ctx context.Context, clientID string, durable b
 func (v *VirtualHost) sessionQueue(s *mqttSession) *Queue {
 	limits := v.hub.Config().Limits
 	return &Queue{
-		host: v, session: s, durable: s.durable,
+		host: v, session: s, durable: s.durable, durability: v.hub.durability(nil),
 		name:  "mqtt-subscription-" + s.clientID,
 		spec:  object.QueueSpec{Durable: s.durable},
 		state: queue.New(queue.Options{DeadLetterless: true, MaxLength: int64(limits.SessionQueueMessages), HasMaxLength: true, MaxBytes: limits.SessionQueueBytes, HasMaxBytes: true}),

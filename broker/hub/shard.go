@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/turnstone-mq/turnstone/broker/cluster"
+	"github.com/turnstone-mq/turnstone/broker/journal"
 	"github.com/turnstone-mq/turnstone/broker/message"
 	"github.com/turnstone-mq/turnstone/broker/queue"
 	"github.com/turnstone-mq/turnstone/broker/session"
@@ -60,6 +61,8 @@ type proposal struct {
 	settled bool // it was applied, or will never be
 	index   uint64
 	err     error
+
+	durability journal.Durability // of the entry: the strongest that something in it needs
 }
 
 // act is what happens when a proposal is applied, or fails. Index is that of the entry.
@@ -182,7 +185,7 @@ func (s *shard) bringing() bool {
 // building is the proposal that is being built.
 func (s *shard) building() *proposal {
 	if s.open == nil {
-		s.open = &proposal{}
+		s.open = &proposal{durability: journal.None}
 	}
 	return s.open
 }
@@ -194,9 +197,11 @@ func (s *shard) act(a act) {
 	p.acts = append(p.acts, a)
 }
 
-// write answers the entry being built, to append a command to, and where in the entry that command will be.
-func (s *shard) write(now int64) (entry *[]byte, at uint32) {
+// write answers the entry being built, to append a command to that needs a durability, and where in the entry that command
+// will be.
+func (s *shard) write(now int64, d journal.Durability) (entry *[]byte, at uint32) {
 	p := s.building()
+	p.durability = min(p.durability, d)
 	if len(p.entry) == 0 {
 		p.entry = binary.AppendVarint(s.entryBuffer(), now)
 	}
@@ -237,7 +242,7 @@ func (s *shard) cut(now int64) {
 	s.open = nil
 	s.flight = append(s.flight, p)
 	if len(p.entry) > 0 {
-		err := s.group.Propose(p.entry, !p.stores, p)
+		err := s.group.Propose(cluster.Proposal{Data: p.entry, Essential: !p.stores, Durability: p.durability, Tag: p})
 		s.reuse(p.entry)
 		p.entry = nil
 		if err == nil {
@@ -328,7 +333,7 @@ func (s *shard) propose1(now int64, a *enqueueAct, items []enqueued) {
 	m := items[0].message
 	var space [8]itemRef
 	refs := space[:0]
-	first := len(a.items)
+	first, d := len(a.items), journal.None
 	for _, it := range items {
 		q := it.queue
 		if q.closed || q.frozen {
@@ -341,13 +346,14 @@ func (s *shard) propose1(now int64, a *enqueueAct, items []enqueued) {
 		q.lastID = max(q.lastID, q.state.NextID()-1) + 1
 		q.inFlight++
 		q.flightSize += int64(m.Size())
+		d = min(d, q.durability)
 		a.items = append(a.items, flying{queue: q, message: m, id: q.lastID, qos: it.qos, token: it.token, flush: a.flush})
 		refs = append(refs, itemRef{queue: q.id, item: q.lastID, qos: it.qos})
 	}
 	if !m.Durable || len(refs) == 0 {
 		return
 	}
-	entry, at := s.write(now)
+	entry, at := s.write(now, d)
 	*entry = appendEnqueue(*entry, refs, m)
 	s.open.stores = true
 	for i := first; i < len(a.items); i++ {
@@ -453,7 +459,7 @@ func unavailable(err error) error {
 // settled writes that durable items are done with. They are in hand until the log has that: a checkpoint before it
 // holds them.
 func (s *shard) settled(q *Queue, gone []queue.Item) {
-	entry, _ := s.write(s.hub.now())
+	entry, _ := s.write(s.hub.now(), q.durability)
 	*entry = appendSettle(*entry, q.id, gone)
 	for i := range gone {
 		if gone[i].Message != nil {
@@ -471,7 +477,7 @@ func (s *shard) returned(q *Queue) {
 	if len(items) == 0 {
 		return
 	}
-	entry, _ := s.write(s.hub.now())
+	entry, _ := s.write(s.hub.now(), q.durability)
 	*entry = appendReturn(*entry, q.id, items)
 }
 
@@ -688,7 +694,7 @@ func (o *writeAndWait) size() int64 { return 0 }
 func (o *writeAndWait) abandon()    { o.done <- ErrClosed }
 
 func (o *writeAndWait) run(s *shard, now int64) {
-	entry, _ := s.write(now)
+	entry, _ := s.write(now, journal.Always)
 	*entry = o.append(*entry)
 	s.act(o)
 	s.wrote(now)

@@ -3,6 +3,7 @@ package hub
 import (
 	"crypto/rand"
 	"errors"
+	"github.com/turnstone-mq/turnstone/broker/journal"
 	"slices"
 
 	"github.com/turnstone-mq/turnstone/broker/cluster"
@@ -192,7 +193,7 @@ func (o *txOp) run(s *shard, now int64) {
 	}
 	p.counted = true
 	o.settle(s, p)
-	entry, _ := s.write(now)
+	entry, _ := s.write(now, journal.Always)
 	if o.prepare != nil {
 		*entry = appendPrepare(*entry, p.id, p.coordinator, o.commands(p))
 	}
@@ -287,7 +288,7 @@ func (o *txOp) writePuts(s *shard, now int64, p *prepared) {
 		}
 	}
 	o.eachMessage(func(items []enqueued) {
-		entry, at := s.write(now)
+		entry, at := s.write(now, journal.Always)
 		s.open.stores = true
 		m, first := items[0].message, len(p.puts)
 		var refs []itemRef
@@ -404,7 +405,7 @@ type decideOp struct {
 func (o *decideOp) size() int64 { return 0 }
 func (o *decideOp) abandon()    { o.done <- ErrClosed }
 func (o *decideOp) run(s *shard, now int64) {
-	entry, _ := s.write(now)
+	entry, _ := s.write(now, journal.Always)
 	*entry = appendTx(*entry, commandDecide, o.id)
 	s.act(o)
 }
@@ -429,7 +430,7 @@ func (o *resolveOp) run(s *shard, now int64) {
 		o.done <- nil // it was refused
 		return
 	}
-	entry, _ := s.write(now)
+	entry, _ := s.write(now, journal.Always)
 	*entry = appendResolve(*entry, o.id, o.commits)
 	s.act(o)
 }
@@ -459,7 +460,7 @@ type forgetOp struct{ id txID }
 func (o *forgetOp) size() int64 { return 0 }
 func (o *forgetOp) abandon()    {}
 func (o *forgetOp) run(s *shard, now int64) {
-	entry, _ := s.write(now)
+	entry, _ := s.write(now, journal.Always)
 	*entry = appendTx(*entry, commandForget, o.id)
 	s.open.acts = append(s.open.acts, o)
 }

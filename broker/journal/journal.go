@@ -36,7 +36,9 @@ type Options struct {
 	Dir          string
 	SegmentBytes int64 // of a new segment file; 64 MiB
 	Spares       int   // segment files kept back for what is appended though Admit says no; 2
-	Logger       *slog.Logger
+	// SyncEvery is how long what is appended with durability Interval may wait for its fsync; 100 ms.
+	SyncEvery time.Duration
+	Logger    *slog.Logger
 	// Manual journals have no goroutine: what waits is committed by Work alone. For simulations under one seed.
 	Manual bool
 	// OnFatal is called once, by the journal's goroutine, when a write or an fsync failed: the process must end.
@@ -77,6 +79,7 @@ type Journal struct {
 	logger       *slog.Logger
 	onFatal      func(error)
 	manual       bool
+	syncEvery    time.Duration
 	opened       time.Time
 	recovered    Recovery
 	foundIn      uint64 // the newest segment when Open found it
@@ -93,6 +96,7 @@ type Journal struct {
 	waiting  []request // guarded by mu, as all below
 	bytes    int       // of what waits
 	closed   bool
+	syncDue  bool // an Interval is over
 	ended    bool // the files are closed
 	segments map[uint64]*segment
 	oldest   uint64
@@ -108,6 +112,7 @@ type Journal struct {
 	carried   carried
 	wanted    bool // the pool was told that the next segment will be needed soon
 	dirty     bool // the last commit is not followed by a Batch record that says that it was durable
+	unsynced  unsynced
 	buf       []byte
 	at        []Position
 	fatal     error
@@ -121,6 +126,8 @@ type request struct {
 	release []uint64 // of an own one: the segments
 	invalid error
 	done    func([]Position, error)
+
+	durability Durability
 }
 
 const (
@@ -139,7 +146,12 @@ const (
 // during the call) when all of them are durable, or with the reason why they never will be. Done must not call Append,
 // Release or Close: it would wait for itself.
 func (j *Journal) Append(records []Record, done func(at []Position, err error)) {
-	r := request{records: records, done: done}
+	j.AppendAs(Always, records, done)
+}
+
+// AppendAs is Append with another word for done: what Durability says of d.
+func (j *Journal) AppendAs(d Durability, records []Record, done func(at []Position, err error)) {
+	r := request{records: records, done: done, durability: d}
 	for i := range records {
 		r.bytes += recordHeader + len(records[i].Data)
 		if !records[i].Type.callers() {
@@ -187,6 +199,13 @@ func (j *Journal) run() {
 			j.markClean()
 			return
 		}
+		if len(taken) == 0 {
+			if err := j.catchUp(); err != nil {
+				j.logger.Error("what was written is not durable", "error", err)
+			}
+			spare = taken
+			continue
+		}
 		for rest := taken; len(rest) > 0; {
 			n := j.commit(rest)
 			if rest = rest[n:]; n == 0 {
@@ -226,15 +245,17 @@ func (r request) first() int {
 	return 0
 }
 
+// take waits for something to commit, or, with nothing, for the end of an interval; false when the journal is closed.
 func (j *Journal) take(spare []request) ([]request, bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for len(j.waiting) == 0 {
+	for len(j.waiting) == 0 && !j.syncDue {
 		if j.closed {
 			return nil, false
 		}
 		j.filled.Wait()
 	}
+	j.syncDue = false
 	taken := j.waiting
 	j.waiting, j.bytes = spare, 0
 	j.room.Broadcast()
@@ -280,7 +301,7 @@ func (j *Journal) commit(requests []request) int {
 	}
 	n := j.fit(requests)
 	j.encode(requests[:n])
-	err := j.flush()
+	err := j.flush(need(requests[:n]))
 	at := j.at
 	for i := range requests[:n] {
 		r := &requests[i]
@@ -414,19 +435,26 @@ func (j *Journal) appendBatch(dst []byte, bytes int) []byte {
 	var data [batchData]byte
 	b := batch{durable: uint32(j.end), bytes: uint32(bytes), oldest: j.releasing}
 	r := Record{Type: Batch, Data: b.append(data[:0])}
+	if j.unsynced.bytes > 0 {
+		r.Type = LooseBatch // what is before it was written, and that is all that is known of it
+	}
 	return r.append(dst, j.current.sequence)
 }
 
-// flush writes the buffer at the end of the segment and makes it durable.
-func (j *Journal) flush() error {
+// flush writes the buffer at the end of the segment and, as it is asked, makes it durable.
+func (j *Journal) flush(d Durability) error {
 	start := time.Since(j.opened)
 	j.counters.syncSince.Store(int64(start) + 1)
 	defer j.counters.syncSince.Store(0)
 	if _, err := j.current.file.WriteAt(j.buf, j.end); err != nil {
 		return j.fail(fmt.Errorf("write segment %d: %w", j.current.sequence, err))
 	}
-	if err := j.current.file.Sync(); err != nil {
-		return j.fail(fmt.Errorf("sync segment %d: %w", j.current.sequence, err))
+	if d == Always {
+		if err := j.sync(); err != nil {
+			return err
+		}
+	} else {
+		j.later(d)
 	}
 	j.end += int64(len(j.buf))
 	if !j.wanted && j.end > j.current.size/2 {
@@ -443,14 +471,23 @@ func (j *Journal) flush() error {
 	return nil
 }
 
+// sync makes everything durable that was written.
+func (j *Journal) sync() error {
+	if err := j.current.file.Sync(); err != nil {
+		return j.fail(fmt.Errorf("sync segment %d: %w", j.current.sequence, err))
+	}
+	j.allSynced()
+	return nil
+}
+
 // markClean says at the end that the last commit was durable: what is bad afterwards is damage, not a torn write.
 func (j *Journal) markClean() {
-	if j.fatal != nil || !j.dirty || !j.fits(0, 0, true) {
+	if err := j.catchUp(); err != nil || !j.dirty || !j.fits(0, 0, true) {
 		return
 	}
 	j.at = j.at[:0]
 	j.buf = j.appendBatch(j.buf[:0], 0)
-	if err := j.flush(); err != nil {
+	if err := j.flush(Always); err != nil {
 		j.logger.Error("journal was not closed cleanly", "error", err)
 	}
 }

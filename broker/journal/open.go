@@ -51,6 +51,9 @@ func Open(o Options) (*Journal, error) {
 	if o.SegmentBytes < minSegment || o.SegmentBytes > maxSegment {
 		return nil, fmt.Errorf("journal segments of %d bytes: not within %d and %d", o.SegmentBytes, minSegment, maxSegment)
 	}
+	if o.SyncEvery <= 0 {
+		o.SyncEvery = defaultSyncEvery
+	}
 	if o.Spares <= 0 {
 		o.Spares = defaultSpares
 	}
@@ -58,7 +61,7 @@ func Open(o Options) (*Journal, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	j := &Journal{
-		fs: o.FS, dir: o.Dir, logger: o.Logger, onFatal: o.OnFatal, manual: o.Manual, opened: time.Now(),
+		fs: o.FS, dir: o.Dir, logger: o.Logger, onFatal: o.OnFatal, manual: o.Manual, opened: time.Now(), syncEvery: o.SyncEvery,
 		segments: make(map[uint64]*segment), gaps: make(freed), done: make(chan struct{}),
 		pool: pool{
 			fs: o.FS, dir: o.Dir, size: o.SegmentBytes, reserve: o.Spares, logger: o.Logger, manual: o.Manual,
@@ -424,7 +427,7 @@ func remains(data []byte, from int64, sequence uint64) (whole, any int64) {
 		budget -= min(length, len(data)-int(at))
 		if _, size, err := decodeRecord(data[at:], sequence); err == nil {
 			whole = max(whole, at+int64(size))
-		} else if at == from && data[at+8] == byte(Batch) {
+		} else if at == from && (data[at+8] == byte(Batch) || data[at+8] == byte(LooseBatch)) {
 			whole = max(whole, at+batchRecord)
 		}
 	}

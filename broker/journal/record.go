@@ -22,7 +22,7 @@ const RecordOverhead = recordHeader + maxIndexed
 // Type is the kind of a record. The values are on disk: never renumber them.
 type Type uint8
 
-// The types of records. Batch and Footer are the journal's own.
+// The types of records. Batch, Footer, Free and LooseBatch are the journal's own.
 const (
 	Entry      Type = 1 // an entry of a group
 	HardState  Type = 2 // what a group must not forget: term, vote
@@ -32,6 +32,7 @@ const (
 	Footer     Type = 6 // the index of a sealed segment, its last record
 	Free       Type = 7 // which segments are released beside those before the oldest
 	Membership Type = 8 // an entry that changes the members of its group
+	LooseBatch Type = 9 // a Batch before which not everything was durable when it was written
 )
 
 // callers says whether Append takes records of the type.
@@ -88,7 +89,7 @@ func decodeRecord(src []byte, segment uint64) (r Record, size int, err error) {
 		return r, 0, errChecksum
 	}
 	r.Type = Type(src[8])
-	if r.Type < Entry || r.Type > Membership || src[9]|src[10]|src[11] != 0 {
+	if r.Type < Entry || r.Type > LooseBatch || src[9]|src[10]|src[11] != 0 {
 		return r, 0, fmt.Errorf("the record has type %d, which this program does not know", binary.LittleEndian.Uint32(src[8:]))
 	}
 	r.Group = binary.LittleEndian.Uint32(src[12:])
@@ -103,7 +104,7 @@ func decodeRecord(src []byte, segment uint64) (r Record, size int, err error) {
 //	0         4       8        16
 //	| durable | bytes | oldest |
 type batch struct {
-	durable uint32 // everything before this offset of the segment, which is the record's own, was durable when it was written
+	durable uint32 // everything before this offset of the segment, which is the record's own, was durable when it was written, unless the batch is loose
 	bytes   uint32 // of the records after it that belong to the commit
 	oldest  uint64 // segments before this one were released
 }

@@ -86,7 +86,7 @@ func walk(data []byte, sequence uint64, fn func(Record, Position) error) (s scan
 		case r.Type == Footer:
 			s.sealed, s.bad = true, errors.New("there is a footer")
 			return s, nil
-		case r.Type == Batch:
+		case r.Type == Batch || r.Type == LooseBatch:
 			b, err := decodeBatch(r.Data, s.end)
 			if err != nil {
 				s.bad = err

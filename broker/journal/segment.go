@@ -101,6 +101,9 @@ func (s *segment) readAt(buf []byte, at int64) error {
 // unless the newest is still empty: then a crash came in between, and Open writes the footer again.
 func (j *Journal) roll(next *segment) error {
 	h := header{sequence: 1, oldest: 1}
+	if err := j.catchUp(); err != nil { // a segment that is not the newest is durable
+		return err
+	}
 	if j.current != nil {
 		h = header{sequence: j.current.sequence + 1, oldest: j.releasing, previousEnd: uint32(j.end)}
 	}

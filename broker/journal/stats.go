@@ -12,7 +12,9 @@ const SyncBuckets = 26
 
 // Stats are totals since Open and the present state.
 type Stats struct {
-	Commits     uint64              // group commits, one fsync each
+	Commits     uint64              // group commits, one fsync each but for the relaxed
+	Relaxed     uint64              // commits that were called done without an fsync
+	Unsynced    uint64              // bytes that were written and are not durable yet
 	Records     uint64              // written
 	Bytes       uint64              // written; Bytes/Commits is the mean batch
 	Refused     uint64              // times when Admit answered ErrFull, or there was no space
@@ -24,9 +26,9 @@ type Stats struct {
 }
 
 type counters struct {
-	commits, records, bytes, refused, syncNanos atomic.Uint64
-	syncTimes                                   [SyncBuckets]atomic.Uint64
-	syncSince                                   atomic.Int64 // nanoseconds since Journal.opened plus 1, 0 when nothing is synced
+	commits, relaxed, unsynced, records, bytes, refused, syncNanos atomic.Uint64
+	syncTimes                                                      [SyncBuckets]atomic.Uint64
+	syncSince                                                      atomic.Int64 // nanoseconds since Journal.opened plus 1, 0 when nothing is synced
 }
 
 func (c *counters) synced(took time.Duration) {
@@ -41,6 +43,7 @@ func (j *Journal) Stats() Stats {
 	j.mu.Unlock()
 	c := &j.counters
 	s.Commits, s.Records, s.Bytes, s.Refused = c.commits.Load(), c.records.Load(), c.bytes.Load(), c.refused.Load()
+	s.Relaxed, s.Unsynced = c.relaxed.Load(), c.unsynced.Load()
 	s.SyncTime = time.Duration(c.syncNanos.Load())
 	for i := range s.SyncTimes {
 		s.SyncTimes[i] = c.syncTimes[i].Load()

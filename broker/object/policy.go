@@ -33,6 +33,7 @@ type PolicySpec struct {
 // Arguments that others than their queue or exchange look at.
 const (
 	QueueType         = "x-queue-type"
+	Durability        = "x-durability"
 	AlternateExchange = "alternate-exchange"
 )
 
@@ -52,6 +53,7 @@ var policyKeys = map[string]policyKey{
 	"delivery-limit":          {"x-delivery-limit", true},
 	"consumer-timeout":        {"x-consumer-timeout", true},
 	"overflow":                {"x-overflow", false},
+	"durability":              {Durability, false},
 	"dead-letter-exchange":    {"x-dead-letter-exchange", false},
 	"dead-letter-routing-key": {"x-dead-letter-routing-key", false},
 	"dead-letter-strategy":    {"x-dead-letter-strategy", false},

@@ -33,7 +33,7 @@ func newIndex[T comparable](spec object.ExchangeSpec) index[T] {
 	case object.ExchangeTopic:
 		return new(topics[T])
 	case object.ExchangeHeaders:
-		return new(headers[T])
+		return newHeaders[T]()
 	case object.ExchangeConsistentHash:
 		return newHashed[T](spec.Arguments)
 	case object.ExchangeRandom, object.ExchangeLocalRandom: // every queue is local to the one who routes

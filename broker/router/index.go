@@ -61,17 +61,3 @@ func (t *topics[T]) match(m *Message, visit func(*binding[T])) {
 		t.tree.Match(key, m.Form, visit)
 	}
 }
-
-// headers asks each binding's arguments. AMQP 0-9-1 §3.1.3.4.
-type headers[T comparable] struct{ all list[T] }
-
-func (x *headers[T]) add(b *binding[T])    { x.all.add(b, inIndex) }
-func (x *headers[T]) remove(b *binding[T]) { x.all.remove(b, inIndex) }
-
-func (x *headers[T]) match(m *Message, visit func(*binding[T])) {
-	for _, b := range x.all {
-		if b.headers.match(m.Attributes) {
-			visit(b)
-		}
-	}
-}

@@ -145,6 +145,30 @@ func BenchmarkRoute(b *testing.B) {
 	}
 }
 
+// A message of 5 headers among many bindings that ask for another value each, of which 10 fit.
+func BenchmarkHeaders(b *testing.B) {
+	for _, bindings := range []int{10, 1000, 100_000} {
+		t := New[int]()
+		for i := range bindings {
+			match := []string{"all", "any"}[i%2]
+			if _, err := t.Bind("amq.headers", i, "", object.Arguments{"x-match": match, "device": fmt.Sprint(i % (bindings / 10)), "colour": fmt.Sprint(i % (bindings / 10))}); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.Run(fmt.Sprint("bindings=", bindings), func(b *testing.B) {
+			b.ReportAllocs()
+			m := &Message{Attributes: table{"device": "0", "colour": "0", "a": int64(1), "b": int64(2), "c": true}}
+			var dst []Match[int]
+			for b.Loop() {
+				dst, _ = t.Route("amq.headers", m, dst[:0])
+			}
+			if len(dst) != 10 {
+				b.Fatalf("%d matches", len(dst))
+			}
+		})
+	}
+}
+
 // Clients come and go that all subscribe to the same filter, among 100,000.
 func BenchmarkSubscribeUnsubscribe(b *testing.B) {
 	table := New[int]()

@@ -44,7 +44,9 @@ func gaugeOf(on bool) float64 {
 
 func (s *Server) exposeJournal() {
 	m, stats := s.metrics, s.hub.JournalStats
-	m.Counter("turnstone_journal_commits_total", "Group commits, one fsync each.", func() uint64 { return stats().Commits })
+	m.Counter("turnstone_journal_commits_total", "Group commits, one fsync each but for those without.", func() uint64 { return stats().Commits })
+	m.Counter("turnstone_journal_commits_without_fsync_total", "Group commits that confirmed messages before they were durable, as durability interval or none asks.", func() uint64 { return stats().Relaxed })
+	m.Gauge("turnstone_journal_unsynced_bytes", "Bytes that were confirmed and are not durable yet.", func() float64 { return float64(stats().Unsynced) })
 	m.Counter("turnstone_journal_records_total", "Records written to the journal.", func() uint64 { return stats().Records })
 	m.Counter("turnstone_journal_bytes_total", "Bytes written to the journal.", func() uint64 { return stats().Bytes })
 	m.Counter("turnstone_journal_full_total", "Times when the disk had no room.", func() uint64 { return stats().Refused })

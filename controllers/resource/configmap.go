@@ -63,6 +63,12 @@ func choose(c *config.Config, u *v1alpha1.Configuration) error {
 	if u.MQTTExchange != "" {
 		c.MQTT.Exchange = u.MQTTExchange
 	}
+	if u.Durability != "" {
+		c.Storage.Durability = u.Durability
+	}
+	if u.SyncIntervalMillis != nil {
+		c.Storage.SyncIntervalMillis = *u.SyncIntervalMillis
+	}
 	if err := overlay(&c.AMQP, u.AMQP); err != nil {
 		return fmt.Errorf("configuration.amqp: %w", err)
 	}

@@ -147,7 +147,7 @@ func (n *node) propose() {
 	id := n.w.rng.IntN(len(n.groups))
 	for range 1 + n.w.rng.IntN(3) {
 		p := n.machines[id].newProposal()
-		if err := n.groups[id].Propose(p.encode(), p.settles(), p); err != nil {
+		if err := n.groups[id].Propose(cluster.Proposal{Data: p.encode(), Essential: p.settles(), Tag: p}); err != nil {
 			continue
 		}
 	}
