@@ -72,6 +72,7 @@ type Group struct {
 	proposed    []proposal           // not in a Ready yet, then with their index, oldest first
 	numbered    int                  // proposals that have an index
 	asked       []journal.Durability // scratch of number
+	ahead       *journal.Ahead       // of Read; nil before the first
 }
 
 type proposal struct {
@@ -601,7 +602,10 @@ func (g *Group) Read(index uint64) (Body, error) {
 	if p == gone {
 		return Body{}, fmt.Errorf("group %d: entry %d is gone: %w", g.id, index, ErrDamaged)
 	}
-	r, err := g.store.journal.Read(p.position(), nil)
+	if g.ahead == nil {
+		g.ahead = g.store.journal.Ahead()
+	}
+	r, err := g.ahead.Read(p.position())
 	if err != nil {
 		return Body{}, err
 	}
@@ -609,4 +613,11 @@ func (g *Group) Read(index uint64) (Body, error) {
 		return Body{}, fmt.Errorf("group %d: entry %d is not at %v: %w", g.id, index, p.position(), ErrDamaged)
 	}
 	return Body{data: r.Data, moved: p.moved()}, nil
+}
+
+// DoneReading follows on calls of Read that belong together: what was read ahead for them is given back.
+func (g *Group) DoneReading() {
+	if g.ahead != nil {
+		g.ahead.Done()
+	}
 }

@@ -543,6 +543,7 @@ func (s *shard) load(q *Queue, ds []queue.Delivery) {
 		}
 		ds[i].Message = m
 	}
+	s.group.DoneReading()
 }
 
 // readBody is an entry that was read from the log: the bodies of a backlog lie side by side.
