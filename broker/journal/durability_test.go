@@ -53,8 +53,10 @@ func TestDurability(t *testing.T) {
 		if append1(journal.Always) || syncs.Load() != 1 {
 			t.Errorf("an append that needs it left %d bytes, with %d fsyncs", j.Stats().Unsynced, syncs.Load())
 		}
-		if !append1(journal.Interval) || !append1(journal.Interval) {
-			t.Error("durability interval: the fsync came at once")
+		for range 2 {
+			if !append1(journal.Interval) {
+				t.Error("durability interval: the fsync came at once")
+			}
 		}
 		time.Sleep(time.Second - time.Millisecond)
 		synctest.Wait()

@@ -17,6 +17,7 @@ type node struct {
 	disk     *vfs.Crash
 	up       bool
 	armed    int // operations of the disk until it crashes; zero is never
+	hangs    int // until this step nothing that is written becomes durable
 	faulty   *vfs.Faulty
 	journal  *journal.Journal
 	store    *cluster.Store
@@ -59,7 +60,7 @@ func (n *node) guard(f func()) {
 
 // crash takes the power away: the disk keeps some of what was not made certain.
 func (n *node) crash() {
-	n.up, n.armed = false, 0
+	n.up, n.armed, n.hangs = false, 0, 0
 	n.w.report.Crashes++
 	n.disk.Before = nil
 	n.disk = n.disk.PowerLoss(n.w.rng.Uint64())
@@ -275,13 +276,15 @@ func (n *node) readBack() {
 // fault lets the disk fail for a while.
 func (n *node) fault() {
 	n.w.report.Faults++
-	switch n.w.rng.IntN(4) {
+	switch n.w.rng.IntN(5) {
 	case 0:
 		n.faulty.Inject(vfs.Fault{Op: vfs.OpPreallocate, Err: errNoSpace})
 	case 1:
 		n.faulty.Inject(vfs.Fault{Op: vfs.OpSync, Times: 1, Err: syscall.EIO})
 	case 2:
 		n.faulty.Inject(vfs.Fault{Op: vfs.OpWrite, Times: 1, Err: syscall.EIO, Short: n.w.rng.IntN(2000)})
+	case 3:
+		n.hangs = n.w.step + n.w.rng.IntN(500) // an fsync that does not return for that long
 	default:
 		n.faulty.Clear()
 	}

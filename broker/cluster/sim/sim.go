@@ -174,7 +174,9 @@ func (w *world) act() {
 	case p < 250:
 		n.guard(n.propose)
 	case p < 500:
-		n.guard(func() { n.journal.Work() })
+		if w.step >= n.hangs {
+			n.guard(func() { n.journal.Work() })
+		}
 	case p < 700:
 		n.guard(n.complete)
 	case p < 900:

@@ -101,7 +101,7 @@ func (c *Client) await(wanted uint32) error {
 			switch m := binary.BigEndian.Uint32(f[7:]); m {
 			case wanted:
 				done = true
-				return wire.Stop // deliveries may be behind it
+				return wire.ErrStop // deliveries may be behind it
 			case closeConn, closeChannel:
 				return fmt.Errorf("closed by the broker: %q", f[11:])
 			}

@@ -22,8 +22,8 @@ func NewReader(conn net.Conn, cut func([]byte) (int, error)) *Reader {
 	return &Reader{conn: conn, cut: cut, buf: make([]byte, 256<<10)}
 }
 
-// Stop is what a handler answers to leave the packets behind the one at hand to the next Read.
-var Stop = errors.New("stop reading")
+// ErrStop is what a handler answers to leave the packets behind the one at hand to the next Read.
+var ErrStop = errors.New("stop reading")
 
 // Read calls handle for each whole packet that an earlier Read left behind, or else waits for bytes and calls it for each
 // that they bring. Packets are valid during the call.
@@ -56,7 +56,7 @@ func (r *Reader) handle(handle func(packet []byte) error) (err error) {
 		err = handle(r.buf[at : at+size])
 		at += size
 	}
-	if errors.Is(err, Stop) {
+	if errors.Is(err, ErrStop) {
 		r.left, err = at < r.used, nil
 	}
 	r.used = copy(r.buf, r.buf[at:r.used])

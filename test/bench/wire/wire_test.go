@@ -19,7 +19,7 @@ func TestStop(t *testing.T) {
 		if err := r.Read(func(p []byte) error {
 			got = append(got, string(p))
 			if string(p) == stopAt {
-				return Stop
+				return ErrStop
 			}
 			return nil
 		}); err != nil {
