@@ -56,7 +56,14 @@ func (j *Journal) catchUp() error {
 	if j.fatal != nil || j.unsynced.bytes == 0 {
 		return j.fatal
 	}
-	return j.sync()
+	start := time.Since(j.opened)
+	j.counters.syncSince.Store(int64(start) + 1)
+	defer j.counters.syncSince.Store(0)
+	if err := j.sync(); err != nil {
+		return err
+	}
+	j.counters.synced(time.Since(j.opened) - start)
+	return nil
 }
 
 // allSynced says that nothing is left that an fsync would make durable.

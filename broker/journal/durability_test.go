@@ -68,5 +68,13 @@ func TestDurability(t *testing.T) {
 		if syncs.Load() != 2 || j.Stats().Unsynced != 0 {
 			t.Errorf("after the interval: %d fsyncs, %d bytes unsynced", syncs.Load(), j.Stats().Unsynced)
 		}
+		syncs.Store(0)
+		for range 100 { // for ten seconds
+			append1(journal.Interval)
+			time.Sleep(100 * time.Millisecond)
+		}
+		if n := syncs.Load(); n < 8 || n > 10 {
+			t.Errorf("%d fsyncs in ten intervals with something to write all the time", n)
+		}
 	})
 }

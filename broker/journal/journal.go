@@ -194,17 +194,10 @@ func (j *Journal) run() {
 	defer close(j.done)
 	var spare []request
 	for {
-		taken, ok := j.take(spare)
+		taken, due, ok := j.take(spare)
 		if !ok {
 			j.markClean()
 			return
-		}
-		if len(taken) == 0 {
-			if err := j.catchUp(); err != nil {
-				j.logger.Error("what was written is not durable", "error", err)
-			}
-			spare = taken
-			continue
 		}
 		for rest := taken; len(rest) > 0; {
 			n := j.commit(rest)
@@ -214,6 +207,9 @@ func (j *Journal) run() {
 		}
 		clear(taken)
 		spare = taken[:0]
+		if due {
+			j.catchUp() //nolint:errcheck // it was told to OnFatal, and is to everybody who appends
+		}
 	}
 }
 
@@ -245,21 +241,22 @@ func (r request) first() int {
 	return 0
 }
 
-// take waits for something to commit, or, with nothing, for the end of an interval; false when the journal is closed.
-func (j *Journal) take(spare []request) ([]request, bool) {
+// take waits for something to commit, or for the end of an interval, after which what was written is due to become durable.
+// It answers false when the journal is closed.
+func (j *Journal) take(spare []request) (taken []request, due, ok bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for len(j.waiting) == 0 && !j.syncDue {
 		if j.closed {
-			return nil, false
+			return nil, false, false
 		}
 		j.filled.Wait()
 	}
-	j.syncDue = false
-	taken := j.waiting
+	due, j.syncDue = j.syncDue, false
+	taken = j.waiting
 	j.waiting, j.bytes = spare, 0
 	j.room.Broadcast()
-	return taken, true
+	return taken, due, true
 }
 
 // stall waits until there may be space for what waits, and answers it again, with the releases that came first.
