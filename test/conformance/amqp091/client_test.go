@@ -125,7 +125,7 @@ func TestErrors(t *testing.T) {
 		}, 403, "ACCESS_REFUSED - queue name 'amq.q' contains reserved prefix 'amq.*'"},
 		{"type that does not exist", func(ch *amqp.Channel) error {
 			return ch.ExchangeDeclare("x", "x-delayed-message", true, false, false, false, nil)
-		}, 503, "COMMAND_INVALID - unknown exchange type 'x-delayed-message'"},
+		}, 503, "COMMAND_INVALID - invalid exchange type 'x-delayed-message'"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			_, ch := p.channel()
