@@ -146,12 +146,11 @@ func (f *flags) serve(stderr io.Writer) error {
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
 	defer signal.Stop(reload)
-	return withHeadroom(func() error {
-		return server.Run(ctx, server.Options{
-			Config: c, ConfigFile: f.config, Override: f.override, Reload: reload,
-			Version: version, Commit: commit, LogTo: stderr,
-			Fatal: func() { os.Exit(exitFailed) },
-		})
+	keepHeadroom()
+	return server.Run(ctx, server.Options{
+		Config: c, ConfigFile: f.config, Override: f.override, Reload: reload,
+		Version: version, Commit: commit, LogTo: stderr,
+		Fatal: func() { os.Exit(exitFailed) },
 	})
 }
 
