@@ -1,9 +1,12 @@
 package hub
 
 import (
+	"errors"
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/turnstone-mq/turnstone/broker/journal"
 )
 
 // gate is what publishers wait at while it is shut.
@@ -45,6 +48,14 @@ func (g *gate) wait(stop, ended <-chan struct{}) {
 		case <-ended:
 			return
 		}
+	}
+}
+
+// refused shuts the disk's gate as soon as the journal refuses something; watchAlarms opens it.
+func (h *Hub) refused(err error) {
+	if errors.Is(err, journal.ErrFull) && !h.disk.shut.Load() {
+		h.disk.set(true)
+		h.logger.Warn("the disk is full: publishers wait until there is room", "error", err)
 	}
 }
 

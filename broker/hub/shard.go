@@ -248,6 +248,7 @@ func (s *shard) cut(now int64) {
 		if err == nil {
 			return
 		}
+		s.hub.refused(err)
 		p.err = err
 	}
 	p.settled = true
