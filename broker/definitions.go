@@ -64,6 +64,18 @@ func (r *remote) client() (*client.Client, error) {
 	return c, nil
 }
 
+// call does something with the broker, as long as requestPatience lasts.
+func (r *remote) call(do func(context.Context, *client.Client) error) error {
+	c, err := r.client()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), requestPatience)
+	defer cancel()
+	return do(ctx, c)
+}
+
 func definitionsCommand(stdout io.Writer) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "definitions", Short: "Import and export RabbitMQ's definitions.json", Args: cobra.NoArgs,
@@ -85,18 +97,13 @@ func importDefinitions(stdout io.Writer) *cobra.Command {
 			if err != nil {
 				return usageError{err}
 			}
-			c, err := r.client()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			ctx, cancel := context.WithTimeout(context.Background(), requestPatience)
-			defer cancel()
-			report, err := c.Import(ctx, file, r.vhost, dryRun)
-			if err != nil {
-				return err
-			}
-			return showReport(stdout, report, dryRun)
+			return r.call(func(ctx context.Context, c *client.Client) error {
+				report, err := c.Import(ctx, file, r.vhost, dryRun)
+				if err != nil {
+					return err
+				}
+				return showReport(stdout, report, dryRun)
+			})
 		},
 	}
 	r.flags(cmd)
@@ -130,19 +137,14 @@ func exportDefinitions(stdout io.Writer) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "export", Short: "Write the definitions of a broker that runs to standard output", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			c, err := r.client()
-			if err != nil {
+			return r.call(func(ctx context.Context, c *client.Client) error {
+				file, err := c.Export(ctx, r.vhost)
+				if err != nil {
+					return err
+				}
+				_, err = stdout.Write(file)
 				return err
-			}
-			defer c.Close()
-			ctx, cancel := context.WithTimeout(context.Background(), requestPatience)
-			defer cancel()
-			file, err := c.Export(ctx, r.vhost)
-			if err != nil {
-				return err
-			}
-			_, err = stdout.Write(file)
-			return err
+			})
 		},
 	}
 	r.flags(cmd)

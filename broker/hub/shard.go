@@ -3,7 +3,6 @@ package hub
 import (
 	"context"
 	"encoding/binary"
-	"fmt"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -530,79 +529,6 @@ func (l *settling) take(n int) []queue.Item {
 }
 
 func (l *settling) rest() []queue.Item { return l.items[l.taken:] }
-
-// load reads the bodies of deliveries that only the log holds.
-func (s *shard) load(q *Queue, ds []queue.Delivery) {
-	for i := range ds {
-		if ds[i].Message != nil {
-			continue
-		}
-		m, err := s.read(ds[i].Ref)
-		if err != nil {
-			s.hub.damaged(fmt.Errorf("queue %q in vhost %q: item %d: %w", q.name, q.host.name, ds[i].ID, err))
-			m = &message.Message{Encoding: message.AMQP091, Owned: true}
-		}
-		ds[i].Message = m
-	}
-	s.group.DoneReading()
-}
-
-// readBody is an entry that was read from the log: the bodies of a backlog lie side by side.
-type readBody struct {
-	index uint64
-	body  cluster.Body
-}
-
-// read answers a message that an enqueue or retain command in the log holds. The message aliases what was read.
-func (s *shard) read(ref queue.Ref) (*message.Message, error) {
-	body, err := s.entry(ref.Index)
-	if err != nil {
-		return nil, err
-	}
-	command, err := body.At(ref.At)
-	if err != nil {
-		return nil, err
-	}
-	var one bodyVisitor
-	if _, err := visitCommand(ref.At, command, &one); err != nil {
-		return nil, err
-	}
-	if one.body == nil {
-		return nil, fmt.Errorf("command at %d of entry %d holds no message", ref.At, ref.Index)
-	}
-	one.body.Owned = true
-	return one.body, nil
-}
-
-func (s *shard) entry(index uint64) (cluster.Body, error) {
-	for i := range s.bodies {
-		if s.bodies[i].index == index {
-			return s.bodies[i].body, nil
-		}
-	}
-	body, err := s.group.Read(index)
-	if err != nil {
-		return body, err
-	}
-	s.nextBody = (s.nextBody + 1) % len(s.bodies)
-	s.bodies[s.nextBody] = readBody{index: index, body: body}
-	return body, nil
-}
-
-// bodyVisitor takes the message of one command.
-type bodyVisitor struct{ body *message.Message }
-
-func (v *bodyVisitor) enqueue(_ uint32, _ []itemRef, m *message.Message) { v.body = m }
-func (v *bodyVisitor) retain(_ uint32, _ string, m *message.Message)     { v.body = m }
-func (v *bodyVisitor) settle(_, _, _ uint64)                             {}
-func (v *bodyVisitor) session(uint32, string, session.State)             {}
-func (v *bodyVisitor) end(string, session.State)                         {}
-func (v *bodyVisitor) returned(uint64, uint64, uint32)                   {}
-func (v *bodyVisitor) prepare(txID, int)                                 {}
-func (v *bodyVisitor) prepared()                                         {}
-func (v *bodyVisitor) decide(txID)                                       {}
-func (v *bodyVisitor) forget(txID)                                       {}
-func (v *bodyVisitor) resolve(txID, bool)                                {}
 
 // stepOp runs a step on one queue.
 type stepOp struct {

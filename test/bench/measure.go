@@ -120,7 +120,7 @@ func (p *span) end(received uint64) (figures, error) {
 	return f, nil
 }
 
-// throughput is a closed loop for the length of a measurement.
+// throughput is a closed loop, or a schedule, for the length of a measurement.
 func throughput(s *site, w work) (f figures, err error) {
 	return loaded(s, w, func(l *load) (figures, error) {
 		s.pause(s.warmUp)
@@ -133,9 +133,6 @@ func throughput(s *site, w work) (f figures, err error) {
 		return span.end(l.received())
 	})
 }
-
-// latency is a schedule for the length of a measurement; it is the same loop but for who decides when to send.
-func latency(s *site, w work) (figures, error) { return throughput(s, w) }
 
 // loaded measures under a load. What the checker says against it is an error, whatever the figures are.
 func loaded(s *site, w work, measure func(*load) (figures, error)) (figures, error) {

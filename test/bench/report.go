@@ -69,15 +69,15 @@ func (r *results) table() string {
 	fmt.Fprintln(t, "| work\t| figure\t| Turnstone\t| peer\t| \t| Turnstone / peer\t|")
 	fmt.Fprintln(t, "|---\t|---\t|---:\t|---\t|---:\t|---:\t|")
 	for _, w := range r.Works {
-		for i, f := range order {
-			w.row(t, f, i == 0)
+		for _, f := range order {
+			w.row(t, f)
 		}
 	}
 	t.Flush() //nolint:errcheck // a strings.Builder takes everything
 	return text.String()
 }
 
-func (w *workResults) row(t *tabwriter.Writer, f figure, _ bool) {
+func (w *workResults) row(t *tabwriter.Writer, f figure) {
 	mine := median(w.Peers[ours], f)
 	peers := slices.Sorted(func(yield func(string) bool) {
 		for name := range w.Peers {

@@ -35,7 +35,7 @@ func works(backlog int) []work {
 		return w
 	}
 	timed := func(w work) work {
-		w.measure, w.perSecond = latency, 1000
+		w.perSecond = 1000
 		return w
 	}
 	return []work{
