@@ -98,7 +98,8 @@ func (p *pool) prepare() {
 	p.mu.Unlock()
 }
 
-// zero writes all of a new file.
+// zero writes all of a new file, and each step to the disk before the next: a file of dirty pages that goes to the disk at
+// once keeps the log's own fsync waiting behind it, 30 ms where a step costs it 5.
 func (s *segment) zero() error {
 	s.written = true
 	zeros := make([]byte, min(zeroAtOnce, s.size))
@@ -106,8 +107,11 @@ func (s *segment) zero() error {
 		if _, err := s.file.WriteAt(zeros[:min(int64(len(zeros)), s.size-at)], at); err != nil {
 			return err
 		}
+		if err := s.file.Sync(); err != nil {
+			return err
+		}
 	}
-	return s.file.Sync()
+	return nil
 }
 
 const zeroAtOnce = 1 << 20
