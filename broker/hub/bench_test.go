@@ -74,12 +74,12 @@ func BenchmarkTransient(b *testing.B) {
 func BenchmarkQoS0(b *testing.B) {
 	v, a := benchHub(b)
 	s := &counting{}
-	st, _, err := v.OpenSession(context.Background(), hub.SessionOptions{ClientID: "c", Clean: true, Access: a, Sink: s, Limit: 100})
+	st, _, err := v.OpenSession(context.Background(), hub.SessionOptions{ClientID: "c", Access: a, Sink: s, Limit: 100})
 	if err != nil {
 		b.Fatal(err)
 	}
 	st.Resume()
-	if err := st.Subscribe(context.Background(), []hub.Subscription{subscription("a/b", 0)}); err != nil {
+	if _, err := st.Subscribe(context.Background(), []hub.Subscription{subscription("a/b", 0)}); err != nil {
 		b.Fatal(err)
 	}
 	p := v.NewPublisher(hub.PublisherOptions{Access: a, Encoding: message.MQTT})

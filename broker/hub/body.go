@@ -76,6 +76,9 @@ func (v *bodyVisitor) settle(_, _, _ uint64)                             {}
 func (v *bodyVisitor) session(uint32, string, session.State)             {}
 func (v *bodyVisitor) end(string, session.State)                         {}
 func (v *bodyVisitor) returned(uint64, uint64, uint32)                   {}
+func (v *bodyVisitor) received(uint64, uint64, uint64)                   {}
+func (v *bodyVisitor) receipt(receipt)                                   {}
+func (v *bodyVisitor) complete(receipt)                                  {}
 func (v *bodyVisitor) prepare(txID, int)                                 {}
 func (v *bodyVisitor) prepared()                                         {}
 func (v *bodyVisitor) decide(txID)                                       {}

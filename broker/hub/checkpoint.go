@@ -12,12 +12,13 @@ import (
 
 // A checkpoint of a shard holds positions, not bodies (docs/formats/checkpoint.md):
 //
-//	last session queue id | sessions | queues | retained messages | parts of transactions | decided transactions
+//	last session queue id | sessions | queues | retained messages | parts of transactions | decided transactions | receipts
 //	sessions  count | count × (vhost text | session record as a block)
 //	queues    count | count × (queue id | next item id | blocks of items, an empty one at the end)
 //	retained  count | count × (vhost text | entry index | at | share)
 //	parts     count | count × (id, 16 bytes | deciding shard | count × (queue id | block put | block settled))
 //	decided   count | count × id
+//	receipts  count | count × (queue of a session | packet identifier)
 //
 // Numbers are LEB128; texts and blocks have their length before them. Sessions come first: they own queues.
 
@@ -29,6 +30,7 @@ type captured struct {
 	retained []capturedRetained
 	parts    []capturedPart
 	decided  []txID
+	receipts []receipt
 }
 
 type capturedSession struct {
@@ -64,6 +66,11 @@ func (s *shard) Capture() func(*cluster.CheckpointWriter) error {
 		c.parts = append(c.parts, p.capture())
 	}
 	c.decided = slices.Collect(maps.Keys(s.decided))
+	for r, written := range s.receipts {
+		if written {
+			c.receipts = append(c.receipts, r)
+		}
+	}
 	return c.write
 }
 
@@ -97,6 +104,11 @@ func (c *captured) write(w *cluster.CheckpointWriter) error {
 	w.Uvarint(uint64(len(c.decided)))
 	for _, id := range c.decided {
 		w.Bytes(id[:])
+	}
+	w.Uvarint(uint64(len(c.receipts)))
+	for _, r := range c.receipts {
+		w.Uvarint(r.session)
+		w.Uvarint(uint64(r.packet))
 	}
 	return nil
 }
@@ -134,6 +146,10 @@ func (s *shard) Restore(g *cluster.Group, r *cluster.CheckpointReader) error {
 		var id txID
 		copy(id[:], r.Bytes(len(id)))
 		s.decided[id] = true
+	}
+	for n := r.Uvarint(); n > 0 && r.Err() == nil; n-- {
+		session := r.Uvarint()
+		s.receipts[receipt{session: session, packet: uint16(r.Uvarint())}] = true
 	}
 	return r.Err()
 }

@@ -24,6 +24,9 @@ import (
 //	resolve  8 | transaction | 1 takes effect, 0 is given up
 //	forget   9 | transaction
 //	return   10 | queue uvarint | count uvarint | count × (item uvarint | how often it came back uvarint)
+//	receive  11 | as settle: the consumer of these items has them (QoS 2 after PUBREC)
+//	receipt  12 | queue of a session uvarint | packet identifier uvarint: of the message of the next command
+//	complete 13 | queue of a session uvarint | count uvarint | count × packet identifier uvarint
 //
 // The kinds are written to disk: never renumber them.
 const (
@@ -37,13 +40,16 @@ const (
 	commandResolve
 	commandForget
 	commandReturn
+	commandReceive
+	commandReceipt
+	commandComplete
 )
 
 // itemRef is one queue's share in an enqueue.
 type itemRef struct {
 	queue uint64
 	item  uint64
-	qos   uint8 // and flagRetained
+	qos   uint8 // and its flags
 }
 
 func appendEnqueue(dst []byte, refs []itemRef, m *message.Message) []byte {
@@ -57,9 +63,16 @@ func appendEnqueue(dst []byte, refs []itemRef, m *message.Message) []byte {
 	return m.Append(dst)
 }
 
-// appendSettle writes items, which come in any order, as runs of consecutive IDs.
 func appendSettle(dst []byte, q uint64, items []queue.Item) []byte {
-	dst = append(dst, commandSettle)
+	return appendRuns(append(dst, commandSettle), q, items)
+}
+
+func appendReceive(dst []byte, q uint64, items []queue.Item) []byte {
+	return appendRuns(append(dst, commandReceive), q, items)
+}
+
+// appendRuns writes items, which come in any order, as runs of consecutive IDs.
+func appendRuns(dst []byte, q uint64, items []queue.Item) []byte {
 	dst = binary.AppendUvarint(dst, q)
 	runs := 0
 	for i := range items {
@@ -115,6 +128,9 @@ type commandVisitor interface {
 	resolve(id txID, commits bool)
 	forget(id txID)
 	returned(q, item uint64, count uint32)
+	received(q, first, last uint64)
+	receipt(r receipt)
+	complete(r receipt)
 }
 
 var errShortEntry = errors.New("entry is cut short")
@@ -143,7 +159,11 @@ func visitCommand(at uint32, src []byte, v commandVisitor) (rest []byte, err err
 	case commandEnqueue:
 		return visitEnqueue(at, src, v)
 	case commandSettle:
-		return visitSettle(src, v)
+		return visitRuns(src, v.settle)
+	case commandReceive:
+		return visitRuns(src, v.received)
+	case commandReceipt, commandComplete:
+		return visitReceipts(kind, src, v)
 	case commandPrepare, commandDecide, commandResolve, commandForget:
 		return visitTransaction(at, kind, src, v)
 	case commandReturn:
@@ -254,7 +274,7 @@ func visitEnqueue(at uint32, src []byte, v commandVisitor) (rest []byte, err err
 	return rest, nil
 }
 
-func visitSettle(src []byte, v commandVisitor) (rest []byte, err error) {
+func visitRuns(src []byte, run func(q, first, last uint64)) (rest []byte, err error) {
 	q, src, okQueue := cutNumber(src)
 	n, src, okCount := cutNumber(src)
 	if !okQueue || !okCount || n > uint64(len(src))/2 {
@@ -268,7 +288,7 @@ func visitSettle(src []byte, v commandVisitor) (rest []byte, err error) {
 		if !okFirst || !okMore {
 			return nil, errShortEntry
 		}
-		v.settle(q, first, first+more)
+		run(q, first, first+more)
 	}
 	return src, nil
 }
@@ -298,6 +318,39 @@ func visitReturn(src []byte, v commandVisitor) (rest []byte, err error) {
 			return nil, errShortEntry
 		}
 		v.returned(q, id, uint32(min(count, math.MaxUint32)))
+	}
+	return src, nil
+}
+
+func appendReceipt(dst []byte, r receipt) []byte {
+	dst = binary.AppendUvarint(append(dst, commandReceipt), r.session)
+	return binary.AppendUvarint(dst, uint64(r.packet))
+}
+
+func appendComplete(dst []byte, session uint64, packets []uint16) []byte {
+	dst = binary.AppendUvarint(append(dst, commandComplete), session)
+	dst = binary.AppendUvarint(dst, uint64(len(packets)))
+	for _, p := range packets {
+		dst = binary.AppendUvarint(dst, uint64(p))
+	}
+	return dst
+}
+
+func visitReceipts(kind byte, src []byte, v commandVisitor) (rest []byte, err error) {
+	session, src, ok := cutNumber(src)
+	n, visit := uint64(1), v.receipt
+	if kind == commandComplete && ok {
+		n, src, ok = cutNumber(src)
+		visit = v.complete
+	}
+	for ; n > 0 && ok; n-- {
+		var id uint64
+		if id, src, ok = cutNumber(src); ok && id <= math.MaxUint16 {
+			visit(receipt{session: session, packet: uint16(id)})
+		}
+	}
+	if !ok {
+		return nil, errShortEntry
 	}
 	return src, nil
 }

@@ -57,6 +57,20 @@ func (v *transcript) returned(q, item uint64, count uint32) {
 	v.again = appendReturn(v.again, q, []queue.Item{{ID: item, Count: count}})
 }
 
+func (v *transcript) received(q, first, last uint64) {
+	fmt.Fprintf(&v.text, "receive %d %d-%d\n", q, first, last)
+}
+
+func (v *transcript) receipt(r receipt) {
+	fmt.Fprintf(&v.text, "receipt %d %d\n", r.session, r.packet)
+	v.again = appendReceipt(v.again, r)
+}
+
+func (v *transcript) complete(r receipt) {
+	fmt.Fprintf(&v.text, "complete %d %d\n", r.session, r.packet)
+	v.again = appendComplete(v.again, r.session, []uint16{r.packet})
+}
+
 func exampleEntry() []byte {
 	m := &message.Message{Encoding: message.MQTT, Key: "a/b", QoS: 1, Durable: true, Payload: []byte("hello")}
 	e := binary.AppendVarint(nil, 1_700_000_000_000)

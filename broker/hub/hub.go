@@ -28,7 +28,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -219,7 +221,11 @@ func (h *Hub) Close(context.Context) error {
 		return nil
 	}
 	h.closed = true
+	hosts := slices.Collect(maps.Values(h.hosts))
 	h.mu.Unlock()
+	for _, v := range hosts {
+		v.endWaits()
+	}
 	close(h.stop)
 	h.watches.close()
 	for _, s := range h.shards {

@@ -18,6 +18,7 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/queue"
 	"github.com/turnstone-mq/turnstone/broker/retain"
 	"github.com/turnstone-mq/turnstone/broker/router"
+	"github.com/turnstone-mq/turnstone/broker/session"
 )
 
 // patience is how long a test waits for what must happen.
@@ -336,7 +337,11 @@ func TestSpaceIsGivenBack(t *testing.T) {
 
 func (b *bench) session(client string, clean bool, s *sink) (*hub.Session, bool) {
 	b.Helper()
-	st, present, err := b.host.OpenSession(context.Background(), hub.SessionOptions{ClientID: client, Clean: clean, Access: b.access, Sink: s, Origin: b.hub.NewOrigin(), Limit: 100})
+	expiry := uint32(session.Never)
+	if clean {
+		expiry = 0
+	}
+	st, present, err := b.host.OpenSession(context.Background(), hub.SessionOptions{ClientID: client, Clean: clean, Expiry: expiry, Access: b.access, Sink: s, Origin: b.hub.NewOrigin(), Limit: 100})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -358,7 +363,7 @@ func TestPersistentSession(t *testing.T) {
 		if present {
 			t.Error("a new session is present")
 		}
-		if err := st.Subscribe(ctx, []hub.Subscription{subscription("plant/+/temp", 1), subscription("news/#", 0)}); err != nil {
+		if _, err := st.Subscribe(ctx, []hub.Subscription{subscription("plant/+/temp", 1), subscription("news/#", 0)}); err != nil {
 			t.Fatal(err)
 		}
 		p := b.publisher(message.MQTT)
@@ -392,7 +397,7 @@ func TestPersistentSession(t *testing.T) {
 	taken, _ := b.session("client", false, second)
 	second.expect(t, "offline", "after the restart")
 	s.wait(t, "displacement", func() bool { return s.displaced })
-	if err := st.Subscribe(ctx, []hub.Subscription{subscription("x", 0)}); err == nil {
+	if _, err := st.Subscribe(ctx, []hub.Subscription{subscription("x", 0)}); err == nil {
 		t.Error("a displaced connection may subscribe")
 	}
 	if err := taken.Close(ctx); err != nil {
@@ -415,7 +420,7 @@ func TestQoSZeroGoesAround(t *testing.T) {
 	b := open(t, vfs.NewMemory(), small())
 	s := newSink()
 	st, _ := b.session("c", true, s)
-	if err := st.Subscribe(context.Background(), []hub.Subscription{subscription("a/#", 1), subscription("a/b", 0)}); err != nil {
+	if _, err := st.Subscribe(context.Background(), []hub.Subscription{subscription("a/#", 1), subscription("a/b", 0)}); err != nil {
 		t.Fatal(err)
 	}
 	p := b.publisher(message.MQTT)

@@ -27,20 +27,22 @@ type Publisher struct {
 	locals map[*Queue]*localPart
 	parts  []*shardPart // by shard number, made when first needed
 
-	batch  []message.Message // published since the last Flush; they alias the reader's buffer
-	clones []*message.Message
-	keeper message.Keeper
-	held   held                    // for Commit
-	skip   func(queue string) bool // queues that messages must not come to; nil is none
-	local  []*localPart            // touched since the last Flush
-	shard  []*shardPart
-	retain []int32
-	upTo   uint64 // the newest token of the batch; zero when none was asked for
-	refuse []Refusal
-	order  confirmOrder
-	match  []router.Match[*Queue] // scratch
-	asked  router.Message         // scratch
-	pace   pace
+	batch   []message.Message // published since the last Flush; they alias the reader's buffer
+	clones  []*message.Message
+	keeper  message.Keeper
+	held    held                    // for Commit
+	skip    func(queue string) bool // queues that messages must not come to; nil is none
+	local   []*localPart            // touched since the last Flush
+	shard   []*shardPart
+	retain  []int32
+	upTo    uint64 // the newest token of the batch; zero when none was asked for
+	refuse  []Refusal
+	order   confirmOrder
+	match   []router.Match[*Queue] // scratch
+	asked   router.Message         // scratch
+	sender  uint64                 // the queue of the session whose messages are published once; see PublishOnce
+	exactly exactly                // of the message at hand
+	pace    pace
 }
 
 // PublisherOptions of VirtualHost.NewPublisher.
@@ -108,6 +110,7 @@ type part struct {
 	message int32 // index in the batch
 	queue   *Queue
 	qos     uint8
+	exactly exactly
 	token   uint64
 }
 
@@ -281,7 +284,7 @@ func (p *Publisher) Publish(r *Route, m *message.Message, a router.Attributes, t
 	for _, d := range r.to {
 		routed += p.add(i, d, token)
 	}
-	if m.Retain {
+	if m.Retain && !p.exactly.again {
 		p.retain = append(p.retain, i)
 	}
 	p.host.hub.stats.Published.add(1)
@@ -314,8 +317,11 @@ func (p *Publisher) add(i int32, d destination, token uint64) int {
 		return 0
 	}
 	qos := min(p.batch[i].QoS, d.options.QoS)
-	it := part{message: i, queue: d.queue, qos: qos, token: token}
+	it := part{message: i, queue: d.queue, qos: qos, exactly: p.exactly, token: token}
 	if d.local != nil && (d.shard == nil || qos == 0) {
+		if p.exactly.again {
+			return 1
+		}
 		if len(d.local.items) == 0 {
 			p.local = append(p.local, d.local)
 		}
@@ -328,6 +334,9 @@ func (p *Publisher) add(i int32, d destination, token uint64) int {
 	d.shard.items = append(d.shard.items, it)
 	return 1
 }
+
+// Pass says that a token is confirmed without a message, in its place in the order of confirmations.
+func (p *Publisher) Pass(token uint64) { p.upTo = token }
 
 // Refuse says that the message of a token, which was not published, is refused: it takes its place in the order of
 // confirmations.
@@ -356,7 +365,7 @@ func (p *Publisher) Flush() {
 		l.items = l.items[:0]
 	}
 	for _, s := range p.shard {
-		s.shard.post(&enqueueOp{flush: f, items: p.keep(s.items)})
+		s.shard.post(&enqueueOp{flush: f, items: p.keep(s.items), sender: p.sender})
 		s.items = s.items[:0]
 	}
 	for _, i := range p.retain {
@@ -386,15 +395,16 @@ func (p *Publisher) reset() {
 // enqueued is a part that outlives the batch.
 type enqueued struct {
 	message *message.Message
-	queue   *Queue
+	queue   *Queue // nil: the message is here for its receipt alone
 	qos     uint8
+	exactly exactly
 	token   uint64
 }
 
 func (p *Publisher) keep(parts []part) []enqueued {
 	out := make([]enqueued, len(parts))
 	for i, it := range parts {
-		out[i] = enqueued{message: p.clone(it.message), queue: it.queue, qos: it.qos, token: it.token}
+		out[i] = enqueued{message: p.clone(it.message), queue: it.queue, qos: it.qos, exactly: it.exactly, token: it.token}
 	}
 	return out
 }

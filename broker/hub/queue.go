@@ -135,16 +135,20 @@ func (q *Queue) enqueue(now int64, batch []message.Message, items []part) {
 	after.run(q)
 }
 
-// newItem makes an item of a message; delivery is its QoS, with flagRetained or without.
+// newItem makes an item of a message; delivery is its QoS, with flags or without.
 func newItem(m *message.Message, delivery uint8) queue.Item {
 	return queue.Item{
 		Message: m, Size: uint32(m.Size()), Expiry: m.Expiry, Priority: m.Priority,
-		QoS: delivery &^ flagRetained, Retained: delivery&flagRetained != 0,
+		QoS: delivery &^ (flagRetained | flagShared), Retained: delivery&flagRetained != 0, Shared: delivery&flagShared != 0,
 	}
 }
 
-// flagRetained beside the QoS of a delivery says that it replays a retained message. It is written to the journal.
-const flagRetained = 0x80
+// The flags beside the QoS of a delivery: that it replays a retained message, that it came by a shared subscription. They
+// are written to the journal.
+const (
+	flagRetained = 0x80
+	flagShared   = 0x20
+)
 
 // effects delivers what the last steps gave to consumers, and answers what remains to be done without the lock. The
 // owner calls it after each step.

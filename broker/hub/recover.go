@@ -127,6 +127,15 @@ func (r *replay) returned(id, item uint64, count uint32) {
 	}
 }
 
+func (r *replay) received(id, first, last uint64) {
+	if q := r.shard.queues[id]; q != nil {
+		q.state.Mark(first, last)
+	}
+}
+
+func (r *replay) receipt(of receipt)  { r.shard.receipts[of] = true }
+func (r *replay) complete(of receipt) { delete(r.shard.receipts, of) }
+
 func (r *replay) prepare(id txID, coordinator int) {
 	r.part = &prepared{id: id, coordinator: coordinator, index: r.index}
 }
@@ -198,6 +207,7 @@ func (s *shard) restoreSession(vhost string, state session.State) {
 		v.sessions[state.ClientID] = st
 	}
 	st.subscriptions = state.Subscriptions // installed when all is read
+	st.expiry = state.Expiry
 	s.sessions[st] = state
 }
 
@@ -240,13 +250,18 @@ func (h *Hub) finishRecovery() {
 		for _, s := range v.sessions {
 			subscriptions := s.subscriptions
 			s.subscriptions = nil
+			s.awaitEnd()
 			if err := s.install(nil, subscriptions); err != nil {
 				h.logger.Error("subscriptions of a session are not in force", "vhost", v.name, "client", s.clientID, "error", err)
 			}
 		}
 	}
 	for _, s := range h.shards {
+		s.returnReceipts()
 		for _, q := range s.queues {
+			if q.session != nil {
+				q.state.Restored() // [MQTT-3.3.1-1]
+			}
 			q.state.Pump(now)
 			items += q.state.Ready()
 			s.touch(q)

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/turnstone-mq/turnstone/broker/auth"
 	"github.com/turnstone-mq/turnstone/broker/message"
@@ -27,6 +28,10 @@ type mqttSession struct {
 	epoch         uint64   // grows with each attachment; calls of older ones are void
 	current       *Session // nil while no connection is attached
 	subscriptions map[string]router.Options
+	receipts      map[uint16][]*shard // of messages of QoS 2 that wait for PUBREL, and which shards have them in the log
+	expiry        uint32              // seconds that it outlives its connection; session.Never is for ever
+	ending        *time.Timer         // ends it; nil while a connection is attached, and for sessions that never expire
+	will          *farewell           // waits for its delay; nil for none
 	closed        bool
 }
 
@@ -50,8 +55,11 @@ type SessionSink interface {
 // SessionOptions of VirtualHost.OpenSession.
 type SessionOptions struct {
 	ClientID string
-	// Clean ends what an earlier session left and makes one that ends with its connection.
-	Clean  bool
+	// Clean ends what an earlier session left and makes a new one. [MQTT-3.1.2-4]
+	Clean bool
+	// Expiry is for how many seconds the session outlives its connection; zero ends it with the connection, session.Never
+	// never.
+	Expiry uint32
 	Access *auth.Access
 	Sink   SessionSink
 	Origin uint64
@@ -73,7 +81,7 @@ func (v *VirtualHost) OpenSession(ctx context.Context, o SessionOptions) (s *Ses
 	old := v.session(o.ClientID)
 	if old != nil {
 		old.displace()
-		if o.Clean || !old.durable {
+		if o.Clean || !old.durable || old.expires() == 0 {
 			if err := old.end(ctx); err != nil {
 				return nil, false, err
 			}
@@ -82,22 +90,34 @@ func (v *VirtualHost) OpenSession(ctx context.Context, o SessionOptions) (s *Ses
 	}
 	st := old
 	if st == nil {
-		if st, err = v.newSession(ctx, o.ClientID, !o.Clean); err != nil {
+		if st, err = v.newSession(ctx, o.ClientID, o.Expiry); err != nil {
 			return nil, false, err
 		}
+	} else if err := st.setExpiry(ctx, o.Expiry); err != nil {
+		return nil, false, err
 	}
-	return st.attach(o), old != nil, nil
+	s = st.attach(o)
+	if s == nil { // it expired meanwhile
+		return nil, false, errorf(Unavailable, "session has just expired")
+	}
+	return s, old != nil, nil
 }
 
 func (s *mqttSession) attach(o SessionOptions) *Session {
 	c := &Consumer{Tag: o.ClientID, queue: s.queue, sink: o.Sink}
-	s.queue.do(func(q *Queue, _ int64) {
+	if !s.queue.do(func(q *Queue, _ int64) {
 		c.state = q.state.Join(queue.ConsumerOptions{Limit: o.Limit, Of: c})
 		c.state.Pause(true)
-	})
+	}) {
+		return nil
+	}
 	s.queue.origin.Store(o.Origin)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.stopEndLocked()
+	if w := s.takeWillLocked(); w != nil {
+		w.timer.Stop()
+	}
 	s.epoch++
 	s.current = &Session{state: s, sink: o.Sink, access: o.Access, consumer: c, epoch: s.epoch, exchange: s.host.hub.Config().MQTT.Exchange}
 	return s.current
@@ -149,7 +169,7 @@ func (s *Session) Resume() { s.consumer.Resume() }
 func (s *Session) Settle(o queue.Outcome, ranges ...Range) { s.consumer.Settle(o, ranges...) }
 
 // Persistent says that the session outlives the connection.
-func (s *Session) Persistent() bool { return s.state.durable }
+func (s *Session) Persistent() bool { return s.state.durable && s.state.expires() > 0 }
 
 // Subscriptions are those in force, in the order of their filters.
 func (s *Session) Subscriptions() []Subscription {
@@ -163,12 +183,14 @@ func (s *Session) Subscriptions() []Subscription {
 	return out
 }
 
-// Subscribe adds or replaces subscriptions. When it returns, they are in force, and durable if the session is
-// persistent. The caller has asked its Access; filters are valid.
-func (s *Session) Subscribe(ctx context.Context, subs []Subscription) error {
+// Subscribe adds or replaces subscriptions and says of each whether there was one with its filter. When it returns, they
+// are in force, and durable if the session is persistent. The caller has asked its Access; filters are valid.
+func (s *Session) Subscribe(ctx context.Context, subs []Subscription) (existed []bool, err error) {
 	limit := s.state.host.hub.Config().Limits.Subscriptions
-	return s.change(ctx, func(next map[string]router.Options) error {
-		for _, sub := range subs {
+	existed = make([]bool, len(subs))
+	return existed, s.change(ctx, func(next map[string]router.Options) error {
+		for i, sub := range subs {
+			_, existed[i] = next[sub.Filter]
 			next[sub.Filter] = sub.Options
 		}
 		if len(next) > limit {
@@ -178,10 +200,12 @@ func (s *Session) Subscribe(ctx context.Context, subs []Subscription) error {
 	})
 }
 
-// Unsubscribe ends subscriptions; those that do not exist are passed over.
-func (s *Session) Unsubscribe(ctx context.Context, filters []string) error {
-	return s.change(ctx, func(next map[string]router.Options) error {
-		for _, f := range filters {
+// Unsubscribe ends subscriptions and says of each whether it existed.
+func (s *Session) Unsubscribe(ctx context.Context, filters []string) (existed []bool, err error) {
+	existed = make([]bool, len(filters))
+	return existed, s.change(ctx, func(next map[string]router.Options) error {
+		for i, f := range filters {
+			_, existed[i] = next[f]
 			delete(next, f)
 		}
 		return nil
@@ -214,7 +238,7 @@ func (s *Session) change(ctx context.Context, edit func(map[string]router.Option
 
 // record makes the session's subscriptions durable.
 func (s *mqttSession) record(ctx context.Context, subscriptions map[string]router.Options) error {
-	state := session.State{ClientID: s.clientID, QueueID: s.queue.id, Subscriptions: subscriptions}
+	state := session.State{ClientID: s.clientID, QueueID: s.queue.id, Expiry: s.expires(), Subscriptions: subscriptions}
 	return s.queue.shard.propose(ctx, &sessionOp{session: s, state: state})
 }
 
@@ -260,7 +284,8 @@ func (s *Session) Close(ctx context.Context) error {
 		return nil
 	}
 	s.consumer.Close()
-	if st.durable {
+	if st.durable && st.expires() > 0 {
+		st.awaitEnd()
 		return nil
 	}
 	return st.end(ctx)
@@ -274,7 +299,11 @@ func (s *mqttSession) end(ctx context.Context) error {
 		return nil
 	}
 	s.closed = true
+	s.stopEndLocked()
+	will := s.takeWillLocked()
 	s.mu.Unlock()
+	will.publish()
+	s.completeAll()
 	if s.durable {
 		state := session.State{ClientID: s.clientID, QueueID: s.queue.id}
 		if err := s.queue.shard.propose(ctx, &sessionOp{session: s, state: state, end: true}); err != nil {
@@ -314,12 +343,12 @@ func (v *VirtualHost) session(clientID string) *mqttSession {
 	return v.sessions[clientID]
 }
 
-func (v *VirtualHost) newSession(ctx context.Context, clientID string, durable bool) (*mqttSession, error) {
-	s := &mqttSession{host: v, clientID: clientID, durable: durable}
+func (v *VirtualHost) newSession(ctx context.Context, clientID string, expiry uint32) (*mqttSession, error) {
+	s := &mqttSession{host: v, clientID: clientID, durable: expiry > 0, expiry: expiry}
 	s.queue = v.sessionQueue(s)
-	if durable {
+	if s.durable {
 		s.queue.shard = v.hub.shardFor(v.name, clientID)
-		if err := s.queue.shard.propose(ctx, &adoptOp{sessionOp{session: s, state: session.State{ClientID: clientID}}}); err != nil {
+		if err := s.queue.shard.propose(ctx, &adoptOp{sessionOp{session: s, state: session.State{ClientID: clientID, Expiry: expiry}}}); err != nil {
 			return nil, err
 		}
 	}

@@ -46,6 +46,7 @@ type shard struct {
 	prepared  map[txID]*prepared             // parts of transactions that are not resolved
 	decided   map[txID]bool                  // transactions that this shard committed, until all parts are resolved
 	started   atomic.Bool                    // the goroutine runs
+	receipts  map[receipt]bool               // of messages of QoS 2; false while the entry is on its way
 	bodies    [8]readBody
 	nextBody  int
 }
@@ -85,6 +86,7 @@ func newShard(h *Hub, number int) *shard {
 		retaining: make(map[retainedKey]int),
 		prepared:  make(map[txID]*prepared),
 		decided:   make(map[txID]bool),
+		receipts:  make(map[receipt]bool),
 		lastID:    sessionQueueBit | uint64(number),
 	}
 }
@@ -288,8 +290,9 @@ func shareOf(size uint32, queues int) uint32 { return max(1, size/uint32(queues)
 
 // enqueueOp is the part of a publisher's batch for one shard.
 type enqueueOp struct {
-	flush *flush
-	items []enqueued
+	flush  *flush
+	items  []enqueued
+	sender uint64 // of receipts
 }
 
 func (o *enqueueOp) size() (n int64) {
@@ -313,11 +316,11 @@ func (o *enqueueOp) run(s *shard, now int64) {
 		for i+n < len(o.items) && o.items[i+n].message == o.items[i].message {
 			n++
 		}
-		s.propose1(now, a, o.items[i:i+n])
+		s.propose1(now, a, o.sender, o.items[i:i+n])
 		if s.open != nil && len(s.open.entry) >= maxEntry {
 			// The entry is full: what has been gathered acts with it, the rest of the batch with the next one.
-			first := &enqueueAct{items: a.items}
-			a.items = nil
+			first := &enqueueAct{items: a.items, receipts: a.receipts}
+			a.items, a.receipts = nil, nil
 			s.act(first)
 			s.open.brings = true
 			s.cut(now)
@@ -329,14 +332,17 @@ func (o *enqueueOp) run(s *shard, now int64) {
 }
 
 // propose1 writes one message for all its queues of this shard, those that have room.
-func (s *shard) propose1(now int64, a *enqueueAct, items []enqueued) {
+func (s *shard) propose1(now int64, a *enqueueAct, sender uint64, items []enqueued) {
 	m := items[0].message
+	if o := items[0].exactly; o.packet != 0 && !s.takeReceipt(now, a, receipt{session: sender, packet: o.packet}, o.again) {
+		return
+	}
 	var space [8]itemRef
 	refs := space[:0]
 	first, d := len(a.items), journal.None
 	for _, it := range items {
 		q := it.queue
-		if q.closed || q.frozen {
+		if q == nil || q.closed || q.frozen {
 			continue // the queue went after the message was routed: as if it had not been there
 		}
 		if q.state.Full(q.inFlight, q.flightSize) {
@@ -388,11 +394,15 @@ type flying struct {
 // enqueueAct puts messages into their queues and says so to the publisher; flush is nil for all but the last part of a
 // batch.
 type enqueueAct struct {
-	flush *flush
-	items []flying
+	flush    *flush
+	items    []flying
+	receipts []receipt // that the entry has
 }
 
 func (a *enqueueAct) commit(s *shard, now int64, index uint64) {
+	for _, r := range a.receipts {
+		s.receipts[r] = true
+	}
 	for i := range a.items {
 		s.enqueue(now, &a.items[i], index)
 	}
@@ -438,6 +448,9 @@ func (f *flying) item(index uint64) queue.Item {
 }
 
 func (a *enqueueAct) fail(s *shard, err error) {
+	for _, r := range a.receipts {
+		delete(s.receipts, r)
+	}
 	for i := range a.items {
 		f := &a.items[i]
 		f.queue.inFlight--

@@ -81,6 +81,23 @@ func (h *holding) each(from, to uint64, fn func(Item)) {
 	}
 }
 
+// look calls fn for the live tags from from to to, which stay; fn may change the item.
+func (h *holding) look(from, to uint64, fn func(*Item)) {
+	if h.next == 0 {
+		return
+	}
+	for _, t := range sortedTags(h.old, from, to) {
+		it := h.old[t]
+		fn(&it)
+		h.old[t] = it
+	}
+	for t := max(from, h.first); t <= min(to, h.next-1); t++ {
+		if s := h.slot(t); s.live {
+			fn(&s.item)
+		}
+	}
+}
+
 func (h *holding) eachOld(from, to uint64, fn func(Item)) {
 	if len(h.old) == 0 || from >= h.first {
 		return

@@ -37,6 +37,13 @@ const (
 	pagedReturned             // with pagedExtra
 )
 
+// pagedReceived and pagedShared are added to the QoS of an item that was received, and of one that came by a shared
+// subscription.
+const (
+	pagedReceived = 0x40
+	pagedShared   = 0x20
+)
+
 // packer remembers the item before.
 type packer struct {
 	id     uint64
@@ -58,7 +65,7 @@ func (p *packer) append(dst []byte, it *Item) []byte {
 	set(pagedSize, it.Size != p.size)
 	set(pagedShare, it.Ref.Share != it.Size)
 	set(pagedExpiry, it.Expiry != 0)
-	set(pagedExtra, it.QoS != 0 || it.Priority != 0 || it.Count != 0 || it.Retained || it.Returned)
+	set(pagedExtra, it.QoS != 0 || it.Priority != 0 || it.Count != 0 || it.Retained || it.Returned || it.Received || it.Shared)
 	set(pagedRetained, it.Retained)
 	set(pagedReturned, it.Returned)
 	dst = append(dst, flags)
@@ -81,7 +88,14 @@ func (p *packer) append(dst []byte, it *Item) []byte {
 		p.expiry = it.Expiry
 	}
 	if flags&pagedExtra != 0 {
-		dst = append(dst, it.QoS, it.Priority)
+		qos := it.QoS
+		if it.Received {
+			qos |= pagedReceived
+		}
+		if it.Shared {
+			qos |= pagedShared
+		}
+		dst = append(dst, qos, it.Priority)
 		dst = binary.AppendUvarint(dst, uint64(it.Count))
 	}
 	p.id, p.index, p.at, p.size = it.ID, it.Ref.Index, it.Ref.At, it.Size
@@ -163,6 +177,8 @@ func unpack(dst []Item, data []byte) ([]Item, error) {
 		}
 		if flags&pagedExtra != 0 {
 			it.QoS, it.Priority = c.byte(), c.byte()
+			it.Received, it.Shared = it.QoS&pagedReceived != 0, it.QoS&pagedShared != 0
+			it.QoS &^= pagedReceived | pagedShared
 			it.Count = uint32(c.uvarint())
 			it.Retained, it.Returned = flags&pagedRetained != 0, flags&pagedReturned != 0
 		}

@@ -34,8 +34,12 @@ type Item struct {
 	Priority uint8
 	QoS      uint8 // of the delivery: what the publish has, lowered to what the binding allows
 	Retained bool  // a retained message for a new subscription, not one just published
+	Shared   bool  // it came by a shared subscription: another member may have it instead
 	Durable  bool  // the journal knows it
 	Returned bool  // was delivered before
+	// Received: its consumer has it and must not be given it again; only the end of the exchange is missing (QoS 2 of MQTT,
+	// between PUBREC and PUBCOMP). It does not expire, and is not dropped for want of room.
+	Received bool
 }
 
 // Overflow says what happens to a message for which there is no room.
@@ -114,6 +118,7 @@ type Queue struct {
 	freed   int64 // see Freed
 	unacked int
 	next    uint64 // ID of the next item
+	unsure  uint64 // items before this one may have been delivered before a restart
 
 	consumers []*Consumer // in the order in which they joined, highest priority first
 	active    int         // consumers that get messages by themselves
@@ -122,6 +127,7 @@ type Queue struct {
 	more      bool        // one of them was given as much as Take passes on at a time
 	gone      []Item      // durable items that left for good
 	returned  []Item      // durable items that came back and count how often
+	received  []Item      // durable items that were marked so
 	dead      []Dead
 
 	published, delivered, settled uint64
@@ -220,6 +226,10 @@ func (q *Queue) Restore(now int64, it Item) {
 	q.put(it)
 }
 
+// Restored says that the items that are there were restored, and that nobody knows which of them were delivered before:
+// they count as returned.
+func (q *Queue) Restored() { q.unsure = q.next }
+
 // admit takes note of an item's ID and limits its life to the queue's.
 func (q *Queue) admit(now int64, it *Item) {
 	q.next = max(q.next, it.ID+1)
@@ -268,9 +278,22 @@ func (q *Queue) trim() {
 	if q.options.Overflow != DropHead {
 		return
 	}
-	for q.ready > 0 && (q.options.HasMaxLength && int64(q.ready) > q.options.MaxLength || q.options.HasMaxBytes && q.bytes > q.options.MaxBytes) {
-		q.die(q.take(q.lowest()), MaxLen)
+	var received []Item // those wait at the head
+	for q.ready > 0 && q.over() {
+		if it := q.take(q.lowest()); it.Received {
+			received = append(received, it)
+		} else {
+			q.die(it, MaxLen)
+		}
 	}
+	for _, it := range received {
+		q.put(it)
+	}
+}
+
+// over says that more waits than the limits allow.
+func (q *Queue) over() bool {
+	return q.options.HasMaxLength && int64(q.ready) > q.options.MaxLength || q.options.HasMaxBytes && q.bytes > q.options.MaxBytes
 }
 
 // lowest and highest are the levels of least and most priority that hold items.
@@ -340,6 +363,9 @@ func (q *Queue) Deadline() int64 {
 
 func (q *Queue) give(c *Consumer, it Item) {
 	q.delivered++
+	if it.ID < q.unsure {
+		it.Returned = true
+	}
 	if c.noAck {
 		c.offer(Delivery{Item: it})
 		q.leave(it)
@@ -450,6 +476,37 @@ func (q *Queue) Returned() []Item {
 	r := q.returned
 	q.returned = q.returned[:0]
 	return r
+}
+
+// Receive marks deliveries as received, those of tags from to to that the consumer still holds.
+func (q *Queue) Receive(c *Consumer, from, to uint64) {
+	c.held.look(from, to, func(it *Item) {
+		if it.Received {
+			return
+		}
+		it.Received, it.Expiry = true, 0
+		if it.Durable {
+			q.received = append(q.received, *it)
+		}
+	})
+}
+
+// TakeReceived answers the durable items that were marked since the last call: the log must know them. It is valid until
+// the next call of a method.
+func (q *Queue) TakeReceived() []Item {
+	r := q.received
+	q.received = q.received[:0]
+	return r
+}
+
+// Mark marks items with IDs from first to last that wait as received, as the log says.
+func (q *Queue) Mark(first, last uint64) {
+	var found []Item
+	q.Remove(first, last, func(it *Item) { found = append(found, *it) })
+	for _, it := range found {
+		it.Received, it.Returned, it.Expiry = true, true, 0
+		q.put(it)
+	}
 }
 
 // Recount sets how often an item that waits came back, as the log says.

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"maps"
+	"math"
 	"slices"
 
 	"github.com/turnstone-mq/turnstone/broker/router"
@@ -15,9 +16,14 @@ import (
 type State struct {
 	ClientID string
 	// QueueID is the session's queue in the journal. An ended session's id is never given to another.
-	QueueID       uint64
+	QueueID uint64
+	// Expiry is for how many seconds the session outlives its connection; Never is for ever.
+	Expiry        uint32
 	Subscriptions map[string]router.Options
 }
+
+// Never is the expiry of a session that does not expire. [MQTT 5 §3.1.2.11.2]
+const Never = math.MaxUint32
 
 const (
 	flagNoLocal = 1 << iota
@@ -32,6 +38,7 @@ const (
 func (s State) Append(dst []byte) []byte {
 	dst = appendText(dst, s.ClientID)
 	dst = binary.AppendUvarint(dst, s.QueueID)
+	dst = binary.AppendUvarint(dst, uint64(s.Expiry))
 	dst = binary.AppendUvarint(dst, uint64(len(s.Subscriptions)))
 	for _, filter := range slices.Sorted(maps.Keys(s.Subscriptions)) {
 		o := s.Subscriptions[filter]
@@ -61,6 +68,7 @@ func Decode(src []byte) (s State, rest []byte, err error) {
 	c := cursor{src: src}
 	s.ClientID = c.text()
 	s.QueueID = c.number()
+	s.Expiry = uint32(c.number())
 	n := c.number()
 	if n > uint64(len(c.src)) { // a subscription has three bytes at least
 		return State{}, nil, errShort

@@ -1,0 +1,150 @@
+package hub
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/turnstone-mq/turnstone/broker/session"
+)
+
+// expires is for how many seconds the session outlives its connection.
+func (s *mqttSession) expires() uint32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.expiry
+}
+
+// setExpiry changes it, durably if it must outlive a crash.
+func (s *mqttSession) setExpiry(ctx context.Context, seconds uint32) error {
+	s.mu.Lock()
+	same, subscriptions := s.expiry == seconds, s.subscriptions
+	s.expiry = seconds
+	s.mu.Unlock()
+	if same || !s.durable {
+		return nil
+	}
+	return s.record(ctx, subscriptions)
+}
+
+// SetExpiry changes for how long the session outlives its connection, as DISCONNECT may. A session that was to end with
+// its connection still does. [MQTT 5 §3.14.2.2.2]
+func (s *Session) SetExpiry(ctx context.Context, seconds uint32) error {
+	return s.state.setExpiry(ctx, seconds)
+}
+
+// awaitEnd lets the session end when its time without a connection is over. After a restart, the time begins anew.
+// [MQTT-3.1.2-23]
+func (s *mqttSession) awaitEnd() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current != nil || s.closed || s.expiry == session.Never {
+		return
+	}
+	s.stopEndLocked()
+	s.ending = time.AfterFunc(time.Duration(s.expiry)*time.Second, s.expire)
+}
+
+// stopEndLocked takes back what awaitEnd began; mu is held.
+func (s *mqttSession) stopEndLocked() {
+	if s.ending != nil {
+		s.ending.Stop()
+		s.ending = nil
+	}
+}
+
+// expire ends the session unless a connection came. It is called by its timer.
+func (s *mqttSession) expire() {
+	v := s.host
+	v.opening.Lock(s.clientID) // nobody attaches meanwhile
+	defer v.opening.Unlock(s.clientID)
+	s.mu.Lock()
+	due := s.current == nil && !s.closed && s.ending != nil
+	s.mu.Unlock()
+	if !due {
+		return
+	}
+	if err := s.end(context.Background()); err != nil {
+		v.hub.logger.Warn("expired session was not ended", "vhost", v.name, "client", s.clientID, "error", err)
+		return
+	}
+	v.hub.logger.Debug("session expired", "vhost", v.name, "client", s.clientID)
+}
+
+// completeAll voids what is left of the session's receipts.
+func (s *mqttSession) completeAll() {
+	s.mu.Lock()
+	packets := make([]uint16, 0, len(s.receipts))
+	for id := range s.receipts {
+		packets = append(packets, id)
+	}
+	s.mu.Unlock()
+	s.complete(packets, func(error) {}) // a session without a record has none at the next start
+}
+
+// farewell is a will that waits for its delay. [MQTT-3.1.3-9]
+type farewell struct {
+	timer *time.Timer
+	send  func()
+}
+
+// publish sends the will; it may be nil.
+func (f *farewell) publish() {
+	if f != nil {
+		f.timer.Stop()
+		f.send()
+	}
+}
+
+// Bequeath leaves a will with the session: send is called once, after the delay or when the session ends, whichever is
+// first, unless a connection attaches to the session before. It is for the time after Close of a session that outlives
+// its connection; for others send is called at once.
+func (s *Session) Bequeath(delay time.Duration, send func()) {
+	st := s.state
+	st.mu.Lock()
+	if st.current != nil || st.closed || delay <= 0 || st.epoch != s.epoch {
+		attached := st.current != nil || st.epoch != s.epoch
+		st.mu.Unlock()
+		if !attached || delay <= 0 { // another connection continues the session: nobody died
+			send()
+		}
+		return
+	}
+	w := &farewell{send: send}
+	w.timer = time.AfterFunc(delay, func() {
+		st.mu.Lock()
+		mine := st.will == w
+		if mine {
+			st.will = nil
+		}
+		st.mu.Unlock()
+		if mine {
+			send()
+		}
+	})
+	st.will = w
+	st.mu.Unlock()
+}
+
+// takeWillLocked takes the will that waits, nil if there is none; mu is held.
+func (s *mqttSession) takeWillLocked() *farewell {
+	w := s.will
+	s.will = nil
+	return w
+}
+
+// endWaits ends what sessions wait for, as the hub closes: wills are published now, and the time of those that are to end
+// begins anew with the next start.
+func (v *VirtualHost) endWaits() {
+	v.mu.RLock()
+	sessions := slices.Collect(maps.Values(v.sessions))
+	v.mu.RUnlock()
+	for _, s := range sessions {
+		s.mu.Lock()
+		s.stopEndLocked()
+		will := s.takeWillLocked()
+		s.mu.Unlock()
+		will.publish()
+	}
+}
