@@ -198,7 +198,7 @@ var _ = Describe("A MessageBroker", func() {
 		Expect(reread(ctx, rendered).Data["turnstone.yaml"]).To(And(ContainSubstring("frameMaxBytes: 4096"), ContainSubstring("level: warn")))
 		Expect(reread(ctx, set).Generation).To(Equal(before))
 
-		o.Spec.Configuration.MQTTExchange = "mqtt"
+		o.Spec.Configuration.MQTT = &v1alpha1.MQTTConfiguration{Exchange: "mqtt"}
 		Expect(api.Update(ctx, o)).To(Succeed())
 		b.settle(ctx, o)
 		Expect(reread(ctx, set).Generation).To(BeNumerically(">", before))

@@ -114,11 +114,6 @@ type Configuration struct {
 	// Anonymous admits clients without a name.
 	// +optional
 	Anonymous bool `json:"anonymous,omitempty"`
-	// MQTTExchange is the topic exchange through which MQTT publishes and subscribes. Changing it restarts the pod.
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=255
-	// +optional
-	MQTTExchange string `json:"mqttExchange,omitempty"`
 	// Durability says when stored messages are confirmed, where their queue does not say: after the fsync, or, with interval
 	// and none, after the write, so that a crash of the machine may lose the newest. Changing it restarts the pod.
 	// +kubebuilder:validation:Enum=always;interval;none
@@ -129,12 +124,39 @@ type Configuration struct {
 	// +kubebuilder:validation:Maximum=60000
 	// +optional
 	SyncIntervalMillis *int `json:"syncIntervalMillis,omitempty"`
+	// MQTT holds what is particular to MQTT.
+	// +optional
+	MQTT *MQTTConfiguration `json:"mqtt,omitempty"`
 	// AMQP holds what is proposed to AMQP clients.
 	// +optional
 	AMQP *AMQPConfiguration `json:"amqp,omitempty"`
 	// Limits bound what clients can make the broker hold.
 	// +optional
 	Limits *Limits `json:"limits,omitempty"`
+}
+
+// MQTTConfiguration is what is particular to MQTT.
+type MQTTConfiguration struct {
+	// Exchange is the topic exchange through which MQTT publishes and subscribes. Changing it restarts the pod.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	// +optional
+	Exchange string `json:"exchange,omitempty"`
+	// MaxKeepAliveSeconds bounds the keep alive of clients of version 5, also of those that ask for none; 0 does not.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=65535
+	// +optional
+	MaxKeepAliveSeconds *int `json:"maxKeepAliveSeconds,omitempty"`
+	// MaxSessionExpirySeconds bounds how long a session outlives its connection; 4294967295 does not.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=4294967295
+	// +optional
+	MaxSessionExpirySeconds *int64 `json:"maxSessionExpirySeconds,omitempty"`
+	// SharedSubscriptions says which member of a shared subscription gets a message: one after the other among those with
+	// room, one until it has no room, or by a hash of topic or publisher.
+	// +kubebuilder:validation:Enum=round-robin;sticky;hash-topic;hash-client
+	// +optional
+	SharedSubscriptions string `json:"sharedSubscriptions,omitempty"`
 }
 
 // AMQPConfiguration is proposed to AMQP clients when they connect.
@@ -181,7 +203,12 @@ type Limits struct {
 	// +kubebuilder:validation:Minimum=1
 	// +optional
 	TopicLevels *int64 `json:"topicLevels,omitempty"`
-	// InFlight deliveries of one MQTT session that wait for their acknowledgement.
+	// TopicAliases of one MQTT connection, in each direction.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	// +optional
+	TopicAliases *int64 `json:"topicAliases,omitempty"`
+	// InFlight messages of one MQTT session that wait for their acknowledgement, in each direction.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=32767
 	// +optional

@@ -4,6 +4,7 @@ package config
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"time"
 
@@ -71,7 +72,23 @@ type BootstrapUser struct {
 type MQTT struct {
 	// Exchange is the topic exchange through which MQTT publishes and subscribes.
 	Exchange string `json:"exchange,omitempty"`
+	// MaxKeepAliveSeconds bounds the keep alive of clients of version 5, also of those that ask for none; 0 does not.
+	MaxKeepAliveSeconds int `json:"maxKeepAliveSeconds,omitempty" live:"true"`
+	// MaxSessionExpirySeconds bounds how long a session outlives its connection; 4294967295 does not. Sessions of versions
+	// 3.1 and 3.1.1 that are not clean have this expiry.
+	MaxSessionExpirySeconds int64 `json:"maxSessionExpirySeconds,omitempty" live:"true"`
+	// SharedSubscriptions says which member of a shared subscription gets a message: "round-robin" among those with room,
+	// "sticky" is one until it has no room, "hash-topic" and "hash-client" by topic or publisher.
+	SharedSubscriptions string `json:"sharedSubscriptions,omitempty" live:"true"`
 }
+
+// The ways to share a subscription.
+const (
+	ShareRoundRobin = "round-robin"
+	ShareSticky     = "sticky"
+	ShareHashTopic  = "hash-topic"
+	ShareHashClient = "hash-client"
+)
 
 // AMQP configures the AMQP endpoints.
 type AMQP struct {
@@ -89,7 +106,8 @@ type Limits struct {
 	MessageBytes          int64 `json:"messageBytes,omitempty"`          // one message body
 	Subscriptions         int   `json:"subscriptions,omitempty"`         // per MQTT session
 	TopicLevels           int   `json:"topicLevels,omitempty"`           // levels of a topic, words of a key
-	InFlight              int   `json:"inFlight,omitempty"`              // unacknowledged deliveries per MQTT session
+	TopicAliases          int   `json:"topicAliases,omitempty"`          // per MQTT connection, in each direction
+	InFlight              int   `json:"inFlight,omitempty"`              // unacknowledged messages per MQTT session, in each direction
 	SessionQueueMessages  int   `json:"sessionQueueMessages,omitempty"`  // waiting messages per MQTT session; the oldest goes first
 	SessionQueueBytes     int64 `json:"sessionQueueBytes,omitempty"`     //
 	Channels              int   `json:"channels,omitempty"`              // per AMQP connection
@@ -136,7 +154,7 @@ func Default() Config {
 		TLS:          TLS{MinVersion: "1.2"},
 		Log:          Log{Format: "text", Level: "info"},
 		Auth:         Auth{Anonymous: "loopback"},
-		MQTT:         MQTT{Exchange: "amq.topic"},
+		MQTT:         MQTT{Exchange: "amq.topic", MaxSessionExpirySeconds: math.MaxUint32, SharedSubscriptions: ShareRoundRobin},
 		AMQP:         AMQP{HeartbeatSeconds: 60, FrameMaxBytes: 128 << 10, ChannelMax: 2047},
 		DrainSeconds: 8,
 		Storage:      Storage{SegmentBytes: 64 << 20, Durability: DurabilityAlways, SyncIntervalMillis: 100, Shards: 16},
@@ -148,6 +166,7 @@ func Default() Config {
 			MessageBytes:          16 << 20,
 			Subscriptions:         10_000,
 			TopicLevels:           128,
+			TopicAliases:          64,
 			InFlight:              1_000,
 			SessionQueueMessages:  100_000,
 			SessionQueueBytes:     64 << 20,

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/url"
 	"reflect"
@@ -67,6 +68,10 @@ func (c Config) Validate() error {
 			wrong("%s: %d is not within %d and %d", key, n, low, high)
 		}
 	}
+	within("mqtt.maxKeepAliveSeconds", c.MQTT.MaxKeepAliveSeconds, 0, math.MaxUint16)
+	within("mqtt.maxSessionExpirySeconds", int(c.MQTT.MaxSessionExpirySeconds), 1, math.MaxUint32)
+	oneOf("mqtt.sharedSubscriptions", c.MQTT.SharedSubscriptions, ShareRoundRobin, ShareSticky, ShareHashTopic, ShareHashClient)
+	within("limits.topicAliases", c.Limits.TopicAliases, 1, math.MaxUint16)
 	within("amqp.heartbeatSeconds", c.AMQP.HeartbeatSeconds, 0, 65535)
 	within("amqp.frameMaxBytes", c.AMQP.FrameMaxBytes, 4096, 16<<20)
 	within("amqp.channelMax", c.AMQP.ChannelMax, 1, 65535)

@@ -14,6 +14,7 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/hub"
 	"github.com/turnstone-mq/turnstone/broker/message"
 	"github.com/turnstone-mq/turnstone/broker/mqtt/packet"
+	"github.com/turnstone-mq/turnstone/broker/session"
 )
 
 // accept reads CONNECT and answers it. When it returns nil, the connection is live.
@@ -31,8 +32,8 @@ func (c *connection) accept() error {
 	}
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	defer cancel()
-	present, err := c.connect(ctx, p)
-	if err != nil {
+	ack := packet.Connack{}
+	if err := c.connect(ctx, p, &ack); err != nil {
 		return c.refuse(p.Version, err)
 	}
 	if err := c.conn.SetReadDeadline(time.Time{}); err != nil {
@@ -42,7 +43,7 @@ func (c *connection) accept() error {
 		return c.cause
 	}
 	c.endpoint.stats.Connects.Add(1)
-	c.send(&packet.Connack{SessionPresent: present}) // [MQTT-3.2.2-1], [MQTT-3.2.2-2], [MQTT-3.2.2-3]
+	c.send(&ack) // [MQTT-3.2.2-1], [MQTT-3.2.2-2], [MQTT-3.2.2-3]
 	c.live.Store(true)
 	c.in.trusted = true
 	c.active = c.endpoint.wheel.now.Load()
@@ -69,10 +70,7 @@ func (c *connection) readConnect() (*packet.Connect, error) {
 		}
 		p := new(packet.Connect)
 		if err := p.Decode(frame, 0); err != nil {
-			return nil, c.refuseVersion(p.Version, err)
-		}
-		if p.Version == packet.V5 {
-			return nil, c.refuse(packet.V5, &refusal{packet.UnsupportedVersion, errors.New("MQTT 5 is not served yet")})
+			return nil, c.refuseMalformed(p.Version, err)
 		}
 		return p, nil
 	}
@@ -87,80 +85,104 @@ type refusal struct {
 func (r *refusal) Error() string { return r.err.Error() }
 func (r *refusal) Unwrap() error { return r.err }
 
-// refuseVersion answers a CONNECT of an unknown version in the oldest form that can say so. Other malformed packets are
-// not answered.
-func (c *connection) refuseVersion(v packet.Version, err error) error {
+// refuseMalformed answers a CONNECT that cannot be read: one of an unknown version in the oldest form that can say so,
+// one of version 5 with the reason. Others are not answered. [MQTT-3.1.4-1], [MQTT5-3.1.4-1]
+func (c *connection) refuseMalformed(v packet.Version, err error) error {
 	var e *packet.Error
-	if errors.As(err, &e) && e.Code == packet.UnsupportedVersion { // [MQTT-3.1.2-2]
+	if !errors.As(err, &e) {
+		return err
+	}
+	switch {
+	case e.Code == packet.UnsupportedVersion: // [MQTT-3.1.2-2]
 		if v > packet.V5 && v < packet.V31|0x80 { // a bridge of Mosquitto asks with the highest bit and then without
 			v = packet.V5
 		} else {
 			v = packet.V311
 		}
-		return c.refuse(v, &refusal{e.Code, err})
+	case v != packet.V5:
+		return err
 	}
-	return err
+	return c.refuse(v, &refusal{e.Code, err})
 }
 
 // refuse sends CONNACK with an error, after which the connection ends. [MQTT-3.2.2-5]
 func (c *connection) refuse(v packet.Version, err error) error {
-	var r *refusal
-	if !errors.As(err, &r) {
-		r = &refusal{reasonOf(err), err}
-	}
 	c.endpoint.stats.Refused.Add(1)
 	c.version = v
-	c.send(&packet.Connack{Reason: r.reason})
+	c.send(&packet.Connack{Reason: reasonOf(err), Properties: c.reasonText(err, true)})
 	return fmt.Errorf("refuse CONNECT: %w", err)
 }
 
-// reasonOf is the reason code of an error of the hub or of auth.
-func reasonOf(err error) packet.ReasonCode {
-	switch {
-	case errors.Is(err, auth.ErrCredentials):
-		return packet.BadUserNameOrPassword
-	case errors.Is(err, auth.ErrAnonymous):
-		return packet.NotAuthorized
-	case errors.Is(err, auth.ErrThrottled):
-		return packet.ConnectionRateExceeded
-	}
-	switch hub.CodeOf(err) {
-	case hub.Refused, hub.NotFound:
-		return packet.NotAuthorized
-	case hub.TooMany:
-		return packet.QuotaExceeded
-	}
-	return packet.ServerUnavailable
-}
-
-// connect authenticates the client and attaches it to its session.
-func (c *connection) connect(ctx context.Context, p *packet.Connect) (present bool, err error) {
+// connect authenticates the client and attaches it to its session, and fills in the answer.
+func (c *connection) connect(ctx context.Context, p *packet.Connect, ack *packet.Connack) (err error) {
 	c.version = p.Version
-	if err := c.identify(p); err != nil {
-		return false, err
+	if err := c.negotiate(p, ack); err != nil {
+		return err
 	}
 	credentials := c.credentials(p)
 	c.access, err = c.endpoint.hub.Authority().Authenticate(ctx, credentials)
 	if err != nil {
-		return false, err
+		return err
 	}
 	c.host, err = c.endpoint.hub.Enter(credentials.VirtualHost)
 	if err != nil {
-		return false, err
+		return err
 	}
 	if err := c.acceptWill(p.Will); err != nil {
-		return false, err
+		return err
 	}
 	c.exchange = []byte(c.endpoint.hub.Config().MQTT.Exchange)
 	c.publisher = c.host.NewPublisher(hub.PublisherOptions{
 		Access: c.access, Origin: c.origin, Encoding: message.MQTT, Confirmed: c.confirmed, Ended: c.stopping,
 	})
-	c.silence = silenceOf(p.KeepAlive)
-	c.session, present, err = c.host.OpenSession(ctx, hub.SessionOptions{
-		ClientID: c.clientID, Clean: p.CleanStart, Access: c.access, Sink: c, Origin: c.origin,
-		Limit: min(c.limits.InFlight, maxPacketIDs),
+	c.session, ack.SessionPresent, err = c.host.OpenSession(ctx, hub.SessionOptions{
+		ClientID: c.clientID, Clean: p.CleanStart, Expiry: c.expiry, Access: c.access, Sink: c, Origin: c.origin,
+		Limit: min(c.limits.InFlight, int(p.Properties.Number(packet.ReceiveMaximum, maxPacketIDs))), // [MQTT5-3.3.4-9]
 	})
-	return present, err
+	if err == nil && c.version == packet.V5 {
+		c.outgoing.follow(c.session.Subscriptions())
+	}
+	return err
+}
+
+// negotiate takes what CONNECT asks for and says in CONNACK what of it is different, and what the broker asks for.
+func (c *connection) negotiate(p *packet.Connect, ack *packet.Connack) error {
+	if err := c.identify(p); err != nil {
+		return err
+	}
+	settings := c.endpoint.hub.Config().MQTT
+	longest := uint32(settings.MaxSessionExpirySeconds)
+	c.silence = silenceOf(p.KeepAlive)
+	if c.version != packet.V5 {
+		if !p.CleanStart {
+			c.expiry = longest
+		}
+		return nil
+	}
+	if _, ok := p.Properties.Get(packet.AuthMethod); ok {
+		return &refusal{packet.BadAuthenticationMethod, errors.New("authentication method is not known")} // [MQTT5-4.12.0-1]
+	}
+	wanted := p.Properties.Number(packet.SessionExpiry, 0)
+	c.expiry = min(wanted, longest)
+	c.reticent = p.Properties.Number(packet.RequestProblemInfo, 1) == 0
+	c.outgoing.most = int(p.Properties.Number(packet.MaximumPacketSize, 0))
+	c.outgoing.aliases.most = min(c.limits.TopicAliases, int(p.Properties.Number(packet.TopicAliasMaximum, 0))) // [MQTT5-3.1.2-26], [MQTT5-3.1.2-27]
+	a := packet.Properties(nil)
+	if c.expiry != wanted {
+		a = a.AppendNumber(packet.SessionExpiry, c.expiry)
+	}
+	a = a.AppendNumber(packet.ReceiveMaximum, uint32(c.limits.InFlight))
+	a = a.AppendNumber(packet.MaximumPacketSize, uint32(c.limits.PacketBytes))
+	if p.ClientID == "" {
+		a = a.AppendText(packet.AssignedClientID, c.clientID) // [MQTT5-3.2.2-16]
+	}
+	a = a.AppendNumber(packet.TopicAliasMaximum, uint32(c.limits.TopicAliases))
+	if most := uint16(settings.MaxKeepAliveSeconds); most > 0 && (p.KeepAlive == 0 || p.KeepAlive > most) {
+		c.silence = silenceOf(most)
+		a = a.AppendNumber(packet.ServerKeepAlive, uint32(most)) // [MQTT5-3.2.2-22]
+	}
+	ack.Properties = a
+	return nil
 }
 
 // identify takes or makes the client id.
@@ -169,10 +191,10 @@ func (c *connection) identify(p *packet.Connect) error {
 	switch {
 	case p.ClientID != "":
 		return nil
-	case p.Version == packet.V31 || !p.CleanStart: // [MQTT-3.1.3-7], [MQTT-3.1.3-8]
+	case p.Version == packet.V31 || p.Version == packet.V311 && !p.CleanStart: // [MQTT-3.1.3-7], [MQTT-3.1.3-8]
 		return &refusal{packet.ClientIDNotValid, errors.New("client id is empty")} // [MQTT-3.1.3-9]
 	}
-	c.clientID = "auto-" + randomID() // [MQTT-3.1.3-6]
+	c.clientID = "auto-" + randomID() // [MQTT-3.1.3-6], [MQTT5-3.1.3-7]
 	return nil
 }
 
@@ -199,4 +221,13 @@ func (c *connection) credentials(p *packet.Connect) auth.Credentials {
 		cr.Certificate = auth.PeerCertificate(*s)
 	}
 	return cr
+}
+
+// changeExpiry obeys what DISCONNECT says of the session's expiry. [MQTT 5 §3.14.2.2.2]
+func (c *connection) changeExpiry(seconds uint32) error {
+	if c.expiry == 0 && seconds > 0 {
+		return protocolError("session expiry was zero and must stay so")
+	}
+	longest := uint32(c.endpoint.hub.Config().MQTT.MaxSessionExpirySeconds)
+	return c.session.SetExpiry(context.Background(), min(seconds, longest, session.Never))
 }

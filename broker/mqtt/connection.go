@@ -3,12 +3,9 @@ package mqtt
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,15 +36,20 @@ type connection struct {
 	session   *hub.Session
 	publisher *hub.Publisher
 	exchange  []byte
-	silence   int64 // seconds after which the client counts as gone; zero is never
+	silence   int64  // seconds after which the client counts as gone; zero is never
+	expiry    uint32 // of the session, as CONNECT asked
+	reticent  bool   // the client wants no reason strings but in CONNACK and DISCONNECT
 
 	// Owned by the reader.
-	in      input
-	publish packet.Publish
-	will    *packet.Will
-	token   uint64   // of the last PUBLISH with QoS 1
-	acked   []uint16 // packet identifiers of PUBACKs since the last flush
-	active  int64    // the wheel's second in which the last whole packet came
+	in        input
+	publish   packet.Publish
+	topics    [][]byte // by topic alias
+	will      *will
+	token     uint64    // of the last PUBLISH with QoS 1 or 2
+	done      []uint64  // tags of deliveries that were acknowledged since the last flush
+	released  []release // PUBRECs since the last flush
+	completed []ack     // PUBCOMPs that PUBRELs since the last flush ask for
+	active    int64     // the wheel's second in which the last whole packet came
 
 	// live: CONNACK is in the outbox, deliveries may follow. [MQTT-3.2.0-1]
 	live atomic.Bool
@@ -55,9 +57,10 @@ type connection struct {
 	heard atomic.Int64
 
 	acknowledging acknowledging
-	inflight      inflight
+	outgoing      outgoing
 	replay        replay
-	room          signal // the outbox has room again
+	tasks         sync.WaitGroup // goroutines that end soon, or when stopping is closed
+	room          signal         // the outbox has room again
 
 	stopOnce sync.Once
 	stopping chan struct{} // closed by stop
@@ -196,8 +199,9 @@ func (c *connection) handleBuffered() error {
 // flush hands over what the packets since the last flush brought. Nothing points into the buffer afterwards.
 func (c *connection) flush() {
 	c.publisher.Flush()
-	if len(c.acked) > 0 {
-		c.settle()
+	c.settle()
+	if len(c.completed) > 0 {
+		c.finishReceived()
 	}
 }
 
@@ -232,6 +236,12 @@ func (c *connection) handle(frame []byte) error {
 		return c.handlePublish(frame)
 	case packet.TypePuback:
 		return c.handlePuback(frame)
+	case packet.TypePubrec:
+		return c.handlePubrec(frame)
+	case packet.TypePubrel:
+		return c.handlePubrel(frame)
+	case packet.TypePubcomp:
+		return c.handlePubcomp(frame)
 	case packet.TypeSubscribe:
 		return c.handleSubscribe(frame)
 	case packet.TypeUnsubscribe:
@@ -265,7 +275,14 @@ func (c *connection) handleDisconnect(frame []byte) error {
 	if err := p.Decode(frame, c.version); err != nil { // [MQTT-3.14.1-1]
 		return err
 	}
-	c.will = nil // [MQTT-3.14.4-3]
+	if v, ok := p.Properties.Get(packet.SessionExpiry); ok {
+		if err := c.changeExpiry(v.Number); err != nil {
+			return err
+		}
+	}
+	if p.Reason != packet.DisconnectWithWill { // [MQTT5-3.1.2-10]
+		c.will = nil // [MQTT-3.14.4-3]
+	}
 	return errEnd
 }
 
@@ -274,8 +291,18 @@ func (c *connection) send(p packet.Packet) {
 	c.out.Append(func(dst []byte) []byte { return p.Append(dst, c.version) })
 }
 
+// fitting answers the properties if a packet with them alone is not too large for the client. [MQTT5-3.1.2-24]
+func (c *connection) fitting(p packet.Properties) packet.Properties {
+	const others = 16
+	if most := c.outgoing.most; most > 0 && len(p)+others > most {
+		return nil
+	}
+	return p
+}
+
 // finish ends what the connection holds, in this order: deliveries, the will, the outbox.
 func (c *connection) finish(err error) {
+	c.disconnect(err)
 	c.Stop(errEnd) // ends the replay
 	c.endpoint.wheel.remove(c)
 	if c.session != nil {
@@ -283,13 +310,13 @@ func (c *connection) finish(err error) {
 		if err := c.session.Close(context.Background()); err != nil {
 			c.log(slog.LevelWarn, "session was not ended", err)
 		}
-		c.publishWill()
+		c.bequeath()
 	}
 	if c.host != nil {
 		c.host.Leave()
 	}
 	c.out.Close(linger) // [MQTT-3.14.4-1], [MQTT-4.8.0-1]
-	c.replay.wait()
+	c.tasks.Wait()
 	c.record(err)
 }
 
@@ -309,7 +336,7 @@ func (c *connection) record(err error) {
 	case errors.Is(err, errTakenOver):
 		stats.TakenOver.Add(1)
 		c.log(slog.LevelInfo, "connection ended", err)
-	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), errors.Is(err, os.ErrDeadlineExceeded):
+	case gone(err):
 		c.log(slog.LevelDebug, "connection ended without DISCONNECT", err)
 	default:
 		c.log(slog.LevelInfo, "connection ended", err)
@@ -358,10 +385,13 @@ func (c *connection) State() client.ConnectionState {
 }
 
 func protocolName(v packet.Version) string {
-	if v == packet.V31 {
+	switch v {
+	case packet.V31:
 		return "MQTT 3.1"
+	case packet.V311:
+		return "MQTT 3.1.1"
 	}
-	return fmt.Sprintf("MQTT 3.1.%d", v-packet.V31)
+	return "MQTT 5.0"
 }
 
 // Displaced says that the client connected again. [MQTT-3.1.4-2]

@@ -1,19 +1,57 @@
 package mqtt
 
 import (
+	"encoding/binary"
 	"sync"
+	"time"
 
 	"github.com/turnstone-mq/turnstone/broker/hub"
+	"github.com/turnstone-mq/turnstone/broker/message"
 	"github.com/turnstone-mq/turnstone/broker/mqtt/packet"
 	"github.com/turnstone-mq/turnstone/broker/queue"
 )
+
+// outgoing is what the encoding of deliveries needs to know, and the deliveries that are not complete.
+type outgoing struct {
+	most int // bytes of the largest packet that the client takes; zero is any. Set by CONNECT
+
+	mu        sync.Mutex
+	inflight  inflight   // guarded by mu
+	aliases   aliases    // guarded by mu
+	selection *selection // guarded by mu; nil while no subscription says how its deliveries are to be marked
+	scratch   packet.Properties
+	tooLarge  []uint64 // guarded by mu; tags of deliveries that the client does not take
+}
+
+// aliases are the topic aliases of one direction. Those of the broker go to the topics that come first and stay with them.
+type aliases struct {
+	most  int // how many the client takes; zero is none
+	given map[string]uint16
+}
+
+// of is the alias of a topic, zero for none; known says that the client has been told.
+func (a *aliases) of(topic string) (alias uint16, known bool) {
+	if a.most == 0 {
+		return 0, false
+	}
+	if alias, known = a.given[topic]; known || len(a.given) >= a.most {
+		return alias, known
+	}
+	if a.given == nil {
+		a.given = make(map[string]uint16)
+	}
+	alias = uint16(len(a.given) + 1) // [MQTT5-3.1.2-26]
+	a.given[topic] = alias
+	return alias, false
+}
 
 // Deliver encodes deliveries into the outbox. Those of QoS 0 are dropped when there is no room, or no CONNACK yet; the
 // others come only when there is: the hub holds back after a false.
 func (c *connection) Deliver(_ *hub.Consumer, ds []queue.Delivery) bool {
 	skip := !c.Live() || c.out.Full()
 	dropped := uint64(0)
-	c.inflight.mu.Lock()
+	o := &c.outgoing
+	o.mu.Lock()
 	c.out.Append(func(dst []byte) []byte {
 		for i := range ds {
 			if ds[i].Tag == 0 && skip {
@@ -24,149 +62,92 @@ func (c *connection) Deliver(_ *hub.Consumer, ds []queue.Delivery) bool {
 		}
 		return dst
 	})
-	c.inflight.mu.Unlock()
+	late := o.tooLarge
+	o.tooLarge = nil
+	o.mu.Unlock()
 	if dropped > 0 {
 		c.endpoint.stats.Dropped.Add(dropped)
+	}
+	if len(late) > 0 {
+		c.tasks.Go(func() { c.session.Settle(queue.Accept, rangesOf(late)...) }) // ends at once: the hub must not be called here
 	}
 	return !c.out.Full()
 }
 
-// appendDelivery writes the PUBLISH of a delivery; inflight is locked. The key of a message of another protocol is a
-// topic name [MQTT-3.3.2-2]: the router passes over others for the filters of MQTT.
+// appendDelivery writes the PUBLISH of a delivery, or the PUBREL of one that the client has; outgoing is locked.
 func (c *connection) appendDelivery(dst []byte, d *queue.Delivery) []byte {
+	o := &c.outgoing
+	if d.Received {
+		return appendAck(dst, packet.TypePubrel, o.inflight.add(d.ID, d.Tag, awaitsPubcomp), packet.Success) // [MQTT-4.4.0-1]
+	}
 	f := packet.PublishFlags{Retain: d.Retained} // [MQTT-3.3.1-8], [MQTT-3.3.1-9]
 	var id uint16
 	if d.Tag != 0 {
-		f.QoS, f.Dup = 1, d.Returned // [MQTT-3.3.1-1], [MQTT-3.3.1-3]
-		id = c.inflight.addLocked(d.ID, d.Tag)
+		state := awaitsPuback
+		if d.QoS == 2 {
+			state = awaitsPubrec
+		}
+		f.QoS, f.Dup = d.QoS, d.Returned // [MQTT-3.3.1-1], [MQTT-3.3.1-3]
+		id = o.inflight.add(d.ID, d.Tag, state)
 	}
-	return packet.AppendPublish(dst, c.version, f, d.Message.Topic(), id, nil, d.Message.Payload)
-}
-
-func (c *connection) handlePuback(frame []byte) error {
-	var p packet.Puback
-	if err := p.Decode(frame, c.version); err != nil {
-		return err
-	}
-	c.acked = append(c.acked, p.PacketID)
-	return nil
-}
-
-// settle ends the deliveries that were acknowledged since the last flush. An acknowledgement that nobody waits for is of
-// a session that ended, or comes twice: 3.1.1 has no answer to it.
-func (c *connection) settle() {
-	var space [16]hub.Range
-	ranges := space[:0]
-	c.inflight.mu.Lock()
-	for _, id := range c.acked {
-		tag := c.inflight.takeLocked(id)
-		switch n := len(ranges); {
-		case tag == 0:
-		case n > 0 && ranges[n-1].To+1 == tag:
-			ranges[n-1].To = tag
-		default:
-			ranges = append(ranges, hub.Range{From: tag, To: tag})
+	at := len(dst)
+	dst = c.appendMessage(dst, f, id, d.Message, d.Shared)
+	if o.most > 0 && len(dst)-at > o.most { // [MQTT5-3.1.2-24], [MQTT5-3.1.2-25]
+		c.endpoint.stats.TooLarge.Add(1)
+		dst = dst[:at]
+		if id != 0 {
+			o.tooLarge = append(o.tooLarge, o.inflight.take(id))
 		}
 	}
-	c.inflight.mu.Unlock()
-	c.acked = c.acked[:0]
-	c.session.Settle(queue.Accept, ranges...)
-	c.replay.wake.raise()
+	return dst
 }
 
-// maxPacketIDs is how many packet identifiers there are.
-const maxPacketIDs = 1<<16 - 1
-
-// inflight is the deliveries that wait for PUBACK, by packet identifier.
-//
-// The identifier of a delivery is the number of its item in the session's queue modulo 65535, plus 1. So a delivery that
-// is repeated, on another connection or after a restart, has the identifier that it had [MQTT-4.4.0-1], without its
-// being stored. When an old delivery that was never acknowledged still has it, the next free one is taken.
-//
-// What waits is mostly a dense window of identifiers, so it lies in a small table by their low bits; the few that find
-// their place taken are in a map.
-type inflight struct {
-	mu    sync.Mutex
-	table []flight          // guarded by mu; its length is a power of two
-	apart map[uint16]uint64 // guarded by mu; tags of those without a place
+// appendMessage writes a PUBLISH; outgoing is locked. The key of a message of another protocol is a topic name
+// [MQTT-3.3.2-2]: the router passes over others for the filters of MQTT. Shared says that it comes by a shared
+// subscription.
+func (c *connection) appendMessage(dst []byte, f packet.PublishFlags, id uint16, m *message.Message, shared bool) []byte {
+	topic := m.Topic()
+	if c.version != packet.V5 {
+		return packet.AppendPublish(dst, c.version, f, topic, id, nil, m.Payload)
+	}
+	o := &c.outgoing
+	alias, known := o.aliases.of(topic)
+	if alias == 0 && o.selection == nil && m.Encoding == message.MQTT && m.Expiry == 0 {
+		return packet.AppendPublish(dst, c.version, f, topic, id, packet.Properties(m.Properties), m.Payload) // [MQTT5-3.3.2-17], [MQTT5-3.3.2-18]
+	}
+	p := o.scratch[:0]
+	if alias != 0 {
+		p = p.AppendNumber(packet.TopicAlias, uint32(alias))
+	}
+	if m.Expiry != 0 { // [MQTT5-3.3.2-6]
+		p = p.AppendNumber(packet.MessageExpiry, secondsLeft(m.Expiry))
+	}
+	if o.selection != nil {
+		s := o.selection.find(topic, shared)
+		p = append(p, s.ids...) // [MQTT5-3.3.4-3], [MQTT5-3.3.4-4], [MQTT5-3.3.4-5]
+		f.Retain = f.Retain || s.asPublished && m.Retain
+	}
+	if p = appendProperties(p, m); known {
+		topic = ""
+	}
+	o.scratch = p
+	return packet.AppendPublish(dst, c.version, f, topic, id, p, m.Payload)
 }
 
-// flight is a delivery that waits; its tag is zero when the place is free.
-type flight struct {
-	tag uint64
-	id  uint16
+// secondsLeft until a time in milliseconds since 1970, rounded up: what is still delivered is wanted for a moment.
+func secondsLeft(expiry int64) uint32 {
+	left := max(expiry-time.Now().UnixMilli(), 1)
+	return uint32((left + 999) / 1000)
 }
 
-const (
-	firstTable = 16
-	mostTable  = 1024
-)
-
-func (f *inflight) addLocked(item, tag uint64) uint16 {
-	id := uint16((item-1)%maxPacketIDs) + 1 // [MQTT-2.3.1-1]
-	for f.waits(id) {                       // [MQTT-2.3.1-4]
-		if id++; id == 0 {
-			id = 1
-		}
+// appendAck writes PUBACK, PUBREC, PUBREL or PUBCOMP without properties. Only those of version 5 have a reason.
+func appendAck(dst []byte, t packet.Type, id uint16, r packet.ReasonCode) []byte {
+	flags := byte(0)
+	if t == packet.TypePubrel {
+		flags = 2 // [MQTT-3.6.1-1]
 	}
-	f.place(id, tag)
-	return id
-}
-
-func (f *inflight) slot(id uint16) *flight { return &f.table[int(id)&(len(f.table)-1)] }
-
-func (f *inflight) waits(id uint16) bool {
-	if len(f.table) == 0 {
-		return false
+	if r == packet.Success {
+		return binary.BigEndian.AppendUint16(append(dst, byte(t)<<4|flags, 2), id)
 	}
-	if s := f.slot(id); s.tag == 0 || s.id == id {
-		return s.tag != 0 || f.isApart(id)
-	}
-	return f.isApart(id)
-}
-
-func (f *inflight) isApart(id uint16) bool {
-	if len(f.apart) == 0 {
-		return false
-	}
-	_, ok := f.apart[id]
-	return ok
-}
-
-func (f *inflight) place(id uint16, tag uint64) {
-	for len(f.table) == 0 || f.slot(id).tag != 0 && len(f.table) < mostTable {
-		f.grow()
-	}
-	if s := f.slot(id); s.tag == 0 {
-		*s = flight{tag: tag, id: id}
-		return
-	}
-	if f.apart == nil {
-		f.apart = make(map[uint16]uint64)
-	}
-	f.apart[id] = tag
-}
-
-func (f *inflight) grow() {
-	old := f.table
-	f.table = make([]flight, max(firstTable, 2*len(old)))
-	for _, s := range old {
-		if s.tag != 0 {
-			*f.slot(s.id) = s // two of them differ in the bits of the old table already
-		}
-	}
-}
-
-// takeLocked takes out the delivery with an identifier and answers its tag; zero when there is none.
-func (f *inflight) takeLocked(id uint16) (tag uint64) {
-	if len(f.table) == 0 {
-		return 0
-	}
-	if s := f.slot(id); s.tag != 0 && s.id == id {
-		tag, s.tag = s.tag, 0
-		return tag
-	}
-	tag = f.apart[id]
-	delete(f.apart, id)
-	return tag
+	return append(binary.BigEndian.AppendUint16(append(dst, byte(t)<<4|flags, 3), id), byte(r))
 }

@@ -17,7 +17,7 @@ func TestInflightAgainstAMap(t *testing.T) {
 			item += uint64(r.IntN(100))
 		}
 		item++
-		id := f.addLocked(item, tag)
+		id := f.add(item, tag, awaitsPuback)
 		if id == 0 || model[id] != 0 {
 			t.Fatalf("seed %d: identifier %d of item %d is in use", seed, id, item)
 		}
@@ -27,14 +27,14 @@ func TestInflightAgainstAMap(t *testing.T) {
 		model[id] = tag
 		for len(model) > 1000+r.IntN(2000) {
 			for id, tag := range model {
-				if got := f.takeLocked(id); got != tag {
+				if got := f.take(id); got != tag {
 					t.Fatalf("seed %d: identifier %d leads to tag %d, not %d", seed, id, got, tag)
 				}
 				delete(model, id)
 				break
 			}
 		}
-		if id := uint16(r.Uint32()); model[id] == 0 && f.takeLocked(id) != 0 {
+		if id := uint16(r.Uint32()); model[id] == 0 && f.take(id) != 0 {
 			t.Fatalf("seed %d: identifier %d is taken twice", seed, id)
 		}
 	}
@@ -44,7 +44,7 @@ func TestInflightAgainstAMap(t *testing.T) {
 func TestRedeliveryHasItsIdentifier(t *testing.T) {
 	var first, second inflight
 	for item := uint64(65500); item < 65600; item++ {
-		a, b := first.addLocked(item, item), second.addLocked(item, item+7)
+		a, b := first.add(item, item, awaitsPuback), second.add(item, item+7, awaitsPuback)
 		if a != b || a == 0 {
 			t.Errorf("item %d has identifiers %d and %d", item, a, b)
 		}

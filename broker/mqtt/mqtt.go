@@ -1,10 +1,9 @@
 // Package mqtt is the MQTT endpoint: it turns connections of MQTT clients into calls of package hub, and what the hub
 // delivers into packets.
 //
-// It serves versions 3.1 and 3.1.1 with QoS 0 and 1. A client of version 5 is refused with CONNACK 0x84 in the form of
-// its version. A subscription that asks for QoS 2 is granted QoS 1, and a PUBLISH with QoS 2, for which those versions
-// know no refusal, ends its connection, as does everything else that they cannot refuse: a topic that the user may not
-// publish to, a message that cannot be stored. A filter that the user may not subscribe to is refused in SUBACK.
+// It serves versions 3.1, 3.1.1 and 5.0 with QoS 0, 1 and 2. What version 5 can refuse with a reason, it does; older
+// versions end the connection over a topic that the user may not publish to, or a message that cannot be stored. A filter
+// that the user may not subscribe to is refused in SUBACK.
 //
 // # A connection
 //
@@ -17,7 +16,7 @@
 // # Who may touch what
 //
 // The fields of a connection that its reader owns need no lock. The hub's callbacks (Deliver, Displaced, the publisher's
-// Confirmed) take only the locks of acknowledging, of inflight and of the outbox, none of which is held while the hub
+// Confirmed) take only the locks of acknowledging, of outgoing and of the outbox, none of which is held while the hub
 // is called.
 package mqtt
 
@@ -51,6 +50,8 @@ type Stats struct {
 	TimedOut  atomic.Uint64 // connections ended by keep alive
 	TakenOver atomic.Uint64 // connections ended because their client connected again
 	Dropped   atomic.Uint64 // messages of QoS 0 for connections without room
+	Denied    atomic.Uint64 // messages of clients of version 5 that were refused with a reason, or dropped with QoS 0
+	TooLarge  atomic.Uint64 // deliveries that were larger than their client takes
 }
 
 // New makes an endpoint of a hub.

@@ -1,9 +1,9 @@
 package mqtt
 
 import (
-	"encoding/binary"
 	"fmt"
-	"sync"
+	"time"
+	"unicode/utf8"
 
 	"github.com/turnstone-mq/turnstone/broker/hub"
 	"github.com/turnstone-mq/turnstone/broker/message"
@@ -16,83 +16,193 @@ func (c *connection) handlePublish(frame []byte) error {
 	if err := p.Decode(frame, c.version); err != nil {
 		return err
 	}
-	if p.QoS == 2 {
-		return &packet.Error{Code: packet.QoSNotSupported, Text: "PUBLISH with QoS 2"}
+	m := message.Message{
+		Encoding: message.MQTT, QoS: p.QoS, Durable: p.QoS > 0, Retain: p.Retain,
+		Publisher: c.clientID, Payload: p.Payload,
 	}
+	if c.version == packet.V5 {
+		if err := c.extend(p, &m); err != nil {
+			return err
+		}
+	}
+	routed, err := 0, c.check(p, &m)
+	if p.QoS > 0 {
+		c.token++
+	}
+	if err == nil {
+		routed, err = c.route(p, &m)
+	}
+	return c.answer(p, routed, err)
+}
+
+// extend takes what only version 5 says of a message. The properties that are for others stay with it, in their order.
+// [MQTT5-3.3.2-4], [MQTT5-3.3.2-15 to 18, 20]
+func (c *connection) extend(p *packet.Publish, m *message.Message) error {
+	if c.acknowledging.waiting(p.QoS) >= c.limits.InFlight { // [MQTT5-3.3.4-7]
+		return &packet.Error{Code: packet.ReceiveMaximumExceeded, Text: fmt.Sprintf("more than %d messages wait for their acknowledgement", c.limits.InFlight)}
+	}
+	if len(p.Properties) == 0 {
+		return nil
+	}
+	var err error
+	m.Properties = p.Properties.Keep(func(id packet.PropertyID, v packet.Value) bool {
+		switch id {
+		case packet.TopicAlias:
+			err = c.follow(p, int(v.Number))
+		case packet.MessageExpiry:
+			m.Expiry = time.Now().UnixMilli() + 1000*int64(v.Number)
+		case packet.SubscriptionID:
+			err = protocolError("subscription identifier from a client") // [MQTT5-3.3.4-6]
+		default:
+			return true
+		}
+		return false
+	})
+	return err
+}
+
+// follow obeys a topic alias: it names the topic, or stands for it. [MQTT5-3.3.2-7 to 12]
+func (c *connection) follow(p *packet.Publish, alias int) error {
+	if alias > c.limits.TopicAliases { // [MQTT5-3.3.2-9]
+		return &packet.Error{Code: packet.TopicAliasInvalid, Text: fmt.Sprintf("topic alias %d is more than %d", alias, c.limits.TopicAliases)}
+	}
+	for len(c.topics) <= alias && len(p.Topic) > 0 {
+		c.topics = append(c.topics, nil)
+	}
+	if len(p.Topic) > 0 {
+		c.topics[alias] = append(c.topics[alias][:0], p.Topic...)
+		return nil
+	}
+	if alias >= len(c.topics) || len(c.topics[alias]) == 0 {
+		return protocolError(fmt.Sprintf("topic alias %d was not set", alias))
+	}
+	p.Topic = c.topics[alias]
+	return nil
+}
+
+// check says why a message may not be published, whatever its topic.
+func (c *connection) check(p *packet.Publish, m *message.Message) error {
 	if n := packet.Levels(p.Topic); n > c.limits.TopicLevels {
 		return &packet.Error{Code: packet.TopicNameInvalid, Text: fmt.Sprintf("topic name has %d levels, more than %d", n, c.limits.TopicLevels)}
 	}
 	if int64(len(p.Payload)) > c.limits.MessageBytes {
-		return &packet.Error{Code: packet.PacketTooLarge, Text: fmt.Sprintf("payload of %d bytes is more than %d", len(p.Payload), c.limits.MessageBytes)}
+		return &packet.Error{Code: packet.QuotaExceeded, Text: fmt.Sprintf("payload of %d bytes is more than %d", len(p.Payload), c.limits.MessageBytes)}
 	}
+	if len(m.Properties) > 0 && packet.Properties(m.Properties).Number(packet.PayloadFormat, 0) == 1 && !utf8.Valid(p.Payload) {
+		return &packet.Error{Code: packet.PayloadFormatInvalid, Text: "payload is said to be UTF-8 and is not"}
+	}
+	return nil
+}
+
+// route hands the message to the publisher.
+func (c *connection) route(p *packet.Publish, m *message.Message) (routed int, err error) {
 	route, err := c.publisher.Route(c.exchange, p.Topic)
 	if err != nil {
-		return err // [MQTT-3.3.5-2]
+		return 0, err
 	}
-	m := message.Message{
-		Exchange: route.Exchange, Key: route.Key, Encoding: message.MQTT,
-		QoS: p.QoS, Durable: p.QoS > 0, Retain: p.Retain,
-		Publisher: c.clientID, Payload: p.Payload,
+	m.Exchange, m.Key = route.Exchange, route.Key
+	switch p.QoS {
+	case 0:
+		return c.publisher.Publish(route, m, nil, 0)
+	case 1:
+		return c.publisher.Publish(route, m, nil, c.token)
 	}
-	var token uint64
-	if p.QoS > 0 {
-		c.token++
-		token = c.token
-		c.acknowledging.expect(p.PacketID)
+	for _, id := range c.acknowledging.takeVoid() { // before the client uses one of them again
+		c.session.Complete([]uint16{id}, func(error) {})
 	}
-	_, err = c.publisher.Publish(route, &m, nil, token)
-	return err
+	return c.publisher.PublishOnce(route, m, c.token, c.session, p.PacketID) // [MQTT-4.3.3-2], [MQTT5-4.3.3-10]
 }
 
-// acknowledging is the packet identifiers of publishes that wait for PUBACK, in the order of their tokens.
-type acknowledging struct {
-	mu    sync.Mutex
-	ids   []uint16 // guarded by mu; ids[head:] wait
-	head  int      // guarded by mu
-	token uint64   // guarded by mu; that of the last one acknowledged
-	ended bool     // guarded by mu; one was refused: nothing is acknowledged any more
+// answer sees to the acknowledgement of a message. One that may not be published ends the connections of versions that
+// cannot say so; version 5 says it, and drops it with QoS 0. [MQTT-3.3.5-2]
+func (c *connection) answer(p *packet.Publish, routed int, err error) error {
+	if err != nil && c.version != packet.V5 {
+		return err
+	}
+	if p.QoS == 0 {
+		if err != nil {
+			c.endpoint.stats.Denied.Add(1)
+		}
+		return nil
+	}
+	a := ack{id: p.PacketID, kind: packet.TypePuback}
+	if p.QoS == 2 {
+		a.kind = packet.TypePubrec
+	}
+	switch {
+	case err != nil:
+		c.endpoint.stats.Denied.Add(1)
+		c.publisher.Refuse(c.token, err)
+	case routed == 0:
+		a.reason = c.reason(packet.NoMatchingSubscribers)
+	}
+	c.acknowledging.expect(a)
+	return nil
 }
 
-func (a *acknowledging) expect(id uint16) {
-	a.mu.Lock()
-	if a.head > 0 && len(a.ids) == cap(a.ids) {
-		a.ids = a.ids[:copy(a.ids, a.ids[a.head:])]
-		a.head = 0
-	}
-	a.ids = append(a.ids, id)
-	a.mu.Unlock()
-}
-
-// appendAcks writes PUBACK for every publish up to a token, in their order. With last, it is the last time: what comes
-// after is not acknowledged. [MQTT-3.3.4-1], [MQTT-4.6.0-2]
-func (a *acknowledging) appendAcks(dst []byte, upTo uint64, last bool) []byte {
-	const length = 2
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.ended {
-		return dst
-	}
-	a.ended = last
-	for ; a.token < upTo; a.token++ {
-		dst = append(dst, byte(packet.TypePuback)<<4, length)
-		dst = binary.BigEndian.AppendUint16(dst, a.ids[a.head]) // [MQTT-2.3.1-6]
-		a.head++
-	}
-	if a.head == len(a.ids) {
-		a.ids, a.head = a.ids[:0], 0
-	}
-	return dst
-}
-
-// confirmed is the publisher's callback: messages up to a token are where they belong. A message that a queue refused
-// cannot be refused to the client; it is not acknowledged, and the connection ends.
+// confirmed is the publisher's callback: messages up to a token are where they belong. Versions before 5 cannot be told
+// that a queue refused a message; it is not acknowledged, and the connection ends.
 func (c *connection) confirmed(done hub.Confirmation) {
-	upTo, refused := done.UpTo, len(done.Refused) > 0
-	if refused {
-		upTo = done.Refused[0].Token - 1
+	refused := done.Refused
+	if len(refused) > 0 && c.version != packet.V5 {
+		c.out.Append(func(dst []byte) []byte { return c.acknowledging.append(dst, refused[0].Token-1, true, nil) })
+		c.Stop(fmt.Errorf("message was not taken: %w", refused[0].Err))
+		return
 	}
-	c.out.Append(func(dst []byte) []byte { return c.acknowledging.appendAcks(dst, upTo, refused) })
-	if refused {
-		c.Stop(fmt.Errorf("message was not taken: %w", done.Refused[0].Err))
+	c.out.Append(func(dst []byte) []byte {
+		for _, r := range refused {
+			dst = c.acknowledging.append(dst, r.Token-1, false, nil)
+			dst = c.acknowledging.append(dst, r.Token, false, c.refused(r.Err))
+		}
+		return c.acknowledging.append(dst, done.UpTo, false, nil)
+	})
+}
+
+// refused writes the acknowledgement of a message that was refused.
+func (c *connection) refused(err error) func(dst []byte, a ack) []byte {
+	return func(dst []byte, a ack) []byte {
+		reason, text := publishReason(err), c.fitting(c.reasonText(err, false))
+		if a.kind == packet.TypePubrec {
+			return (&packet.Pubrec{PacketID: a.id, Reason: reason, Properties: text}).Append(dst, packet.V5)
+		}
+		return (&packet.Puback{PacketID: a.id, Reason: reason, Properties: text}).Append(dst, packet.V5)
 	}
+}
+
+// handlePubrel ends the exchange of a message of QoS 2. [MQTT-4.3.3-2], [MQTT5-4.3.3-11]
+func (c *connection) handlePubrel(frame []byte) error {
+	var p packet.Pubrel
+	if err := p.Decode(frame, c.version); err != nil {
+		return err
+	}
+	a := ack{id: p.PacketID, kind: packet.TypePubcomp}
+	if !c.session.Took(p.PacketID) {
+		a.reason = c.reason(packet.PacketIDNotFound)
+	}
+	c.completed = append(c.completed, a)
+	return nil
+}
+
+// finishReceived sends PUBCOMP for what the client released, when that is durable: the client may then use the
+// identifiers for other messages.
+func (c *connection) finishReceived() {
+	due := append([]ack(nil), c.completed...)
+	ids := make([]uint16, len(due))
+	for i, a := range due {
+		ids[i] = a.id
+	}
+	c.completed = c.completed[:0]
+	c.session.Complete(ids, func(err error) {
+		if err != nil {
+			c.Stop(err)
+			return
+		}
+		c.acknowledging.completed(len(due))
+		c.out.Append(func(dst []byte) []byte {
+			for _, a := range due {
+				dst = appendAck(dst, a.kind, a.id, a.reason)
+			}
+			return dst
+		})
+	})
 }

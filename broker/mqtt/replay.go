@@ -19,7 +19,6 @@ type replay struct {
 	mu      sync.Mutex
 	pending map[string]uint8 // guarded by mu; filters of the session's, with the QoS that was granted
 	running bool             // guarded by mu
-	ended   sync.WaitGroup   // of the goroutine
 }
 
 const (
@@ -43,11 +42,9 @@ func (c *connection) startReplay(subs []hub.Subscription) {
 	}
 	if !r.running {
 		r.running = true
-		r.ended.Go(c.runReplay) // ends when nothing is pending or the connection ends
+		c.tasks.Go(c.runReplay) // ends when nothing is pending or the connection ends
 	}
 }
-
-func (r *replay) wait() { r.ended.Wait() }
 
 // drop takes back what has not begun.
 func (r *replay) drop(filters []string) {
@@ -103,6 +100,7 @@ func (c *connection) awaitReplay() bool {
 func (c *connection) sendRetained(page []*message.Message, qos uint8) {
 	now := time.Now().UnixMilli()
 	acknowledged := page[:0]
+	c.outgoing.mu.Lock()
 	c.out.Append(func(dst []byte) []byte {
 		for _, m := range page {
 			switch {
@@ -110,10 +108,22 @@ func (c *connection) sendRetained(page []*message.Message, qos uint8) {
 			case min(m.QoS, qos) > 0:
 				acknowledged = append(acknowledged, m)
 			default:
-				dst = packet.AppendPublish(dst, c.version, packet.PublishFlags{Retain: true}, m.Topic(), 0, nil, m.Payload)
+				dst = c.appendRetained(dst, m)
 			}
 		}
 		return dst
 	})
+	c.outgoing.mu.Unlock()
 	c.session.Replay(acknowledged, qos)
+}
+
+// appendRetained writes a retained message of QoS 0; outgoing is locked.
+func (c *connection) appendRetained(dst []byte, m *message.Message) []byte {
+	at := len(dst)
+	dst = c.appendMessage(dst, packet.PublishFlags{Retain: true}, 0, m, false)
+	if most := c.outgoing.most; most > 0 && len(dst)-at > most {
+		c.endpoint.stats.TooLarge.Add(1)
+		return dst[:at]
+	}
+	return dst
 }

@@ -5,16 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 
 	"github.com/turnstone-mq/turnstone/broker/hub"
 	"github.com/turnstone-mq/turnstone/broker/mqtt/packet"
 	"github.com/turnstone-mq/turnstone/broker/router"
 	"github.com/turnstone-mq/turnstone/broker/topic"
 )
-
-// maxQoS is the highest quality of service that is granted.
-const maxQoS = 1
 
 func (c *connection) handleSubscribe(frame []byte) error {
 	p := packet.Subscribe{Most: c.limits.Subscriptions}
@@ -23,50 +19,94 @@ func (c *connection) handleSubscribe(frame []byte) error {
 	}
 	c.flush()                                                                                            // what came before takes effect before
 	ack := packet.Suback{PacketID: p.PacketID, Reasons: make([]packet.ReasonCode, len(p.Subscriptions))} // [MQTT-3.8.4-2], [MQTT-3.8.4-5]
-	granted := make([]hub.Subscription, 0, len(p.Subscriptions))
+	id := p.Properties.Number(packet.SubscriptionID, 0)
+	granted := make([]wish, 0, len(p.Subscriptions))
 	for i, s := range p.Subscriptions {
-		if err := c.allowed(s.Filter); err != nil {
-			ack.Reasons[i] = err.Code
-			c.log(slog.LevelInfo, "subscription was refused", err)
+		refused, err := c.allowed(s)
+		if err != nil {
+			return err
+		}
+		if refused != nil {
+			ack.Reasons[i], ack.Properties = c.subackReason(refused), c.fitting(c.reasonText(refused, false))
+			c.log(slog.LevelInfo, "subscription was refused", refused)
 			continue
 		}
-		qos := min(s.QoS, maxQoS, c.access.SubscribeLimits(s.Filter).MaxQoS) // [MQTT-3.8.4-6]
+		qos := min(s.QoS, c.access.SubscribeLimits(s.Filter).MaxQoS) // [MQTT-3.8.4-6]
 		ack.Reasons[i] = packet.ReasonCode(qos)
-		granted = append(granted, hub.Subscription{Filter: s.Filter, Options: router.Options{QoS: qos}})
+		o := router.Options{QoS: qos, NoLocal: s.NoLocal, RetainAsPublished: s.RetainAsPublished, SubscriptionID: id}
+		granted = append(granted, wish{hub.Subscription{Filter: s.Filter, Options: o}, s.RetainHandling})
 	}
-	if err := c.subscribe(granted); err != nil {
+	replayed, err := c.subscribe(granted)
+	if err != nil {
 		for i, r := range ack.Reasons {
 			if r < packet.Failure {
-				ack.Reasons[i] = reasonOf(err)
+				ack.Reasons[i] = c.subackReason(err)
 			}
 		}
-		granted = nil
+		ack.Properties = c.fitting(c.reasonText(err, false))
 		c.log(slog.LevelInfo, "subscription was refused", err)
 	}
 	c.send(&ack) // [MQTT-3.8.4-1], [MQTT-3.8.4-4]
-	c.startReplay(granted)
+	c.startReplay(replayed)
 	return nil
 }
 
-func (c *connection) subscribe(granted []hub.Subscription) error {
+// wish is a subscription that may be, and when its client wants retained messages.
+type wish struct {
+	hub.Subscription
+	retainHandling uint8
+}
+
+// subackReason is reasonOf for SUBACK, which knows fewer codes, and one alone before version 5. [MQTT 5 §3.9.3]
+func (c *connection) subackReason(err error) packet.ReasonCode {
+	switch r := reasonOf(err); {
+	case c.version != packet.V5:
+		return packet.Failure
+	case r == packet.ServerUnavailable:
+		return packet.ImplementationError
+	default:
+		return r
+	}
+}
+
+// subscribe brings subscriptions into force and answers those whose retained messages are due.
+func (c *connection) subscribe(granted []wish) (replayed []hub.Subscription, err error) {
 	if len(granted) == 0 {
-		return nil
+		return nil, nil
 	}
-	return c.session.Subscribe(context.Background(), granted) // [MQTT-3.8.4-3]
+	subs := make([]hub.Subscription, len(granted))
+	for i, w := range granted {
+		subs[i] = w.Subscription
+	}
+	existed, err := c.session.Subscribe(context.Background(), subs) // [MQTT-3.8.4-3]
+	if err != nil {
+		return nil, err
+	}
+	if c.version == packet.V5 {
+		c.outgoing.follow(c.session.Subscriptions())
+	}
+	for i, w := range granted {
+		wanted := w.retainHandling == 0 || w.retainHandling == 1 && !existed[i] // [MQTT5-3.3.1-9 to 11]
+		if _, _, shared, _ := topic.ParseShare(w.Filter); wanted && !shared {
+			replayed = append(replayed, w.Subscription)
+		}
+	}
+	return replayed, nil
 }
 
-// allowed says why the client may not subscribe with a filter, nil if it may.
-func (c *connection) allowed(filter string) *packet.Error {
-	if err := topic.CheckFilter(filter, c.limits.TopicLevels); err != nil {
-		return &packet.Error{Code: packet.TopicFilterInvalid, Text: err.Error()}
+// allowed says why the client may not have a subscription, nil if it may. Err ends the connection.
+func (c *connection) allowed(s packet.Subscription) (refused, err error) {
+	_, filter, shared, wrong := topic.ParseShare(s.Filter)
+	if wrong == nil {
+		wrong = topic.CheckFilter(filter, c.limits.TopicLevels)
 	}
-	if strings.HasPrefix(filter, "$share/") {
-		return &packet.Error{Code: packet.SharedSubscriptionsNotKnown, Text: fmt.Sprintf("filter %q: shared subscriptions are not served", filter)}
+	switch {
+	case wrong != nil:
+		return &packet.Error{Code: packet.TopicFilterInvalid, Text: fmt.Sprintf("filter %q %v", s.Filter, wrong)}, nil
+	case shared && s.NoLocal: // [MQTT5-3.8.3-4]
+		return nil, protocolError("no-local with a shared subscription")
 	}
-	if err := errors.Join(c.access.Read(string(c.exchange)), c.access.Subscribe(filter)); err != nil {
-		return &packet.Error{Code: packet.NotAuthorized, Text: err.Error()}
-	}
-	return nil
+	return errors.Join(c.access.Read(string(c.exchange)), c.access.Subscribe(filter)), nil
 }
 
 func (c *connection) handleUnsubscribe(frame []byte) error {
@@ -75,10 +115,22 @@ func (c *connection) handleUnsubscribe(frame []byte) error {
 		return err
 	}
 	c.flush()
-	if err := c.session.Unsubscribe(context.Background(), p.Filters); err != nil { // [MQTT-3.10.4-1], [MQTT-3.10.4-2]
+	existed, err := c.session.Unsubscribe(context.Background(), p.Filters) // [MQTT-3.10.4-1], [MQTT-3.10.4-2]
+	if err != nil {
 		return fmt.Errorf("unsubscribe: %w", err)
 	}
 	c.replay.drop(p.Filters)
-	c.send(&packet.Unsuback{PacketID: p.PacketID}) // [MQTT-3.10.4-4], [MQTT-3.10.4-5], [MQTT-3.10.4-6]
+	ack := packet.Unsuback{PacketID: p.PacketID}
+	if c.version == packet.V5 {
+		c.outgoing.follow(c.session.Subscriptions())
+		for _, was := range existed {
+			reason := packet.NoSubscriptionExisted // [MQTT5-3.11.3-2]
+			if was {
+				reason = packet.Success
+			}
+			ack.Reasons = append(ack.Reasons, reason) // [MQTT5-3.11.3-1]
+		}
+	}
+	c.send(&ack) // [MQTT-3.10.4-4], [MQTT-3.10.4-5], [MQTT-3.10.4-6]
 	return nil
 }

@@ -79,6 +79,8 @@ func (s *Server) exposeMQTT() {
 	m.Counter("turnstone_mqtt_keep_alive_timeouts_total", "Connections ended by keep alive.", stats.TimedOut.Load)
 	m.Counter("turnstone_mqtt_taken_over_total", "Connections ended because their client connected again.", stats.TakenOver.Load)
 	m.Counter("turnstone_mqtt_dropped_total", "Messages of QoS 0 for connections without room.", stats.Dropped.Load)
+	m.Counter("turnstone_mqtt_denied_total", "Messages of clients of MQTT 5 that were refused with a reason, or dropped with QoS 0.", stats.Denied.Load)
+	m.Counter("turnstone_mqtt_too_large_total", "Deliveries that were larger than their client takes.", stats.TooLarge.Load)
 }
 
 // overQueues sums up what queues hold.

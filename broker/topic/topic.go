@@ -100,11 +100,11 @@ func ParseShare(filter string) (group, rest string, shared bool, err error) {
 	group, rest, found := strings.Cut(filter[len(sharePrefix):], "/")
 	switch {
 	case group == "":
-		return "", "", false, errors.New("shared subscription has no share name") // [MQTT-4.8.2-1]
+		return "", "", false, errors.New("shared subscription has no share name") // [MQTT5-4.8.2-1]
 	case strings.ContainsAny(group, "+#"):
-		return "", "", false, errors.New("share name contains a wildcard") // [MQTT-4.8.2-2]
+		return "", "", false, errors.New("share name contains a wildcard") // [MQTT5-4.8.2-2]
 	case !found || rest == "":
-		return "", "", false, errors.New("shared subscription has no filter after its share name") // [MQTT-4.8.2-2]
+		return "", "", false, errors.New("shared subscription has no filter after its share name") // [MQTT5-4.8.2-2]
 	}
 	return group, rest, true, nil
 }

@@ -60,14 +60,14 @@ func choose(c *config.Config, u *v1alpha1.Configuration) error {
 	if u.Anonymous {
 		c.Auth.Anonymous = "always"
 	}
-	if u.MQTTExchange != "" {
-		c.MQTT.Exchange = u.MQTTExchange
-	}
 	if u.Durability != "" {
 		c.Storage.Durability = u.Durability
 	}
 	if u.SyncIntervalMillis != nil {
 		c.Storage.SyncIntervalMillis = *u.SyncIntervalMillis
+	}
+	if err := overlay(&c.MQTT, u.MQTT); err != nil {
+		return fmt.Errorf("configuration.mqtt: %w", err)
 	}
 	if err := overlay(&c.AMQP, u.AMQP); err != nil {
 		return fmt.Errorf("configuration.amqp: %w", err)

@@ -71,7 +71,7 @@ func compare(t *testing.T, file string, objects ...any) {
 
 // Every limit that users can set is a key of the broker's configuration, and so reaches the broker.
 func TestChosenKeysAreKeysOfTheBroker(t *testing.T) {
-	for _, pair := range []struct{ ours, theirs any }{{v1alpha1.Limits{}, config.Limits{}}, {v1alpha1.AMQPConfiguration{}, config.AMQP{}}} {
+	for _, pair := range []struct{ ours, theirs any }{{v1alpha1.Limits{}, config.Limits{}}, {v1alpha1.AMQPConfiguration{}, config.AMQP{}}, {v1alpha1.MQTTConfiguration{}, config.MQTT{}}} {
 		keys := map[string]bool{}
 		for f := range reflect.TypeOf(pair.theirs).Fields() {
 			keys[jsonName(f)] = true
@@ -105,9 +105,9 @@ func TestPodRestartsOnlyForKeysThatNeedIt(t *testing.T) {
 	}
 	before := template(func(*v1alpha1.Configuration) {})
 	live := template(func(c *v1alpha1.Configuration) { c.LogLevel, c.Limits.Connections = "warn", new(int64(7)) })
-	restart := template(func(c *v1alpha1.Configuration) { c.MQTTExchange = "other" })
+	restart := template(func(c *v1alpha1.Configuration) { c.MQTT = &v1alpha1.MQTTConfiguration{Exchange: "other"} })
 	if !reflect.DeepEqual(before, live) || reflect.DeepEqual(before, restart) {
-		t.Error("the template must change with mqttExchange, and not with logLevel and limits")
+		t.Error("the template must change with mqtt.exchange, and not with logLevel and limits")
 	}
 }
 
@@ -141,7 +141,8 @@ func chosen() *v1alpha1.MessageBroker {
 	b.Spec.Tolerations = []corev1.Toleration{{Key: "messaging", Operator: corev1.TolerationOpExists}}
 	b.Spec.PriorityClassName = "high"
 	b.Spec.Configuration = &v1alpha1.Configuration{
-		LogLevel: "debug", DrainSeconds: new(20), MinTLSVersion: "1.3", Anonymous: true, MQTTExchange: "mqtt",
+		LogLevel: "debug", DrainSeconds: new(20), MinTLSVersion: "1.3", Anonymous: true,
+		MQTT:   &v1alpha1.MQTTConfiguration{Exchange: "mqtt", MaxKeepAliveSeconds: new(600), SharedSubscriptions: "sticky"},
 		AMQP:   &v1alpha1.AMQPConfiguration{HeartbeatSeconds: new(30)},
 		Limits: &v1alpha1.Limits{Connections: new(int64(1000))},
 	}

@@ -147,6 +147,22 @@ func (p Properties) Number(id PropertyID, otherwise uint32) uint32 {
 	return otherwise
 }
 
+// Keep takes out, in place, the properties that keep says no to.
+func (p Properties) Keep(keep func(PropertyID, Value) bool) Properties {
+	kept := p[:0]
+	for c := (cursor{src: p}); len(c.src) > 0; {
+		from := c.src
+		id, v := c.property()
+		if c.err != nil {
+			break
+		}
+		if keep(id, v) {
+			kept = append(kept, from[:len(from)-len(c.src)]...)
+		}
+	}
+	return kept
+}
+
 // AppendNumber adds a flag or an integer.
 func (p Properties) AppendNumber(id PropertyID, v uint32) Properties {
 	p = append(p, byte(id))

@@ -1,0 +1,79 @@
+package mqtt
+
+import (
+	"strings"
+
+	"github.com/turnstone-mq/turnstone/broker/hub"
+	"github.com/turnstone-mq/turnstone/broker/mqtt/packet"
+	"github.com/turnstone-mq/turnstone/broker/router"
+	"github.com/turnstone-mq/turnstone/broker/topic"
+)
+
+// selection says how deliveries are to be marked: with the identifiers of the subscriptions that they match, and with the
+// RETAIN flag as it was published. It knows the subscriptions that say something of that; the hub merges all of a session
+// into one delivery, which cannot tell them apart.
+type selection struct {
+	subscriptions []selective
+	known         map[selectionKey]selected
+}
+
+// selective is a subscription that says how its deliveries are to be marked.
+type selective struct {
+	filter string // without the part that shares it
+	shared bool
+	router.Options
+}
+
+type selectionKey struct {
+	topic  string
+	shared bool
+}
+
+// selected is what the subscriptions that match a topic come to.
+type selected struct {
+	ids         packet.Properties
+	asPublished bool
+}
+
+// mostKnown bounds what is remembered of topics.
+const mostKnown = 1024
+
+// follow brings the selection to the session's subscriptions.
+func (o *outgoing) follow(subs []hub.Subscription) {
+	var s *selection
+	for _, sub := range subs {
+		if sub.SubscriptionID == 0 && !sub.RetainAsPublished {
+			continue
+		}
+		if s == nil {
+			s = &selection{known: make(map[selectionKey]selected)}
+		}
+		_, filter, shared, _ := topic.ParseShare(sub.Filter)
+		s.subscriptions = append(s.subscriptions, selective{filter: filter, shared: shared, Options: sub.Options})
+	}
+	o.mu.Lock()
+	o.selection = s
+	o.mu.Unlock()
+}
+
+func (s *selection) find(name string, shared bool) selected {
+	k := selectionKey{name, shared}
+	if found, ok := s.known[k]; ok {
+		return found
+	}
+	var found selected
+	for _, sub := range s.subscriptions {
+		if sub.shared != shared || !topic.Match(sub.filter, name) {
+			continue
+		}
+		found.asPublished = found.asPublished || sub.RetainAsPublished // [MQTT5-3.8.4-4]
+		if sub.SubscriptionID != 0 {
+			found.ids = found.ids.AppendNumber(packet.SubscriptionID, sub.SubscriptionID)
+		}
+	}
+	if len(s.known) >= mostKnown {
+		clear(s.known)
+	}
+	s.known[selectionKey{strings.Clone(name), shared}] = found
+	return found
+}
