@@ -39,6 +39,9 @@ type VirtualHost struct {
 	mu       sync.RWMutex
 	queues   map[string]*Queue
 	sessions map[string]*mqttSession
+
+	sharing sync.Mutex
+	groups  map[string]*group // guarded by sharing; shared subscriptions, by $share/NAME/FILTER
 }
 
 func (h *Hub) newHost(name string) *VirtualHost {
@@ -49,6 +52,7 @@ func (h *Hub) newHost(name string) *VirtualHost {
 		retained: retain.New(),
 		queues:   make(map[string]*Queue),
 		sessions: make(map[string]*mqttSession),
+		groups:   make(map[string]*group),
 	}
 }
 

@@ -109,9 +109,18 @@ type shardPart struct {
 type part struct {
 	message int32 // index in the batch
 	queue   *Queue
+	group   *group // by which it comes to the queue; nil for none
 	qos     uint8
 	exactly exactly
 	token   uint64
+}
+
+// delivery is the QoS with its flags.
+func (it *part) delivery() uint8 {
+	if it.group != nil {
+		return it.qos | flagShared
+	}
+	return it.qos
 }
 
 // internal is the access of the hub's own publishers: dead letters go where the queue's arguments say, on behalf of who
@@ -235,16 +244,23 @@ func (p *Publisher) find(r *Route, a router.Attributes) error {
 	}
 	r.to = r.to[:0]
 	for _, m := range p.match {
-		d := destination{queue: m.Target, options: m.Options}
-		if d.queue.shard != nil {
-			d.shard = p.shardPart(d.queue.shard)
-		}
-		if d.queue.shard == nil || d.queue.session != nil {
-			d.local = p.localPart(d.queue)
-		}
-		r.to = append(r.to, d)
+		r.to = append(r.to, p.destination(m.Target, m.Options))
 	}
 	return nil
+}
+
+func (p *Publisher) destination(q *Queue, o router.Options) destination {
+	d := destination{queue: q, options: o}
+	switch {
+	case q.group != nil: // a member is chosen for each message
+		return d
+	case q.shard != nil:
+		d.shard = p.shardPart(q.shard)
+	}
+	if q.shard == nil || q.session != nil {
+		d.local = p.localPart(q)
+	}
+	return d
 }
 
 func (p *Publisher) localPart(q *Queue) *localPart {
@@ -310,6 +326,14 @@ func (p *Publisher) limit(r *Route, m *message.Message) error {
 
 // add puts message i of the batch into the part of one destination; it answers 1 if that will take it.
 func (p *Publisher) add(i int32, d destination, token uint64) int {
+	g := d.queue.group
+	if g != nil {
+		m := g.pick(&p.batch[i])
+		if m == nil {
+			return 0
+		}
+		d = p.destination(m.session.queue, m.options)
+	}
 	if d.options.NoLocal && p.origin != 0 && d.queue.origin.Load() == p.origin {
 		return 0
 	}
@@ -317,7 +341,7 @@ func (p *Publisher) add(i int32, d destination, token uint64) int {
 		return 0
 	}
 	qos := min(p.batch[i].QoS, d.options.QoS)
-	it := part{message: i, queue: d.queue, qos: qos, exactly: p.exactly, token: token}
+	it := part{message: i, queue: d.queue, group: g, qos: qos, exactly: p.exactly, token: token}
 	if d.local != nil && (d.shard == nil || qos == 0) {
 		if p.exactly.again {
 			return 1
@@ -352,17 +376,21 @@ func (p *Publisher) Flush() {
 	if len(p.batch) == 0 && p.upTo == 0 {
 		return
 	}
+	now := p.host.hub.now()
+	for i := 0; i < len(p.local); i++ { // it may grow
+		l := p.local[i]
+		late := l.queue.enqueue(now, p.batch, l.items)
+		l.items = l.items[:0]
+		for _, it := range late {
+			p.add(it.message, destination{queue: it.group.queue}, it.token)
+		}
+	}
 	var f *flush
 	if p.upTo != 0 || len(p.shard) > 0 {
 		f = &flush{publisher: p, upTo: p.upTo, refused: p.refuse}
 		f.waiting.Store(int32(1 + len(p.shard) + len(p.retain)))
 		p.order.push(f)
 		p.refuse = nil
-	}
-	now := p.host.hub.now()
-	for _, l := range p.local {
-		l.queue.enqueue(now, p.batch, l.items)
-		l.items = l.items[:0]
 	}
 	for _, s := range p.shard {
 		s.shard.post(&enqueueOp{flush: f, items: p.keep(s.items), sender: p.sender})
@@ -404,7 +432,7 @@ type enqueued struct {
 func (p *Publisher) keep(parts []part) []enqueued {
 	out := make([]enqueued, len(parts))
 	for i, it := range parts {
-		out[i] = enqueued{message: p.clone(it.message), queue: it.queue, qos: it.qos, exactly: it.exactly, token: it.token}
+		out[i] = enqueued{message: p.clone(it.message), queue: it.queue, qos: it.delivery(), exactly: it.exactly, token: it.token}
 	}
 	return out
 }

@@ -23,6 +23,7 @@ type Queue struct {
 	exclusive uint64 // origin of the only connection that may use it; zero is everybody
 	shard     *shard // owns state when the queue is durable; nil otherwise
 	session   *mqttSession
+	group     *group // the queue stands for a shared subscription
 	spec      object.QueueSpec
 
 	// origin is the connection to which the queue's subscription belongs, for no-local.
@@ -110,36 +111,43 @@ func (q *Queue) locked(f step) bool {
 	return true
 }
 
-// enqueue adds the parts of a batch to a transient queue, or gives those with QoS 0 to a session.
-func (q *Queue) enqueue(now int64, batch []message.Message, items []part) {
+// enqueue adds the parts of a batch to a transient queue, or gives those with QoS 0 to a session. It answers those of
+// shared subscriptions whose member has just left: they are for another one.
+func (q *Queue) enqueue(now int64, batch []message.Message, items []part) (late []part) {
 	if q.session != nil {
 		items = q.session.direct(batch, items)
 	}
 	if len(items) == 0 || q.shard != nil {
-		return
+		return nil
 	}
 	q.mu.Lock()
 	if q.closed {
 		q.mu.Unlock()
-		return
+		for _, it := range items {
+			if it.group != nil {
+				late = append(late, it)
+			}
+		}
+		return late
 	}
 	for i := range items {
 		m := &batch[items[i].message]
 		if m.Owned {
 			m = m.Clone() // the queue may keep it, and the batch is used again
 		}
-		q.state.Enqueue(now, newItem(m, items[i].qos))
+		q.state.Enqueue(now, newItem(m, items[i].delivery()))
 	}
 	after := q.effects()
 	q.mu.Unlock()
 	after.run(q)
+	return nil
 }
 
 // newItem makes an item of a message; delivery is its QoS, with flags or without.
 func newItem(m *message.Message, delivery uint8) queue.Item {
 	return queue.Item{
 		Message: m, Size: uint32(m.Size()), Expiry: m.Expiry, Priority: m.Priority,
-		QoS: delivery &^ (flagRetained | flagShared), Retained: delivery&flagRetained != 0, Shared: delivery&flagShared != 0,
+		QoS: delivery &^ deliveryFlags, Retained: delivery&flagRetained != 0, Shared: delivery&flagShared != 0,
 	}
 }
 
@@ -148,6 +156,8 @@ func newItem(m *message.Message, delivery uint8) queue.Item {
 const (
 	flagRetained = 0x80
 	flagShared   = 0x20
+
+	deliveryFlags = flagRetained | flagShared
 )
 
 // effects delivers what the last steps gave to consumers, and answers what remains to be done without the lock. The

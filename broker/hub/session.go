@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/turnstone-mq/turnstone/broker/auth"
@@ -14,6 +15,7 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/retain"
 	"github.com/turnstone-mq/turnstone/broker/router"
 	"github.com/turnstone-mq/turnstone/broker/session"
+	"github.com/turnstone-mq/turnstone/broker/topic"
 )
 
 // mqttSession is the state of one MQTT client that outlives its connections: its subscriptions and its queue.
@@ -23,6 +25,8 @@ type mqttSession struct {
 	clientID string
 	queue    *Queue
 	durable  bool
+	attached atomic.Bool // a connection is attached
+	full     atomic.Bool // the connection has no room, as far as is known
 
 	mu            sync.Mutex
 	epoch         uint64   // grows with each attachment; calls of older ones are void
@@ -119,6 +123,7 @@ func (s *mqttSession) attach(o SessionOptions) *Session {
 		w.timer.Stop()
 	}
 	s.epoch++
+	s.attached.Store(true)
 	s.current = &Session{state: s, sink: o.Sink, access: o.Access, consumer: c, epoch: s.epoch, exchange: s.host.hub.Config().MQTT.Exchange}
 	return s.current
 }
@@ -128,6 +133,7 @@ func (s *mqttSession) displace() {
 	s.mu.Lock()
 	old := s.current
 	s.current = nil
+	s.attached.Store(false)
 	s.mu.Unlock()
 	if old != nil {
 		old.consumer.Close()
@@ -146,7 +152,7 @@ func (s *mqttSession) direct(batch []message.Message, items []part) (rest []part
 			rest = append(rest, it)
 			continue
 		}
-		*ds = append(*ds, queue.Delivery{Item: newItem(&batch[it.message], 0)})
+		*ds = append(*ds, queue.Delivery{Item: newItem(&batch[it.message], it.delivery())})
 	}
 	if len(*ds) == 0 {
 		return rest
@@ -157,13 +163,18 @@ func (s *mqttSession) direct(batch []message.Message, items []part) (rest []part
 		s.host.hub.stats.Dropped.add(uint64(len(*ds)))
 		return rest
 	}
-	s.current.sink.Deliver(s.current.consumer, *ds)
+	if !s.current.sink.Deliver(s.current.consumer, *ds) {
+		s.full.Store(true)
+	}
 	s.host.hub.stats.Delivered.add(uint64(len(*ds)))
 	return rest
 }
 
 // Resume begins deliveries, and continues them when the connection's outbox has room again.
-func (s *Session) Resume() { s.consumer.Resume() }
+func (s *Session) Resume() {
+	s.state.full.Store(false)
+	s.consumer.Resume()
+}
 
 // Settle ends deliveries by their tags.
 func (s *Session) Settle(o queue.Outcome, ranges ...Range) { s.consumer.Settle(o, ranges...) }
@@ -249,20 +260,54 @@ func (s *mqttSession) install(old, next map[string]router.Options) error {
 		if was, ok := old[f]; ok && was == o {
 			continue
 		}
-		if err := s.host.router.Subscribe(exchange, f, s.queue, o); err != nil {
+		if err := s.bind(exchange, f, o); err != nil {
 			return err
 		}
 	}
 	for f := range old {
-		if _, ok := next[f]; !ok {
-			_, gone := s.host.router.Unsubscribe(exchange, f, s.queue)
-			s.host.unbound(gone)
+		if _, ok := next[f]; ok {
+			continue
 		}
+		if isShared(f) {
+			s.host.unshare(f, s)
+			continue
+		}
+		_, gone := s.host.router.Unsubscribe(exchange, f, s.queue)
+		s.host.unbound(gone)
 	}
 	s.mu.Lock()
 	s.subscriptions = next
 	s.mu.Unlock()
 	return nil
+}
+
+func isShared(filter string) bool {
+	_, _, shared, _ := topic.ParseShare(filter)
+	return shared
+}
+
+// bind brings one subscription into the router.
+func (s *mqttSession) bind(exchange, filter string, o router.Options) error {
+	if isShared(filter) {
+		return s.host.share(exchange, filter, s, o)
+	}
+	return s.host.router.Subscribe(exchange, filter, s.queue, o)
+}
+
+// leaveShares ends all memberships and answers what they were.
+func (s *mqttSession) leaveShares() (shares []string) {
+	s.mu.Lock()
+	for f := range s.subscriptions {
+		if isShared(f) {
+			shares = append(shares, f)
+		}
+	}
+	s.mu.Unlock()
+	slices.Sort(shares)
+	for _, f := range shares {
+		s.host.unshare(f, s)
+	}
+	return shares
 }
 
 // Retained answers a page of the retained messages that match a filter.
@@ -278,6 +323,7 @@ func (s *Session) Close(ctx context.Context) error {
 	mine := st.current == s
 	if mine {
 		st.current = nil
+		st.attached.Store(false)
 	}
 	st.mu.Unlock()
 	if !mine {
@@ -304,6 +350,7 @@ func (s *mqttSession) end(ctx context.Context) error {
 	s.mu.Unlock()
 	will.publish()
 	s.completeAll()
+	s.passOn(s.leaveShares())
 	if s.durable {
 		state := session.State{ClientID: s.clientID, QueueID: s.queue.id}
 		if err := s.queue.shard.propose(ctx, &sessionOp{session: s, state: state, end: true}); err != nil {

@@ -343,6 +343,9 @@ func (s *shard) propose1(now int64, a *enqueueAct, sender uint64, items []enqueu
 	for _, it := range items {
 		q := it.queue
 		if q == nil || q.closed || q.frozen {
+			if it.qos&flagShared != 0 && a.flush != nil { // another member may have it when it comes again
+				a.flush.refuse(it.token, errorf(Unavailable, "the member of a shared subscription has just left"))
+			}
 			continue // the queue went after the message was routed: as if it had not been there
 		}
 		if q.state.Full(q.inFlight, q.flightSize) {

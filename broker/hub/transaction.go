@@ -58,7 +58,7 @@ func (h *held) part(s *shard) *txPart {
 func (p *Publisher) Hold() error {
 	for _, l := range p.local {
 		for _, it := range l.items {
-			p.held.local = append(p.held.local, enqueued{message: p.clone(it.message), queue: l.queue, qos: it.qos})
+			p.held.local = append(p.held.local, enqueued{message: p.clone(it.message), queue: l.queue, qos: it.delivery()})
 		}
 		l.items = l.items[:0]
 	}
