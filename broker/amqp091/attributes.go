@@ -40,6 +40,9 @@ const (
 	headerBCC = "BCC"
 )
 
+// maxShort is what a short string holds.
+const maxShort = 255
+
 // moreKeys are the routing keys of CC and BCC, and whether there is a BCC.
 func moreKeys(headers frame.Table) (keys []string, blind bool, err error) {
 	if len(headers) == 0 {
@@ -56,7 +59,7 @@ func moreKeys(headers frame.Table) (keys []string, blind bool, err error) {
 			return nil, false, errorf(frame.PreconditionFailed, "header '%s' must be an array of routing keys", name)
 		}
 		for _, k := range list {
-			if key, ok := k.(string); ok && len(key) <= maxKey && !slices.Contains(keys, key) {
+			if key, ok := k.(string); ok && len(key) <= maxShort && !slices.Contains(keys, key) {
 				keys = append(keys, key)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/turnstone-mq/turnstone/broker/amqp091/frame"
 	"github.com/turnstone-mq/turnstone/broker/hub"
+	"github.com/turnstone-mq/turnstone/broker/mapping"
 	"github.com/turnstone-mq/turnstone/broker/queue"
 )
 
@@ -191,7 +192,7 @@ func (ch *channel) appendDelivery(dst []byte, s *consumer, d *queue.Delivery) []
 
 // envelope is the routing key and the properties of a delivery, valid until the next one; ch.mu is held.
 func (ch *channel) envelope(d *queue.Delivery) (key string, p frame.Properties) {
-	key, p, ch.scratch = envelope(d.Message, ch.scratch)
+	key, p, ch.scratch = mapping.AMQP091(d.Message, ch.scratch, ch.conn.frameMax)
 	if d.Count > 0 {
 		p = counted(p, d.Count)
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/turnstone-mq/turnstone/broker/amqp091/frame"
 	"github.com/turnstone-mq/turnstone/broker/hub"
+	"github.com/turnstone-mq/turnstone/broker/mapping"
 	"github.com/turnstone-mq/turnstone/broker/message"
 )
 
@@ -15,6 +16,9 @@ const (
 	headerLastDeath     = "x-last-death-"  // the same, each time
 	headerDeliveryCount = "x-delivery-count"
 )
+
+// mostProperties bounds those of a dead message that came over MQTT: few clients want smaller frames.
+const mostProperties = 64 << 10
 
 // death is one entry of x-death: how often a message died in a queue for a reason.
 type death struct {
@@ -28,7 +32,7 @@ type death struct {
 // message would come to a queue for the second time without anybody having rejected it in between: such a message is not
 // put there again, since nothing would ever end that. The keys of CC go with it unless the queue has a key for the dead.
 func DeadLetter(m *message.Message, d hub.Death) hub.Dead {
-	key, properties, _ := envelope(m, nil)
+	key, properties, _ := mapping.AMQP091(m, nil, mostProperties)
 	var b frame.Basic
 	if err := b.Decode(properties); err != nil {
 		panic("properties of a stored message: " + err.Error()) // they were checked when it was published

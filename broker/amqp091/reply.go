@@ -24,28 +24,8 @@ func errorf(c frame.ReplyCode, format string, args ...any) *Error {
 	return &Error{Code: c, Text: fmt.Sprintf(format, args...)}
 }
 
-// maxReplyText is what a short string holds.
-const maxReplyText = 255
-
 // replyText is the text of the close method.
-func (e *Error) replyText() string {
-	text := e.Error()
-	if len(text) > maxReplyText {
-		text = text[:cutAt(text, maxReplyText)]
-	}
-	return text
-}
-
-// cutAt is where a string of UTF-8 is cut to hold at most n bytes and no half of a character.
-func cutAt(s string, n int) int {
-	if len(s) <= n {
-		return len(s)
-	}
-	for n > 0 && s[n]&0xC0 == 0x80 {
-		n--
-	}
-	return n
-}
+func (e *Error) replyText() string { return frame.Shorten(e.Error()) }
 
 // toError makes any error that a frame led to into one that a peer is told. Errors of this package and of the codec are
 // so already; the hub's have a code.

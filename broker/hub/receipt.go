@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/turnstone-mq/turnstone/broker/message"
+	"github.com/turnstone-mq/turnstone/broker/router"
 )
 
 // A message of QoS 2 is published once, however often its publisher repeats it. Each shard that takes it writes a receipt,
@@ -94,21 +95,21 @@ func (s *Session) Taken() int {
 // PublishOnce is Publish for a message of QoS 2 with a packet identifier of its session. One whose identifier was taken
 // and not completed since is the same message again, whether it says so or not: then it goes only where it has not been.
 // The publisher publishes for no other session.
-func (p *Publisher) PublishOnce(r *Route, m *message.Message, token uint64, s *Session, packet uint16) (routed int, err error) {
+func (p *Publisher) PublishOnce(r *Route, m *message.Message, a router.Attributes, token uint64, s *Session, packet uint16) (routed int, err error) {
 	again := s.Took(packet)
 	if !s.state.durable {
 		if again {
 			p.Pass(token)
 			return 1, nil
 		}
-		if routed, err = p.Publish(r, m, nil, token); err == nil {
+		if routed, err = p.Publish(r, m, a, token); err == nil {
 			s.state.note(packet, nil)
 		}
 		return routed, err
 	}
 	p.sender, p.exactly = s.state.queue.id, exactly{packet: packet, again: again}
 	defer func() { p.exactly = exactly{} }()
-	if routed, err = p.Publish(r, m, nil, token); err != nil {
+	if routed, err = p.Publish(r, m, a, token); err != nil {
 		return 0, err
 	}
 	s.state.note(packet, nil)

@@ -15,6 +15,7 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/config"
 	"github.com/turnstone-mq/turnstone/broker/endpoint"
 	"github.com/turnstone-mq/turnstone/broker/hub"
+	"github.com/turnstone-mq/turnstone/broker/mapping"
 	"github.com/turnstone-mq/turnstone/broker/mqtt/packet"
 	"github.com/turnstone-mq/turnstone/broker/outbox"
 )
@@ -41,15 +42,16 @@ type connection struct {
 	reticent  bool   // the client wants no reason strings but in CONNACK and DISCONNECT
 
 	// Owned by the reader.
-	in        input
-	publish   packet.Publish
-	topics    [][]byte // by topic alias
-	will      *will
-	token     uint64    // of the last PUBLISH with QoS 1 or 2
-	done      []uint64  // tags of deliveries that were acknowledged since the last flush
-	released  []release // PUBRECs since the last flush
-	completed []ack     // PUBCOMPs that PUBRELs since the last flush ask for
-	active    int64     // the wheel's second in which the last whole packet came
+	in         input
+	publish    packet.Publish
+	topics     [][]byte           // by topic alias
+	attributes mapping.Attributes // of the PUBLISH at hand
+	will       *will
+	token      uint64    // of the last PUBLISH with QoS 1 or 2
+	done       []uint64  // tags of deliveries that were acknowledged since the last flush
+	released   []release // PUBRECs since the last flush
+	completed  []ack     // PUBCOMPs that PUBRELs since the last flush ask for
+	active     int64     // the wheel's second in which the last whole packet came
 
 	// live: CONNACK is in the outbox, deliveries may follow. [MQTT-3.2.0-1]
 	live atomic.Bool

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/turnstone-mq/turnstone/broker/hub"
+	"github.com/turnstone-mq/turnstone/broker/mapping"
 	"github.com/turnstone-mq/turnstone/broker/message"
 	"github.com/turnstone-mq/turnstone/broker/mqtt/packet"
 	"github.com/turnstone-mq/turnstone/broker/queue"
@@ -127,7 +128,7 @@ func (c *connection) appendMessage(dst []byte, f packet.PublishFlags, id uint16,
 		p = append(p, s.ids...) // [MQTT5-3.3.4-3], [MQTT5-3.3.4-4], [MQTT5-3.3.4-5]
 		f.Retain = f.Retain || s.asPublished && m.Retain
 	}
-	if p = appendProperties(p, m); known {
+	if p = mapping.AppendMQTT(p, m); known {
 		topic = ""
 	}
 	o.scratch = p

@@ -8,6 +8,7 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/hub"
 	"github.com/turnstone-mq/turnstone/broker/message"
 	"github.com/turnstone-mq/turnstone/broker/mqtt/packet"
+	"github.com/turnstone-mq/turnstone/broker/router"
 )
 
 // handlePublish adds a message to the batch. Nothing is copied and nothing allocated: the hub copies what it keeps.
@@ -101,16 +102,21 @@ func (c *connection) route(p *packet.Publish, m *message.Message) (routed int, e
 		return 0, err
 	}
 	m.Exchange, m.Key = route.Exchange, route.Key
+	var a router.Attributes
+	if len(m.Properties) > 0 {
+		c.attributes.Properties = packet.Properties(m.Properties)
+		a = &c.attributes
+	}
 	switch p.QoS {
 	case 0:
-		return c.publisher.Publish(route, m, nil, 0)
+		return c.publisher.Publish(route, m, a, 0)
 	case 1:
-		return c.publisher.Publish(route, m, nil, c.token)
+		return c.publisher.Publish(route, m, a, c.token)
 	}
 	for _, id := range c.acknowledging.takeVoid() { // before the client uses one of them again
 		c.session.Complete([]uint16{id}, func(error) {})
 	}
-	return c.publisher.PublishOnce(route, m, c.token, c.session, p.PacketID) // [MQTT-4.3.3-2], [MQTT5-4.3.3-10]
+	return c.publisher.PublishOnce(route, m, a, c.token, c.session, p.PacketID) // [MQTT-4.3.3-2], [MQTT5-4.3.3-10]
 }
 
 // answer sees to the acknowledgement of a message. One that may not be published ends the connections of versions that

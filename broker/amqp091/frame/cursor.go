@@ -1,6 +1,9 @@
 package frame
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"unicode/utf8"
+)
 
 // cursor reads fields one after the other. After the first field that is not there it reads zeros, and end tells.
 type cursor struct {
@@ -81,6 +84,18 @@ func (c *cursor) table() Table        { return Table(c.take(int(c.long()), "tabl
 
 // longestShort is what the length octet of a short string can say.
 const longestShort = 255
+
+// Shorten cuts a string of UTF-8 to what a short string holds, and not through a character.
+func Shorten(s string) string {
+	if len(s) <= longestShort {
+		return s
+	}
+	n := longestShort
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
+}
 
 func appendShort[T string | []byte](dst []byte, s T) []byte {
 	if len(s) > longestShort {

@@ -1,4 +1,4 @@
-package mqtt
+package mapping
 
 import (
 	"strconv"
@@ -11,22 +11,9 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/topic"
 )
 
-// What a message of AMQP 0-9-1 says of itself, as properties of version 5. docs/mapping.md is the table; the other
-// direction is in package amqp091.
-
-// The headers of AMQP that stand for properties of MQTT, which have no place of their own there.
-const (
-	headerReplyTo       = "x-reply-to-topic" // a routing key
-	headerCorrelation   = "x-correlation-id" // bytes
-	headerPayloadFormat = "x-mqtt-payload-format"
-	headersOfMQTT       = "x-mqtt-" // what says how a message came over MQTT is of no use to MQTT
-)
-
-// userOfAMQP begins the names of the user properties that stand for properties of AMQP.
-const userOfAMQP = "x-amqp-"
-
-// appendProperties adds the properties of a message that its consumers see, whatever it was published with.
-func appendProperties(p packet.Properties, m *message.Message) packet.Properties {
+// AppendMQTT adds the properties of a message as a consumer of MQTT 5 sees them. Expiry is not among them: what of it is
+// left depends on the time of the delivery.
+func AppendMQTT(p packet.Properties, m *message.Message) packet.Properties {
 	if m.Encoding == message.MQTT {
 		return append(p, m.Properties...)
 	}
@@ -34,7 +21,7 @@ func appendProperties(p packet.Properties, m *message.Message) packet.Properties
 	if len(m.Properties) < 2 || b.Decode(frame.Properties(m.Properties)) != nil {
 		return p
 	}
-	a := mapped{p: p}
+	a := toMQTT{p: p}
 	if len(b.ContentType) > 0 && isText(b.ContentType) {
 		a.once(packet.ContentType, string(b.ContentType))
 	}
@@ -59,32 +46,32 @@ func appendProperties(p packet.Properties, m *message.Message) packet.Properties
 	return a.p
 }
 
-// mapped is properties that grow by what has a form in MQTT.
-type mapped struct {
+// toMQTT is properties that grow by what has a form in MQTT.
+type toMQTT struct {
 	p    packet.Properties
 	seen uint64 // the properties that are there: they may not be there twice, as headers may
 }
 
 // once adds a property unless it is there.
-func (a *mapped) once(id packet.PropertyID, text string) {
+func (a *toMQTT) once(id packet.PropertyID, text string) {
 	if a.first(id) {
 		a.p = a.p.AppendText(id, text)
 	}
 }
 
-func (a *mapped) first(id packet.PropertyID) bool {
+func (a *toMQTT) first(id packet.PropertyID) bool {
 	was := a.seen&(1<<id) != 0
 	a.seen |= 1 << id
 	return !was
 }
 
-func (a *mapped) user(name string, v []byte) {
+func (a *toMQTT) user(name string, v []byte) {
 	if len(v) > 0 && isText(v) {
 		a.p = a.p.AppendUser(userOfAMQP+name, string(v))
 	}
 }
 
-func (a *mapped) header(name string, v frame.Value) {
+func (a *toMQTT) header(name string, v frame.Value) {
 	switch {
 	case name == headerReplyTo:
 		if t := topic.Swap(string(v.Raw)); v.Kind == frame.LongString && topic.CheckName(t, 0) == nil {
@@ -109,7 +96,7 @@ func (a *mapped) header(name string, v frame.Value) {
 }
 
 // value adds a header with a value that can be written as text; tables and void cannot.
-func (a *mapped) value(name string, v frame.Value) {
+func (a *toMQTT) value(name string, v frame.Value) {
 	if v.Kind == frame.LongString || v.Kind == frame.Bytes {
 		if isText(v.Raw) {
 			a.p = a.p.AppendUser(name, string(v.Raw))
@@ -126,9 +113,6 @@ func (a *mapped) value(name string, v frame.Value) {
 	}
 }
 
-// maxText is the longest string of MQTT.
-const maxText = 1<<16 - 1
-
 // isText says that bytes are a string of MQTT. [MQTT-1.5.3-1], [MQTT-1.5.3-2]
 func isText(b []byte) bool {
 	if len(b) > maxText || !utf8.Valid(b) {
@@ -140,4 +124,36 @@ func isText(b []byte) bool {
 		}
 	}
 	return true
+}
+
+// Attributes are what a publish of MQTT 5 says of itself to exchanges that look at more than its topic: user properties
+// are headers.
+type Attributes struct{ Properties packet.Properties }
+
+// Header is the first user property of a name.
+func (a *Attributes) Header(name string) (value any, ok bool) {
+	for id, v := range a.Properties.All() {
+		if id == packet.UserProperty && string(v.Name) == name {
+			return string(v.Text), true
+		}
+	}
+	return nil, false
+}
+
+// Property is one of object.HashProperties.
+func (a *Attributes) Property(name string) string {
+	switch name {
+	case "correlation_id":
+		v, _ := a.Properties.Get(packet.CorrelationData)
+		return string(v.Bytes)
+	case "message_id":
+		v, _ := a.Header(userOfAMQP + "message-id")
+		text, _ := v.(string)
+		return text
+	case "timestamp":
+		v, _ := a.Header(userOfAMQP + "timestamp")
+		text, _ := v.(string)
+		return text
+	}
+	return ""
 }
