@@ -109,7 +109,11 @@ func (c *connection) refuseMalformed(v packet.Version, err error) error {
 func (c *connection) refuse(v packet.Version, err error) error {
 	c.endpoint.stats.Refused.Add(1)
 	c.version = v
-	c.send(&packet.Connack{Reason: reasonOf(err), Properties: c.reasonText(err, true)})
+	ack := packet.Connack{Reason: reasonOf(err)}
+	if ack.Reason != packet.UnsupportedVersion { // who knows what its client can read
+		ack.Properties = c.reasonText(err, true)
+	}
+	c.send(&ack)
 	return fmt.Errorf("refuse CONNECT: %w", err)
 }
 

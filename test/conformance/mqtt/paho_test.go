@@ -208,13 +208,3 @@ func TestWill(t *testing.T) {
 	s.publish("will/end", 1, false, "end")
 	s.expect("will/end", "end")
 }
-
-func TestQoS2IsLowered(t *testing.T) {
-	b := start(t)
-	s, _ := connect(t, b.options("s"))
-	token := s.Subscribe("t", 2, nil)
-	s.done(token)
-	if granted := token.(*paho.SubscribeToken).Result()["t"]; granted != 1 {
-		t.Errorf("granted QoS %d", granted)
-	}
-}
