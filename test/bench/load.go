@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -49,6 +50,7 @@ type publisher struct {
 	confirms *wire.Credit                        // nil without confirms
 	sent     atomic.Uint64
 	proven   atomic.Uint64 // confirmed
+	arrived  atomic.Uint64 // of every copy
 	most     uint64        // ends after so many; zero is no end
 	payload  []byte
 }
@@ -85,7 +87,11 @@ func (l *load) newPublisher(conn sender) *publisher {
 }
 
 func (l *load) newConsumer(conn interface{ Interrupt() error }, closing func() error, receive func(func([]byte)) error) *consumer {
-	c := &consumer{load: l, conn: conn, close: closing, receive: receive, checker: check.New(l.ledger), counts: make([]int, l.work.publishers)}
+	ledger := l.ledger
+	if l.work.fan {
+		ledger = check.NewLedger(l.run, l.work.publishers)
+	}
+	c := &consumer{load: l, conn: conn, close: closing, receive: receive, checker: check.New(ledger), counts: make([]int, l.work.publishers)}
 	l.consumers = append(l.consumers, c)
 	return c
 }
@@ -95,24 +101,65 @@ func (l *load) name(n int) string { return fmt.Sprintf("bench-%08x-%d", l.run, n
 
 func (l *load) connectMQTT(s *site) error {
 	for n := range l.work.consumers {
-		c, err := s.mqtt(l.name(n) + "-sub")
-		if err != nil {
+		if err := l.subscribe(s, n); err != nil {
 			return err
 		}
-		l.newConsumer(c, c.Close, c.Receive)
-		if err := c.Subscribe("bench/" + l.name(n%l.work.queues)); err != nil {
+	}
+	if l.work.count > 0 { // the session has to be there before what it will have missed
+		if err := l.subscribe(s, 0); err != nil {
+			return err
+		}
+		away := l.consumers[0]
+		l.consumers = nil
+		if err := away.close(); err != nil {
 			return err
 		}
 	}
 	for n := range l.work.publishers {
-		c, err := s.mqtt(l.name(n) + "-pub")
+		c, err := s.mqtt(l.name(n)+"-pub", true)
 		if err != nil {
 			return err
 		}
-		topic := "bench/" + l.name(n%l.work.queues)
-		l.newPublisher(c).add = func(b []byte, _ uint64) { c.Publish(topic, b) }
+		topic, qos := "bench/"+l.name(n%l.work.queues), l.work.qos
+		p := l.newPublisher(c)
+		p.add = func(b []byte, _ uint64) { c.Publish(topic, b, qos) }
+		if qos > 0 {
+			p.confirms, p.confirm = wire.NewCredit(cmp.Or(l.work.inFlight, unconfirmed)), c.Confirmed
+		}
 	}
 	return nil
+}
+
+// resume connects the subscriber of a session that is there.
+func (l *load) resume(s *site, n int) error { return l.attach(s, n, true) }
+
+// subscribe connects a subscriber. A persistent session of its is ended with the load.
+func (l *load) subscribe(s *site, n int) error { return l.attach(s, n, false) }
+
+func (l *load) attach(s *site, n int, again bool) error {
+	id := l.name(n) + "-sub"
+	c, err := s.mqtt(id, !l.work.persistent)
+	if err != nil {
+		return err
+	}
+	l.newConsumer(c, c.Close, c.Receive)
+	if l.work.persistent {
+		l.undo = append(l.undo, func() error {
+			c, err := s.mqtt(id, true)
+			if err != nil {
+				return err
+			}
+			return c.Close()
+		})
+	}
+	if again {
+		return nil
+	}
+	filter := "bench/" + l.name(n%l.work.queues)
+	if l.work.shared {
+		filter = "$share/bench/" + filter
+	}
+	return c.Subscribe(filter, l.work.qos)
 }
 
 func (l *load) connectAMQP(s *site) error {
@@ -334,12 +381,22 @@ func (c *consumer) take() (n int, err error) {
 	}
 	for from, count := range c.counts {
 		if w := c.load.publishers[from].window; count > 0 && w != nil {
-			w.Give(count)
+			w.Give(c.load.publishers[from].complete(count))
 		}
 		c.counts[from] = 0
 	}
 	return n, err
 }
+
+// complete is how many messages have come in all their copies with so many more.
+func (p *publisher) complete(count int) int {
+	copies := uint64(p.load.work.copies())
+	now := p.arrived.Add(uint64(count))
+	return int(now/copies - (now-uint64(count))/copies)
+}
+
+// expected is how many messages are to come.
+func (l *load) expected() uint64 { return l.sent() * uint64(l.work.copies()) }
 
 // received is how many messages have come.
 func (l *load) received() (n uint64) {
@@ -386,7 +443,7 @@ func (l *load) stopSending() {
 // drain waits until everything that was sent has come.
 func (l *load) drain() {
 	last, since := l.received(), time.Now()
-	for last < l.sent() && time.Since(since) < drainTime && l.broken() == nil {
+	for last < l.expected() && time.Since(since) < drainTime && l.broken() == nil {
 		time.Sleep(time.Millisecond)
 		if n := l.received(); n > last {
 			last, since = n, time.Now()
@@ -422,7 +479,7 @@ func (l *load) stop() (*check.Checker, error) {
 	for _, c := range l.consumers {
 		all.Merge(c.checker)
 	}
-	return all, errors.Join(err, all.Err(l.sent()))
+	return all, errors.Join(err, all.Err(l.expected()))
 }
 
 // broken is what ended a goroutine before its time.

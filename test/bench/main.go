@@ -44,7 +44,7 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.only, "only", "", "works, as a regular expression; all when empty")
-	flag.StringVar(&o.peers, "peers", "turnstone,mosquitto,rabbitmq", "brokers, with commas between them")
+	flag.StringVar(&o.peers, "peers", "turnstone,mosquitto,nats,mochi,rabbitmq", "brokers, with commas between them")
 	flag.StringVar(&o.address, "address", "", "load a broker that runs instead: amqp://USER:PASSWORD@HOST:PORT/VHOST or mqtt://…")
 	flag.StringVar(&o.turnstone, "turnstone", "", "binary of the broker; built when empty")
 	flag.StringVar(&o.markdown, "markdown", "", "file to write the table to")
@@ -85,7 +85,11 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer clean()
-	return b.beside(chosen, peer.Peers(binary))
+	tools, err := compiled(o.peers)
+	if err != nil {
+		return err
+	}
+	return b.beside(chosen, peer.Peers(binary, tools))
 }
 
 // bench is one run of the program.
@@ -102,7 +106,7 @@ func (b *bench) beside(works []work, all []peer.Peer) error {
 	for round := range b.rounds {
 		for _, w := range works {
 			peers := slices.DeleteFunc(slices.Clone(all), func(p peer.Peer) bool {
-				return !p.Speaks(w.protocol) || !slices.Contains(strings.Split(b.peers, ","), p.Name)
+				return !p.Speaks(w.protocol) || !p.Does(w.name) || !slices.Contains(strings.Split(b.peers, ","), p.Name)
 			})
 			if round%2 == 1 {
 				slices.Reverse(peers)
@@ -207,4 +211,20 @@ func turnstone(given string) (string, func(), error) {
 		return "", nil, fmt.Errorf("build the broker: %w", err)
 	}
 	return binary, clean, nil
+}
+
+// compiled are the paths of the peers that are compiled from Go modules, of those that are asked for.
+func compiled(peers string) (map[string]string, error) {
+	tools := make(map[string]string)
+	for name, tool := range map[string]string{"nats": "nats-server", "mochi": "mochi"} {
+		if !slices.Contains(strings.Split(peers, ","), name) {
+			continue
+		}
+		out, err := exec.Command("hack/tool", "-path", tool).Output()
+		if err != nil {
+			return nil, fmt.Errorf("compile %s: %w", tool, err)
+		}
+		tools[tool] = strings.TrimSpace(string(out))
+	}
+	return tools, nil
 }

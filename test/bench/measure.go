@@ -58,12 +58,12 @@ func (s *site) nextRun() uint32 {
 
 func (s *site) amqp() (*amqp.Client, error) { return amqp.Dial(s.address, s.user, s.password, s.vhost) }
 
-func (s *site) mqtt(clientID string) (*mqtt.Client, error) {
+func (s *site) mqtt(clientID string, clean bool) (*mqtt.Client, error) {
 	user := s.user
 	if s.broker != nil {
 		user = "" // brokers that were started here let anybody in, and mosquitto has no users
 	}
-	return mqtt.Dial(s.address, clientID, user, s.password)
+	return mqtt.Dial(s.address, clientID, user, s.password, clean)
 }
 
 // pause waits unless the run is ended.
@@ -236,7 +236,7 @@ func backlogged(s *site, w work) (f figures, err error) {
 	if err := fillUp(s, l, f); err != nil {
 		return nil, err
 	}
-	if s.broker != nil && s.broker.Restarts() {
+	if s.broker != nil && s.broker.Restarts() && w.protocol == "amqp" {
 		if err := s.restart(l, f); err != nil {
 			return nil, err
 		}
@@ -295,7 +295,11 @@ func drainAll(s *site, l *load, f figures) error {
 
 // addConsumer begins to consume from the first queue.
 func (l *load) addConsumer(s *site) error {
-	if err := l.consume(s, 0); err != nil {
+	add := l.consume
+	if l.work.protocol == "mqtt" {
+		add = l.resume
+	}
+	if err := add(s, 0); err != nil {
 		return err
 	}
 	c := l.consumers[len(l.consumers)-1]

@@ -16,6 +16,18 @@ type work struct {
 	kind                  string // type of the queues; "" is the broker's default
 	perSecond             int    // messages a second, of a schedule; zero is a closed loop
 	count                 int    // messages of a backlog, or queues to declare
+	qos                   byte   // MQTT
+	inFlight              int    // MQTT: publishes that wait for their acknowledgement; zero is unconfirmed
+	fan                   bool   // every consumer gets every message
+	shared                bool   // MQTT: the consumers share one subscription
+}
+
+// copies is how often a message arrives.
+func (w work) copies() int {
+	if w.fan {
+		return w.consumers
+	}
+	return 1
 }
 
 // The sizes of a closed loop, the same for every broker.
@@ -38,9 +50,23 @@ func works(backlog int) []work {
 		w.perSecond = 1000
 		return w
 	}
+	mqtt := func(name, what string, size, publishers, consumers, queues int, w work) work {
+		w.name, w.what, w.protocol, w.size, w.measure = name, what, "mqtt", size, throughput
+		w.publishers, w.consumers, w.queues = publishers, consumers, queues
+		return w
+	}
 	return []work{
 		{name: "mqtt-qos0-64B", what: "QoS 0, 4 publishers to 4 subscribers", protocol: "mqtt", size: 64, publishers: 4, consumers: 4, queues: 4, measure: throughput},
 		{name: "mqtt-qos0-1KB", what: "the same, 1 KB", protocol: "mqtt", size: 1024, publishers: 4, consumers: 4, queues: 4, measure: throughput},
+		mqtt("mqtt-fan-in-64B", "QoS 0, 4 publishers to 1 subscriber", 64, 4, 1, 1, work{}),
+		mqtt("mqtt-fan-out-64B", "QoS 0, 1 publisher to 100 subscribers", 64, 1, 100, 1, work{fan: true}),
+		mqtt("mqtt-qos1-64B", "QoS 1, 4 publishers to 4 subscribers", 64, 4, 4, 4, work{qos: 1}),
+		mqtt("mqtt-qos2-64B", "QoS 2, 4 publishers to 4 subscribers, 20 in flight", 64, 4, 4, 4, work{qos: 2, inFlight: 20}),
+		mqtt("mqtt-qos1-sessions-256B", "QoS 1, 4 publishers to 4 persistent sessions", 256, 4, 4, 4, work{qos: 1, persistent: true}),
+		mqtt("mqtt-share-64B", "QoS 1, 2 publishers to 4 subscribers that share", 64, 2, 4, 1, work{qos: 1, shared: true}),
+		{name: "mqtt-2000-per-s", what: "QoS 0, 2,000 a second", protocol: "mqtt", size: 64, publishers: 1, consumers: 1, queues: 1, perSecond: 2000, measure: throughput},
+		{name: "mqtt-offline", what: "QoS 1, 50,000 messages to a session that is away, then drained", protocol: "mqtt", size: 256,
+			publishers: 1, consumers: 1, queues: 1, qos: 1, persistent: true, count: 50_000, measure: backlogged},
 		amqp("amqp-transient-64B", "transient, auto-ack, 1 publisher 1 consumer", 64, work{}),
 		amqp("amqp-transient-1KB", "the same, 1 KB", 1024, work{}),
 		amqp("amqp-durable-256B", "persistent, confirms, manual ack, 1 publisher 1 consumer", 256, work{persistent: true}),

@@ -1,4 +1,4 @@
-// Package mqtt is the smallest client of MQTT 3.1.1 that a load needs: connect, subscribe, QoS 0.
+// Package mqtt is the smallest client of MQTT 3.1.1 that a load needs. It answers all that one read brought with one write.
 package mqtt
 
 import (
@@ -15,16 +15,21 @@ type Client struct {
 	conn   net.Conn
 	reader *wire.Reader
 	out    []byte
+	id     uint16 // of the last PUBLISH with QoS above 0
+	acks   []byte // of what the last read brought
 }
 
-// Dial connects with a clean session and waits for CONNACK; without a user it does so anonymously.
-func Dial(address, clientID, user, password string) (*Client, error) {
+// Dial connects and waits for CONNACK; without a user it does so anonymously.
+func Dial(address, clientID, user, password string, clean bool) (*Client, error) {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		return nil, err
 	}
 	c := &Client{conn: conn, reader: wire.NewReader(conn, cut)}
-	flags := byte(2)
+	flags := byte(0)
+	if clean {
+		flags = 2
+	}
 	if user != "" {
 		flags |= 0xc0
 	}
@@ -39,16 +44,18 @@ func Dial(address, clientID, user, password string) (*Client, error) {
 	return c, nil
 }
 
-// call writes a packet and waits for the answer of a type.
+// call writes a packet and waits for the answer of a type. What comes behind it is left to Receive.
 func (c *Client) call(request []byte, answer byte) error {
 	if _, err := c.conn.Write(request); err != nil {
 		return err
 	}
 	for done := false; !done; {
 		err := c.reader.Read(func(p []byte) error {
-			done = done || p[0]&0xf0 == answer
 			if p[0]&0xf0 == 0x20 && p[3] != 0 {
 				return fmt.Errorf("CONNACK with code %d", p[3])
+			}
+			if done = p[0]&0xf0 == answer; done {
+				return wire.ErrStop
 			}
 			return nil
 		})
@@ -59,17 +66,49 @@ func (c *Client) call(request []byte, answer byte) error {
 	return nil
 }
 
-// Subscribe subscribes with QoS 0 and waits for SUBACK.
-func (c *Client) Subscribe(filter string) error {
-	return c.call(packet(nil, 0x82, append(text([]byte{0, 1}, filter), 0)), 0x90)
+// Subscribe subscribes and waits for SUBACK.
+func (c *Client) Subscribe(filter string, qos byte) error {
+	return c.call(packet(nil, 0x82, append(text([]byte{0, 1}, filter), qos)), 0x90)
 }
 
 // Publish adds a PUBLISH to what Flush writes.
-func (c *Client) Publish(topic string, payload []byte) {
-	c.out = append(c.out, 0x30)
-	c.out = length(c.out, 2+len(topic)+len(payload))
-	c.out = text(c.out, topic)
+func (c *Client) Publish(topic string, payload []byte, qos byte) {
+	n := 2 + len(topic) + len(payload)
+	if qos > 0 {
+		n += 2
+	}
+	c.out = append(c.out, 0x30|qos<<1)
+	c.out = text(length(c.out, n), topic)
+	if qos > 0 {
+		if c.id++; c.id == 0 {
+			c.id = 1
+		}
+		c.out = binary.BigEndian.AppendUint16(c.out, c.id)
+	}
 	c.out = append(c.out, payload...)
+}
+
+// Confirmed waits for bytes and answers how many publishes they say are complete. It goes on with those of QoS 2.
+func (c *Client) Confirmed() (n int, err error) {
+	err = c.reader.Read(func(p []byte) error {
+		switch p[0] & 0xf0 {
+		case 0x40, 0x70:
+			n++
+		case 0x50:
+			c.acks = append(c.acks, 0x62, 2, p[2], p[3])
+		}
+		return nil
+	})
+	return n, c.acknowledge(err)
+}
+
+func (c *Client) acknowledge(err error) error {
+	if err != nil || len(c.acks) == 0 {
+		return err
+	}
+	_, err = c.conn.Write(c.acks)
+	c.acks = c.acks[:0]
+	return err
 }
 
 // Flush writes what was published with one write.
@@ -79,21 +118,36 @@ func (c *Client) Flush() error {
 	return err
 }
 
-// Receive waits for bytes and calls fn for the payload of each message that they bring.
+// Receive waits for bytes, calls fn for the payload of each message that they bring, and acknowledges them.
 func (c *Client) Receive(fn func(payload []byte)) error {
-	return c.reader.Read(func(p []byte) error {
-		if p[0]&0xf0 != 0x30 {
-			return nil
+	return c.acknowledge(c.reader.Read(func(p []byte) error {
+		switch p[0] & 0xf0 {
+		case 0x60:
+			c.acks = append(c.acks, 0x70, 2, p[2], p[3])
+		case 0x30:
+			fn(c.payload(p))
 		}
-		at := 1
-		for p[at]&0x80 != 0 {
-			at++
-		}
-		at++
-		at += 2 + int(binary.BigEndian.Uint16(p[at:]))
-		fn(p[at:])
 		return nil
-	})
+	}))
+}
+
+// payload is that of a PUBLISH, for which an acknowledgement is added if it needs one.
+func (c *Client) payload(p []byte) []byte {
+	at := 1
+	for p[at]&0x80 != 0 {
+		at++
+	}
+	at++
+	at += 2 + int(binary.BigEndian.Uint16(p[at:]))
+	switch p[0] & 0x06 {
+	case 0x02:
+		c.acks = append(c.acks, 0x40, 2, p[at], p[at+1])
+		at += 2
+	case 0x04:
+		c.acks = append(c.acks, 0x50, 2, p[at], p[at+1])
+		at += 2
+	}
+	return p[at:]
 }
 
 // Interrupt makes the Receive that waits, and later ones, end with os.ErrDeadlineExceeded.

@@ -27,7 +27,8 @@ type Peer struct {
 	command   func(dir string, ports map[string]int) *exec.Cmd
 	// before starts what the broker would otherwise leave behind as a daemon; nil when there is nothing.
 	before   func(ports map[string]int) *exec.Cmd
-	restarts bool // it can be killed and started again
+	restarts bool     // it can be killed and started again
+	lacks    []string // beginnings of the names of works that it cannot do
 }
 
 // Broker is a running one.
@@ -42,8 +43,9 @@ type Broker struct {
 	aside *exec.Cmd // what before started; not counted, and ended with the broker
 }
 
-// Peers are those that are known; turnstone is the path of its binary.
-func Peers(turnstone string) []Peer {
+// Peers are those that are known; turnstone is the path of its binary, tools has the paths of those that are compiled from
+// Go modules, by name.
+func Peers(turnstone string, tools map[string]string) []Peer {
 	return []Peer{
 		{Name: "turnstone", Protocols: []string{"mqtt", "amqp"}, restarts: true, command: func(dir string, ports map[string]int) *exec.Cmd {
 			return exec.Command(turnstone, "serve", "--data", filepath.Join(dir, "data"),
@@ -51,11 +53,24 @@ func Peers(turnstone string) []Peer {
 		}},
 		{Name: "mosquitto", Protocols: []string{"mqtt"}, command: func(dir string, ports map[string]int) *exec.Cmd {
 			file := filepath.Join(dir, "mosquitto.conf")
-			text := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\n", ports["mqtt"])
+			// Its default drops what is more than 1,000 messages for a session that is away.
+			text := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n", ports["mqtt"])
 			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 				return exec.Command("false")
 			}
 			return exec.Command("mosquitto", "-c", file)
+		}},
+		{Name: "nats", Protocols: []string{"mqtt"}, lacks: []string{"mqtt-share"}, command: func(dir string, ports map[string]int) *exec.Cmd {
+			file := filepath.Join(dir, "nats.conf")
+			text := fmt.Sprintf("server_name: bench\nhost: 127.0.0.1\nport: %d\njetstream { store_dir: %q }\nmqtt { host: 127.0.0.1, port: %d }\n", ports["dist"], dir, ports["mqtt"])
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				return exec.Command("false")
+			}
+			return exec.Command(tools["nats-server"], "-c", file)
+		}},
+		{Name: "mochi", Protocols: []string{"mqtt"}, command: func(_ string, ports map[string]int) *exec.Cmd {
+			return exec.Command(tools["mochi"], "-tcp", fmt.Sprintf("127.0.0.1:%d", ports["mqtt"]),
+				"-ws", fmt.Sprintf("127.0.0.1:%d", ports["dist"]), "-info", fmt.Sprintf("127.0.0.1:%d", ports["epmd"]))
 		}},
 		{Name: "rabbitmq", Protocols: []string{"amqp"}, command: rabbitmq, before: epmd},
 	}
@@ -86,6 +101,16 @@ func (p Peer) Speaks(protocol string) bool {
 		}
 	}
 	return false
+}
+
+// Does says whether the peer can do a work.
+func (p Peer) Does(work string) bool {
+	for _, missing := range p.lacks {
+		if strings.HasPrefix(work, missing) {
+			return false
+		}
+	}
+	return true
 }
 
 // attempts is how often a start is tried: the ports that it gets are free when they are chosen, and may not be a moment
