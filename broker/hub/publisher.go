@@ -43,6 +43,7 @@ type Publisher struct {
 	sender  uint64                 // the queue of the session whose messages are published once; see PublishOnce
 	exactly exactly                // of the message at hand
 	pace    pace
+	stores  bool // the last batch had something for a shard
 }
 
 // PublisherOptions of VirtualHost.NewPublisher.
@@ -369,10 +370,25 @@ func (p *Publisher) Refuse(token uint64, err error) {
 	p.refuse = append(p.refuse, Refusal{Token: token, Err: err})
 }
 
-// Flush hands the batch over. It blocks while a shard has more waiting than it may hold, while transient messages fill
-// the memory that they may have, or while the publisher is over its rate: a reader that waits here does not read its
-// socket.
+// Flush is HandOver and then Wait.
 func (p *Publisher) Flush() {
+	p.HandOver()
+	p.Wait()
+}
+
+// Wait blocks while the disk is full, while transient messages fill the memory that they may have, or while the publisher
+// is over its rate: a reader that waits here does not read its socket.
+func (p *Publisher) Wait() {
+	if p.stores {
+		p.host.hub.disk.wait(p.host.hub.stop, p.ended)
+	}
+	p.host.hub.memory.wait(p.host.hub.stop, p.ended)
+	p.pace.wait(p.host.hub.stop, p.ended)
+}
+
+// HandOver gives the batch to where it was routed to. It blocks while a shard has more waiting than it may hold.
+func (p *Publisher) HandOver() {
+	p.stores = false
 	if len(p.batch) == 0 && p.upTo == 0 {
 		return
 	}
@@ -403,13 +419,8 @@ func (p *Publisher) Flush() {
 	if f != nil {
 		f.done()
 	}
-	stored := len(p.shard) > 0
+	p.stores = len(p.shard) > 0
 	p.reset()
-	if stored {
-		p.host.hub.disk.wait(p.host.hub.stop, p.ended)
-	}
-	p.host.hub.memory.wait(p.host.hub.stop, p.ended)
-	p.pace.wait(p.host.hub.stop, p.ended)
 }
 
 // reset begins a new batch.

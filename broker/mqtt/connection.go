@@ -200,11 +200,14 @@ func (c *connection) handleBuffered() error {
 
 // flush hands over what the packets since the last flush brought. Nothing points into the buffer afterwards.
 func (c *connection) flush() {
-	c.publisher.Flush()
+	c.out.Hold() // what all of it is answered with goes with one write
+	c.publisher.HandOver()
 	c.settle()
 	if len(c.completed) > 0 {
 		c.finishReceived()
 	}
+	c.out.Release()
+	c.publisher.Wait()
 }
 
 // awaitRoom holds the reader back while its client does not read what it is sent: a client that lets answers pile up

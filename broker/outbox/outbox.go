@@ -38,6 +38,7 @@ type Outbox struct {
 	buf     []byte // frames appended since the writer last took them
 	spare   []byte // the writer's last buffer, for reuse
 	writing bool
+	held    bool      // appended frames wait for Release
 	moved   int       // by the last attempt
 	last    time.Time // when the last write ended
 	err     error
@@ -125,10 +126,35 @@ func (b *Outbox) added(n int) {
 	if b.waiting.Add(int64(n)) >= int64(b.limit) {
 		b.wasFull.Store(true)
 	}
+	if !b.held {
+		b.begin()
+	}
+}
+
+// begin writes what waits, or starts the writer. The caller holds mu.
+func (b *Outbox) begin() {
 	if !b.writing && !b.direct() {
 		b.writing = true
 		go b.write() // ends when nothing waits or a write failed
 	}
+}
+
+// Hold makes what is appended wait for Release, so that the answers to many frames go with one write. Whoever holds must
+// not wait for anything that takes long before Release. A box is held by one at a time.
+func (b *Outbox) Hold() {
+	b.mu.Lock()
+	b.held = true
+	b.mu.Unlock()
+}
+
+// Release ends Hold.
+func (b *Outbox) Release() {
+	b.mu.Lock()
+	b.held = false
+	if len(b.buf) > 0 && b.err == nil {
+		b.begin()
+	}
+	b.mu.Unlock()
 }
 
 const (
