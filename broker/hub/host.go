@@ -40,8 +40,9 @@ type VirtualHost struct {
 	queues   map[string]*Queue
 	sessions map[string]*mqttSession
 
-	sharing sync.Mutex
-	groups  map[string]*group // guarded by sharing; shared subscriptions, by $share/NAME/FILTER
+	sharing   sync.Mutex
+	groups    map[string]*group       // guarded by sharing; shared subscriptions, by $share/NAME/FILTER
+	exclusive map[string]*mqttSession // guarded by sharing; who has an exclusive subscription, by its filter
 }
 
 func (h *Hub) newHost(name string) *VirtualHost {
@@ -53,6 +54,8 @@ func (h *Hub) newHost(name string) *VirtualHost {
 		queues:   make(map[string]*Queue),
 		sessions: make(map[string]*mqttSession),
 		groups:   make(map[string]*group),
+
+		exclusive: make(map[string]*mqttSession),
 	}
 }
 

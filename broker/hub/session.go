@@ -176,6 +176,9 @@ func (s *Session) Resume() {
 	s.consumer.Resume()
 }
 
+// Share lets the session's deliveries take part in a flow.
+func (s *Session) Share(f *queue.Flow) { s.consumer.Share(f) }
+
 // Settle ends deliveries by their tags.
 func (s *Session) Settle(o queue.Outcome, ranges ...Range) { s.consumer.Settle(o, ranges...) }
 
@@ -268,12 +271,7 @@ func (s *mqttSession) install(old, next map[string]router.Options) error {
 		if _, ok := next[f]; ok {
 			continue
 		}
-		if isShared(f) {
-			s.host.unshare(f, s)
-			continue
-		}
-		_, gone := s.host.router.Unsubscribe(exchange, f, s.queue)
-		s.host.unbound(gone)
+		s.unbind(exchange, f)
 	}
 	s.mu.Lock()
 	s.subscriptions = next
@@ -281,31 +279,78 @@ func (s *mqttSession) install(old, next map[string]router.Options) error {
 	return nil
 }
 
-func isShared(filter string) bool {
-	_, _, shared, _ := topic.ParseShare(filter)
-	return shared
+func kindOf(filter string) topic.Kind {
+	kind, _, _ := topic.Parse(filter)
+	return kind
 }
 
-// bind brings one subscription into the router.
+// bind brings one subscription into force. One of a queue is the connection's to begin: the session only remembers it.
 func (s *mqttSession) bind(exchange, filter string, o router.Options) error {
-	if isShared(filter) {
+	switch kind, rest, _ := topic.Parse(filter); kind {
+	case topic.Shared:
 		return s.host.share(exchange, filter, s, o)
+	case topic.OfQueue:
+		return nil
+	case topic.Exclusive:
+		if err := s.host.claim(rest, s); err != nil {
+			return err
+		}
+		return s.host.router.Subscribe(exchange, rest, s.queue, o)
+	default:
+		return s.host.router.Subscribe(exchange, filter, s.queue, o)
 	}
-	return s.host.router.Subscribe(exchange, filter, s.queue, o)
 }
 
-// leaveShares ends all memberships and answers what they were.
-func (s *mqttSession) leaveShares() (shares []string) {
-	s.mu.Lock()
-	for f := range s.subscriptions {
-		if isShared(f) {
-			shares = append(shares, f)
-		}
+// unbind is the reverse of bind.
+func (s *mqttSession) unbind(exchange, filter string) {
+	switch kind, rest, _ := topic.Parse(filter); kind {
+	case topic.Shared:
+		s.host.unshare(filter, s)
+		return
+	case topic.OfQueue:
+		return
+	case topic.Exclusive:
+		s.host.unclaim(rest, s)
+		filter = rest
 	}
+	_, gone := s.host.router.Unsubscribe(exchange, filter, s.queue)
+	s.host.unbound(gone)
+}
+
+// Claim reserves the filter of an exclusive subscription for the session; an error says that another one has it.
+func (s *Session) Claim(filter string) error { return s.state.host.claim(filter, s.state) }
+
+func (v *VirtualHost) claim(filter string, s *mqttSession) error {
+	v.sharing.Lock()
+	defer v.sharing.Unlock()
+	if owner := v.exclusive[filter]; owner != nil && owner != s {
+		return errorf(TooMany, "another client has an exclusive subscription to %q", filter)
+	}
+	v.exclusive[filter] = s
+	return nil
+}
+
+func (v *VirtualHost) unclaim(filter string, s *mqttSession) {
+	v.sharing.Lock()
+	defer v.sharing.Unlock()
+	if v.exclusive[filter] == s {
+		delete(v.exclusive, filter)
+	}
+}
+
+// leave ends memberships and claims, and answers the shared subscriptions.
+func (s *mqttSession) leave() (shares []string) {
+	s.mu.Lock()
+	subscriptions := s.subscriptions
 	s.mu.Unlock()
-	slices.Sort(shares)
-	for _, f := range shares {
-		s.host.unshare(f, s)
+	for _, f := range slices.Sorted(maps.Keys(subscriptions)) {
+		switch kind, rest, _ := topic.Parse(f); kind {
+		case topic.Shared:
+			s.host.unshare(f, s)
+			shares = append(shares, f)
+		case topic.Exclusive:
+			s.host.unclaim(rest, s)
+		}
 	}
 	return shares
 }
@@ -350,7 +395,7 @@ func (s *mqttSession) end(ctx context.Context) error {
 	s.mu.Unlock()
 	will.publish()
 	s.completeAll()
-	s.passOn(s.leaveShares())
+	s.passOn(s.leave())
 	if s.durable {
 		state := session.State{ClientID: s.clientID, QueueID: s.queue.id}
 		if err := s.queue.shard.propose(ctx, &sessionOp{session: s, state: state, end: true}); err != nil {

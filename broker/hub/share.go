@@ -45,7 +45,7 @@ func (v *VirtualHost) share(exchange, share string, s *mqttSession, o router.Opt
 	defer v.sharing.Unlock()
 	g := v.groups[share]
 	if g == nil {
-		_, filter, _, _ := topic.ParseShare(share)
+		_, filter, _ := topic.Parse(share)
 		g = &group{share: share}
 		g.queue = &Queue{host: v, name: share, group: g, state: queue.New(queue.Options{DeadLetterless: true})}
 		if err := v.router.Subscribe(exchange, filter, g.queue, router.Options{QoS: router.MaxQoS}); err != nil {
@@ -220,7 +220,7 @@ func (v *VirtualHost) groupFor(shares []string, m *message.Message) *group {
 	v.sharing.Lock()
 	defer v.sharing.Unlock()
 	for _, share := range shares {
-		if _, filter, _, _ := topic.ParseShare(share); topic.Match(filter, m.Topic()) {
+		if _, filter, _ := topic.Parse(share); topic.Match(filter, m.Topic()) {
 			return v.groups[share]
 		}
 	}

@@ -36,6 +36,9 @@ func (c *connection) complete(id uint16, last flightState) error {
 	defer o.mu.Unlock()
 	f := o.inflight.find(id)
 	if f.tag == 0 {
+		if l, ok := o.inflight.takeLoan(id); ok {
+			c.returned = append(c.returned, l)
+		}
 		return nil
 	}
 	if f.state != last {
@@ -87,8 +90,12 @@ type release struct {
 func (c *connection) settle() {
 	if len(c.done) > 0 {
 		c.session.Settle(queue.Accept, rangesOf(c.done)...)
+		c.giveFlow(len(c.done))
 		c.done = c.done[:0]
 		c.replay.wake.raise()
+	}
+	if len(c.returned) > 0 {
+		c.settleLoans()
 	}
 	if len(c.released) > 0 {
 		c.release()

@@ -49,6 +49,7 @@ func (c *connection) accept() error {
 	c.active = c.endpoint.wheel.now.Load()
 	c.endpoint.wheel.add(c)
 	c.session.Resume()
+	c.resumeQueues()
 	return nil
 }
 
@@ -141,12 +142,16 @@ func (c *connection) connect(ctx context.Context, p *packet.Connect, ack *packet
 	})
 	c.session, ack.SessionPresent, err = c.host.OpenSession(ctx, hub.SessionOptions{
 		ClientID: c.clientID, Clean: p.CleanStart, Expiry: c.expiry, Access: c.access, Sink: c, Origin: c.origin,
-		Limit: min(c.limits.InFlight, int(p.Properties.Number(packet.ReceiveMaximum, maxPacketIDs))), // [MQTT5-3.3.4-9]
+		Limit: c.inFlight,
 	})
-	if err == nil && c.version == packet.V5 {
+	if err != nil {
+		return err
+	}
+	if c.version == packet.V5 {
 		c.outgoing.follow(c.session.Subscriptions())
 	}
-	return err
+	c.rejoinQueues()
+	return nil
 }
 
 // negotiate takes what CONNECT asks for and says in CONNACK what of it is different, and what the broker asks for.
@@ -155,6 +160,7 @@ func (c *connection) negotiate(p *packet.Connect, ack *packet.Connack) error {
 		return err
 	}
 	settings := c.endpoint.hub.Config().MQTT
+	c.inFlight = min(c.limits.InFlight, int(p.Properties.Number(packet.ReceiveMaximum, maxPacketIDs))) // [MQTT5-3.3.4-9]
 	longest := uint32(settings.MaxSessionExpirySeconds)
 	c.silence = silenceOf(p.KeepAlive)
 	if c.version != packet.V5 {

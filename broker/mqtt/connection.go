@@ -18,6 +18,7 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/mapping"
 	"github.com/turnstone-mq/turnstone/broker/mqtt/packet"
 	"github.com/turnstone-mq/turnstone/broker/outbox"
+	"github.com/turnstone-mq/turnstone/broker/queue"
 )
 
 // connection is one client's connection. It is the hub's SessionSink.
@@ -49,6 +50,7 @@ type connection struct {
 	will       *will
 	token      uint64    // of the last PUBLISH with QoS 1 or 2
 	done       []uint64  // tags of deliveries that were acknowledged since the last flush
+	returned   []loan    // deliveries of queues, likewise
 	released   []release // PUBRECs since the last flush
 	completed  []ack     // PUBCOMPs that PUBRELs since the last flush ask for
 	active     int64     // the wheel's second in which the last whole packet came
@@ -57,6 +59,10 @@ type connection struct {
 	live atomic.Bool
 	// heard is active while the reader waits for the peer, and zero while it does not.
 	heard atomic.Int64
+
+	queues   queueConsumers
+	flow     *queue.Flow // owned by the reader; of all consumers, nil while there are none but the session's
+	inFlight int         // deliveries that may wait for their acknowledgement; set by CONNECT
 
 	acknowledging acknowledging
 	outgoing      outgoing
@@ -149,6 +155,7 @@ func (c *connection) drained() {
 	c.replay.wake.raise()
 	if c.Live() {
 		c.session.Resume()
+		c.resumeQueues()
 	}
 }
 
@@ -312,6 +319,7 @@ func (c *connection) finish(err error) {
 	c.endpoint.wheel.remove(c)
 	if c.session != nil {
 		c.publisher.Flush()
+		c.leaveQueues()
 		if err := c.session.Close(context.Background()); err != nil {
 			c.log(slog.LevelWarn, "session was not ended", err)
 		}

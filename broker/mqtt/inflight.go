@@ -14,6 +14,8 @@ const maxPacketIDs = 1<<16 - 1
 type inflight struct {
 	table []flight          // its length is a power of two
 	apart map[uint16]flight // those without a place
+	loans map[uint16]loan   // deliveries of queues, which have identifiers that are free
+	lent  uint16            // the last one of those
 }
 
 // flight is a delivery that waits; its tag is zero when the place is free.
@@ -51,6 +53,9 @@ func (f *inflight) add(item, tag uint64, state flightState) uint16 {
 func (f *inflight) slot(id uint16) *flight { return &f.table[int(id)&(len(f.table)-1)] }
 
 func (f *inflight) waits(id uint16) bool {
+	if _, ok := f.loans[id]; ok {
+		return true
+	}
 	if len(f.table) == 0 {
 		return false
 	}
@@ -126,4 +131,36 @@ func (f *inflight) received(id uint16) {
 	w := f.apart[id]
 	w.state = awaitsPubcomp
 	f.apart[id] = w
+}
+
+// lend gives a delivery of a queue an identifier. There are fewer deliveries than identifiers.
+func (f *inflight) lend(l loan) uint16 {
+	for {
+		if f.lent--; f.lent != 0 && !f.waits(f.lent) { // from the other end than sessions begin at
+			break
+		}
+	}
+	if f.loans == nil {
+		f.loans = make(map[uint16]loan)
+	}
+	f.loans[f.lent] = l
+	return f.lent
+}
+
+// takeLoan takes out the delivery of a queue that has an identifier.
+func (f *inflight) takeLoan(id uint16) (l loan, ok bool) {
+	l, ok = f.loans[id]
+	delete(f.loans, id)
+	return l, ok
+}
+
+// forget takes out all deliveries of a queue, and answers how many those were.
+func (f *inflight) forget(from *queueConsumer) (n int) {
+	for id, l := range f.loans {
+		if l.from == from {
+			delete(f.loans, id)
+			n++
+		}
+	}
+	return n
 }

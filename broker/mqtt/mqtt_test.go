@@ -17,6 +17,7 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/mqtt"
 	"github.com/turnstone-mq/turnstone/broker/mqtt/packet"
 	"github.com/turnstone-mq/turnstone/broker/object"
+	"github.com/turnstone-mq/turnstone/broker/topic"
 )
 
 // patience is how long a test waits for what must happen.
@@ -196,6 +197,20 @@ func (p *peer) settle() {
 		p.send(&packet.Pingreq{})
 		p.expect("pingresp")
 	}
+}
+
+func (b *broker) queue(name, filter string) {
+	b.Helper()
+	q, err := object.New(object.KindQueue, "/", name, object.QueueSpec{Durable: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	binding := object.BindingSpec{Source: "amq.topic", Destination: name, DestinationType: "queue", RoutingKey: topic.Swap(filter)}
+	o, err := object.New(object.KindBinding, "/", binding.Name(), binding)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.apply(q, o)
 }
 
 func (b *broker) user(name string) {

@@ -21,6 +21,7 @@ import (
 //	NAME drops        the client closes its connection without DISCONNECT
 //	NAME version V    the client speaks 3.1, 3.1.1 or 5 from now on
 //	restart           the broker stops and starts on the same data
+//	queue NAME FILTER a durable queue is bound to the exchange of MQTT with a filter
 //	user NAME         a user with its name as password is made, and may publish and subscribe under ok/ alone
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
@@ -70,6 +71,9 @@ func (s *scenario) line(words []string) {
 		return
 	case "user":
 		s.user(words[1])
+		return
+	case "queue":
+		s.queue(words[1], words[2])
 		return
 	}
 	p := s.peers[words[0]]

@@ -42,14 +42,14 @@ const mostKnown = 1024
 func (o *outgoing) follow(subs []hub.Subscription) {
 	var s *selection
 	for _, sub := range subs {
-		if sub.SubscriptionID == 0 && !sub.RetainAsPublished {
+		if kind, _, _ := topic.Parse(sub.Filter); kind == topic.OfQueue || sub.SubscriptionID == 0 && !sub.RetainAsPublished {
 			continue
 		}
 		if s == nil {
 			s = &selection{known: make(map[selectionKey]selected)}
 		}
-		_, filter, shared, _ := topic.ParseShare(sub.Filter)
-		s.subscriptions = append(s.subscriptions, selective{filter: filter, shared: shared, Options: sub.Options})
+		kind, filter, _ := topic.Parse(sub.Filter)
+		s.subscriptions = append(s.subscriptions, selective{filter: filter, shared: kind == topic.Shared, Options: sub.Options})
 	}
 	o.mu.Lock()
 	o.selection = s

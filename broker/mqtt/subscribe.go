@@ -31,7 +31,11 @@ func (c *connection) handleSubscribe(frame []byte) error {
 			c.log(slog.LevelInfo, "subscription was refused", refused)
 			continue
 		}
-		qos := min(s.QoS, c.access.SubscribeLimits(s.Filter).MaxQoS) // [MQTT-3.8.4-6]
+		kind, rest, _ := topic.Parse(s.Filter)
+		qos := min(s.QoS, c.access.SubscribeLimits(rest).MaxQoS) // [MQTT-3.8.4-6]
+		if kind == topic.OfQueue {
+			qos = min(s.QoS, maxQueueQoS)
+		}
 		ack.Reasons[i] = packet.ReasonCode(qos)
 		o := router.Options{QoS: qos, NoLocal: s.NoLocal, RetainAsPublished: s.RetainAsPublished, SubscriptionID: id}
 		granted = append(granted, wish{hub.Subscription{Filter: s.Filter, Options: o}, s.RetainHandling})
@@ -47,6 +51,7 @@ func (c *connection) handleSubscribe(frame []byte) error {
 		c.log(slog.LevelInfo, "subscription was refused", err)
 	}
 	c.send(&ack) // [MQTT-3.8.4-1], [MQTT-3.8.4-4]
+	c.resumeQueues()
 	c.startReplay(replayed)
 	return nil
 }
@@ -87,7 +92,8 @@ func (c *connection) subscribe(granted []wish) (replayed []hub.Subscription, err
 	}
 	for i, w := range granted {
 		wanted := w.retainHandling == 0 || w.retainHandling == 1 && !existed[i] // [MQTT5-3.3.1-9 to 11]
-		if _, _, shared, _ := topic.ParseShare(w.Filter); wanted && !shared {
+		if kind, rest, _ := topic.Parse(w.Filter); wanted && (kind == topic.Plain || kind == topic.Exclusive) {
+			w.Filter = rest
 			replayed = append(replayed, w.Subscription)
 		}
 	}
@@ -96,17 +102,25 @@ func (c *connection) subscribe(granted []wish) (replayed []hub.Subscription, err
 
 // allowed says why the client may not have a subscription, nil if it may. Err ends the connection.
 func (c *connection) allowed(s packet.Subscription) (refused, err error) {
-	_, filter, shared, wrong := topic.ParseShare(s.Filter)
-	if wrong == nil {
-		wrong = topic.CheckFilter(filter, c.limits.TopicLevels)
+	kind, rest, wrong := topic.Parse(s.Filter)
+	if wrong == nil && kind != topic.OfQueue {
+		wrong = topic.CheckFilter(rest, c.limits.TopicLevels)
 	}
 	switch {
 	case wrong != nil:
 		return &packet.Error{Code: packet.TopicFilterInvalid, Text: fmt.Sprintf("filter %q %v", s.Filter, wrong)}, nil
-	case shared && s.NoLocal: // [MQTT5-3.8.3-4]
+	case kind == topic.Shared && s.NoLocal: // [MQTT5-3.8.3-4]
 		return nil, protocolError("no-local with a shared subscription")
+	case kind == topic.OfQueue:
+		return c.consume(s.Filter, rest, s.QoS), nil
 	}
-	return errors.Join(c.access.Read(string(c.exchange)), c.access.Subscribe(filter)), nil
+	if err := errors.Join(c.access.Read(string(c.exchange)), c.access.Subscribe(rest)); err != nil {
+		return err, nil
+	}
+	if kind == topic.Exclusive {
+		return c.session.Claim(rest), nil
+	}
+	return nil, nil
 }
 
 func (c *connection) handleUnsubscribe(frame []byte) error {
@@ -120,6 +134,9 @@ func (c *connection) handleUnsubscribe(frame []byte) error {
 		return fmt.Errorf("unsubscribe: %w", err)
 	}
 	c.replay.drop(p.Filters)
+	for _, f := range p.Filters {
+		c.leaveQueue(f)
+	}
 	ack := packet.Unsuback{PacketID: p.PacketID}
 	if c.version == packet.V5 {
 		c.outgoing.follow(c.session.Subscriptions())

@@ -89,24 +89,55 @@ func checkText(s string, maxLevels int) error {
 	return nil
 }
 
-const sharePrefix = "$share/"
+// Kind is what a subscription's filter asks for, by its beginning.
+type Kind uint8
 
-// ParseShare splits the filter of a shared subscription, $share/GROUP/FILTER, and checks GROUP; the caller checks
-// FILTER as any other. A filter that is not shared comes back as rest, with shared false. MQTT 5 §4.8.2.
-func ParseShare(filter string) (group, rest string, shared bool, err error) {
-	if !strings.HasPrefix(filter, sharePrefix) {
-		return "", filter, false, nil
+// The kinds.
+const (
+	// Plain filters are of a subscription of the client's own.
+	Plain Kind = iota
+	// Shared is $share/NAME/FILTER: each message goes to one of the clients that subscribe with it. MQTT 5 §4.8.2.
+	Shared
+	// Exclusive is $exclusive/FILTER: one client alone may have it.
+	Exclusive
+	// OfQueue is $queue/NAME: the client consumes from a queue.
+	OfQueue
+)
+
+// prefixes begin the filters that are not plain.
+var prefixes = map[Kind]string{Shared: "$share/", Exclusive: "$exclusive/", OfQueue: "$queue/"}
+
+// Parse says of what kind a filter is, and what it matches: rest is a plain filter, which the caller checks as any other,
+// or the name of a queue.
+func Parse(filter string) (kind Kind, rest string, err error) {
+	if filter == "" || filter[0] != '$' {
+		return Plain, filter, nil
 	}
-	group, rest, found := strings.Cut(filter[len(sharePrefix):], "/")
+	for kind, prefix := range prefixes {
+		if rest, ok := strings.CutPrefix(filter, prefix); ok {
+			if kind == Shared {
+				rest, err = cutShare(rest)
+			}
+			if rest == "" && err == nil {
+				err = errors.New("has nothing after " + prefix)
+			}
+			return kind, rest, err
+		}
+	}
+	return Plain, filter, nil
+}
+
+func cutShare(s string) (filter string, err error) {
+	name, filter, found := strings.Cut(s, "/")
 	switch {
-	case group == "":
-		return "", "", false, errors.New("shared subscription has no share name") // [MQTT5-4.8.2-1]
-	case strings.ContainsAny(group, "+#"):
-		return "", "", false, errors.New("share name contains a wildcard") // [MQTT5-4.8.2-2]
-	case !found || rest == "":
-		return "", "", false, errors.New("shared subscription has no filter after its share name") // [MQTT5-4.8.2-2]
+	case name == "":
+		return "", errors.New("has no share name") // [MQTT5-4.8.2-1]
+	case strings.ContainsAny(name, "+#"):
+		return "", errors.New("has a wildcard in its share name") // [MQTT5-4.8.2-2]
+	case !found || filter == "":
+		return "", errors.New("has no filter after its share name") // [MQTT5-4.8.2-2]
 	}
-	return group, rest, true, nil
+	return filter, nil
 }
 
 // Match says whether a valid MQTT filter matches a topic name. Wildcard characters in the name are text.

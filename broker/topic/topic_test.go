@@ -80,29 +80,36 @@ func checkError(t *testing.T, what, arg string, err error, wrong string) {
 	}
 }
 
-func TestParseShare(t *testing.T) {
+func TestParse(t *testing.T) {
 	for _, c := range []struct {
-		filter, group, rest string
-		shared              bool
-		wrong               string
+		filter string
+		kind   Kind
+		rest   string
+		wrong  string
 	}{
-		{"$share/consumer1/sport/tennis/+", "consumer1", "sport/tennis/+", true, ""},
-		{"$share/consumer1//finance", "consumer1", "/finance", true, ""},
-		{"$share/g/#", "g", "#", true, ""},
-		{"sport/#", "", "sport/#", false, ""},
-		{"$sharex/a", "", "$sharex/a", false, ""},
-		{"$share", "", "$share", false, ""},
-		{"$share/", "", "", false, "no share name"},
-		{"$share//a", "", "", false, "no share name"},
-		{"$share/g", "", "", false, "no filter"},
-		{"$share/g/", "", "", false, "no filter"},
-		{"$share/g+/a", "", "", false, "wildcard"},
-		{"$share/#/a", "", "", false, "wildcard"},
+		{"$share/consumer1/sport/tennis/+", Shared, "sport/tennis/+", ""},
+		{"$share/consumer1//finance", Shared, "/finance", ""},
+		{"$share/g/#", Shared, "#", ""},
+		{"sport/#", Plain, "sport/#", ""},
+		{"", Plain, "", ""},
+		{"$sharex/a", Plain, "$sharex/a", ""},
+		{"$share", Plain, "$share", ""},
+		{"$SYS/#", Plain, "$SYS/#", ""},
+		{"$share/", Shared, "", "no share name"},
+		{"$share//a", Shared, "", "no share name"},
+		{"$share/g", Shared, "", "no filter"},
+		{"$share/g/", Shared, "", "no filter"},
+		{"$share/g+/a", Shared, "", "wildcard"},
+		{"$share/#/a", Shared, "", "wildcard"},
+		{"$exclusive/a/#", Exclusive, "a/#", ""},
+		{"$exclusive/", Exclusive, "", "nothing after"},
+		{"$queue/orders.eu/x", OfQueue, "orders.eu/x", ""},
+		{"$queue/", OfQueue, "", "nothing after"},
 	} {
-		group, rest, shared, err := ParseShare(c.filter)
-		checkError(t, "ParseShare", c.filter, err, c.wrong)
-		if group != c.group || rest != c.rest || shared != c.shared {
-			t.Errorf("ParseShare(%q) = %q, %q, %v", c.filter, group, rest, shared)
+		kind, rest, err := Parse(c.filter)
+		checkError(t, "Parse", c.filter, err, c.wrong)
+		if kind != c.kind || rest != c.rest {
+			t.Errorf("Parse(%q) = %v, %q", c.filter, kind, rest)
 		}
 	}
 }
@@ -202,8 +209,8 @@ func FuzzFilter(f *testing.F) {
 		if Swap(Swap(name)) != name {
 			t.Fatalf("Swap is not its own inverse for %q", name)
 		}
-		if group, rest, shared, err := ParseShare(filter); shared && "$share/"+group+"/"+rest != filter || err != nil && shared {
-			t.Fatalf("ParseShare(%q) = %q, %q, %v", filter, group, rest, err)
+		if kind, rest, err := Parse(filter); err == nil && !strings.HasSuffix(filter, rest) || kind == Plain && rest != filter {
+			t.Fatalf("Parse(%q) = %v, %q, %v", filter, kind, rest, err)
 		}
 		if CheckFilter(filter, 0) != nil || CheckName(name, 0) != nil {
 			return
