@@ -55,8 +55,8 @@ e2e: ## End to end, on a local cluster of its own (KEEP=1 leaves it up)
 	hack/e2e
 
 .PHONY: crash
-crash: ## Kill the broker under load for an hour, and look for what was lost
-	go test -count=1 -timeout 70m ./test/crash -v -crash.for=1h -crash.kills=100000
+crash: ## Kill the broker under load, an hour each for AMQP and MQTT, and look for what was lost
+	go test -count=1 -timeout 140m ./test/crash -v -crash.for=1h -crash.kills=100000
 
 .PHONY: bench
 bench: ## Throughput and CPU per message, beside mosquitto and rabbitmq-server

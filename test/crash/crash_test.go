@@ -309,6 +309,7 @@ func channel(url string) (ch *amqp.Channel, closed func()) {
 type broker struct {
 	*testing.T
 	binary, data, url string
+	mqtt              string // address
 	cmd               *exec.Cmd
 	ended             chan error
 }
@@ -330,7 +331,7 @@ func newBroker(t *testing.T) *broker {
 // start starts the broker and waits until it is ready.
 func (b *broker) start() {
 	b.Helper()
-	b.cmd = exec.Command(b.binary, "serve", "--log-format", "json", "--data", b.data, "--listen", "amqp://127.0.0.1:0")
+	b.cmd = exec.Command(b.binary, "serve", "--log-format", "json", "--data", b.data, "--listen", "amqp://127.0.0.1:0", "--listen", "mqtt://127.0.0.1:0")
 	log, err := b.cmd.StderrPipe()
 	if err != nil {
 		b.Fatal(err)
@@ -338,15 +339,15 @@ func (b *broker) start() {
 	if err := b.cmd.Start(); err != nil {
 		b.Fatal(err)
 	}
-	ready := make(chan string, 1)
+	ready := make(chan [2]string, 1)
 	cmd, ended := b.cmd, make(chan error, 1)
 	b.ended = ended
 	go func() { // ends with the process
 		var last string
 		for s := bufio.NewScanner(log); s.Scan(); last = s.Text() {
-			var line struct{ Msg, AMQP, Level string }
+			var line struct{ Msg, AMQP, MQTT, Level string }
 			if json.Unmarshal(s.Bytes(), &line) == nil && line.Msg == "ready" {
-				ready <- line.AMQP
+				ready <- [2]string{line.AMQP, line.MQTT}
 			}
 			if line.Level == "ERROR" {
 				fmt.Fprintln(os.Stderr, s.Text())
@@ -356,7 +357,7 @@ func (b *broker) start() {
 	}()
 	select {
 	case address := <-ready:
-		b.url = "amqp://guest:guest@" + address + "/"
+		b.url, b.mqtt = "amqp://guest:guest@"+address[0]+"/", address[1]
 	case err := <-b.ended:
 		b.cmd = nil
 		b.Fatalf("the broker does not start: %v", err)
