@@ -157,6 +157,11 @@ type MQTTConfiguration struct {
 	// +kubebuilder:validation:Enum=round-robin;sticky;hash-topic;hash-client
 	// +optional
 	SharedSubscriptions string `json:"sharedSubscriptions,omitempty"`
+	// SysIntervalSeconds is how often the topics $SYS/broker/… of the virtual host "/" are brought up to date; -1 is never.
+	// +kubebuilder:validation:Minimum=-1
+	// +kubebuilder:validation:Maximum=86400
+	// +optional
+	SysIntervalSeconds *int `json:"sysIntervalSeconds,omitempty"`
 }
 
 // AMQPConfiguration is proposed to AMQP clients when they connect.

@@ -80,6 +80,8 @@ type MQTT struct {
 	// SharedSubscriptions says which member of a shared subscription gets a message: "round-robin" among those with room,
 	// "sticky" is one until it has no room, "hash-topic" and "hash-client" by topic or publisher.
 	SharedSubscriptions string `json:"sharedSubscriptions,omitempty" live:"true"`
+	// SysIntervalSeconds is how often the topics $SYS/broker/… of the virtual host "/" are brought up to date; -1 is never.
+	SysIntervalSeconds int `json:"sysIntervalSeconds,omitempty" live:"true"`
 }
 
 // The ways to share a subscription.
@@ -154,7 +156,7 @@ func Default() Config {
 		TLS:          TLS{MinVersion: "1.2"},
 		Log:          Log{Format: "text", Level: "info"},
 		Auth:         Auth{Anonymous: "loopback"},
-		MQTT:         MQTT{Exchange: "amq.topic", MaxSessionExpirySeconds: math.MaxUint32, SharedSubscriptions: ShareRoundRobin},
+		MQTT:         MQTT{Exchange: "amq.topic", MaxSessionExpirySeconds: math.MaxUint32, SharedSubscriptions: ShareRoundRobin, SysIntervalSeconds: 10},
 		AMQP:         AMQP{HeartbeatSeconds: 60, FrameMaxBytes: 128 << 10, ChannelMax: 2047},
 		DrainSeconds: 8,
 		Storage:      Storage{SegmentBytes: 64 << 20, Durability: DurabilityAlways, SyncIntervalMillis: 100, Shards: 16},

@@ -71,6 +71,7 @@ func (c Config) Validate() error {
 	within("mqtt.maxKeepAliveSeconds", c.MQTT.MaxKeepAliveSeconds, 0, math.MaxUint16)
 	within("mqtt.maxSessionExpirySeconds", int(c.MQTT.MaxSessionExpirySeconds), 1, math.MaxUint32)
 	oneOf("mqtt.sharedSubscriptions", c.MQTT.SharedSubscriptions, ShareRoundRobin, ShareSticky, ShareHashTopic, ShareHashClient)
+	within("mqtt.sysIntervalSeconds", c.MQTT.SysIntervalSeconds, -1, 86400)
 	within("limits.topicAliases", c.Limits.TopicAliases, 1, math.MaxUint16)
 	within("amqp.heartbeatSeconds", c.AMQP.HeartbeatSeconds, 0, 65535)
 	within("amqp.frameMaxBytes", c.AMQP.FrameMaxBytes, 4096, 16<<20)

@@ -69,6 +69,7 @@ func (s *mqttSession) expire() {
 		v.hub.logger.Warn("expired session was not ended", "vhost", v.name, "client", s.clientID, "error", err)
 		return
 	}
+	v.hub.stats.Expired.add(1)
 	v.hub.logger.Debug("session expired", "vhost", v.name, "client", s.clientID)
 }
 

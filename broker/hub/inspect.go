@@ -118,3 +118,24 @@ func (h *Hub) RetainedCount() (n int) {
 	}
 	return n
 }
+
+// SubscriptionCount is how many subscriptions MQTT sessions have, shared ones among them.
+func (h *Hub) SubscriptionCount() (all, shared int) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for _, v := range h.hosts {
+		v.mu.RLock()
+		for _, s := range v.sessions {
+			s.mu.Lock()
+			all += len(s.subscriptions)
+			s.mu.Unlock()
+		}
+		v.mu.RUnlock()
+		v.sharing.Lock()
+		for _, g := range v.groups {
+			shared += len(g.list())
+		}
+		v.sharing.Unlock()
+	}
+	return all, shared
+}

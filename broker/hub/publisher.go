@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -224,6 +225,9 @@ func (p *Publisher) allowed(r *Route) error {
 	name := r.Key
 	if p.encoding != message.MQTT {
 		name = topic.Swap(name)
+	}
+	if strings.HasPrefix(name, "$") && ownTopic(name) {
+		return errorf(Refused, "the broker alone publishes to '%s'", name)
 	}
 	r.Limits = p.access.PublishLimits(name)
 	if spec, _ := p.host.router.Exchange(r.Exchange); spec.Type == "topic" {

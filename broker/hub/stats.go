@@ -10,6 +10,7 @@ type Stats struct {
 	Dropped       Counter // messages of QoS 0 that found no room or no connection
 	DeadLettered  Counter // messages sent to a dead-letter exchange
 	RetainRefused Counter // retained messages over the limit
+	Expired       Counter // MQTT sessions that expired
 }
 
 // Counter is a total that only grows. It fills a cache line, so that counters do not slow one another down.

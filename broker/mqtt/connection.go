@@ -46,6 +46,7 @@ type connection struct {
 	in         input
 	publish    packet.Publish
 	topics     [][]byte           // by topic alias
+	published  uint64             // PUBLISH packets of the buffer
 	attributes mapping.Attributes // of the PUBLISH at hand
 	will       *will
 	token      uint64    // of the last PUBLISH with QoS 1 or 2
@@ -114,6 +115,7 @@ func newConnection(e *Endpoint, conn net.Conn) *connection {
 		Patience: writePatience,
 		Drained:  c.drained,
 		Failed:   c.Stop,
+		Wrote:    e.wrote,
 	})
 	return c
 }
@@ -193,11 +195,21 @@ func (c *connection) run() error {
 
 // handleBuffered handles every packet that the buffer holds.
 func (c *connection) handleBuffered() error {
+	packets, bytes := uint64(0), uint64(0)
+	defer func() {
+		stats := &c.endpoint.stats
+		stats.PacketsIn.Add(packets)
+		stats.BytesIn.Add(bytes)
+		stats.PublishesIn.Add(c.published)
+		c.published = 0
+	}()
 	for {
 		frame, err := c.in.next(c.limits.PacketBytes)
 		if err != nil || frame == nil {
 			return err
 		}
+		packets++
+		bytes += uint64(len(frame))
 		c.active = c.endpoint.wheel.now.Load()
 		if err := c.handle(frame); err != nil {
 			return err
@@ -300,6 +312,7 @@ func (c *connection) handleDisconnect(frame []byte) error {
 
 // send appends a packet to the outbox.
 func (c *connection) send(p packet.Packet) {
+	c.endpoint.stats.PacketsOut.Add(1)
 	c.out.Append(func(dst []byte) []byte { return p.Append(dst, c.version) })
 }
 

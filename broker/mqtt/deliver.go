@@ -63,6 +63,8 @@ func (c *connection) Deliver(_ *hub.Consumer, ds []queue.Delivery) bool {
 		}
 		return dst
 	})
+	c.endpoint.stats.PublishesOut.Add(uint64(len(ds)) - dropped)
+	c.endpoint.stats.PacketsOut.Add(uint64(len(ds)) - dropped)
 	late := o.tooLarge
 	o.tooLarge = nil
 	o.mu.Unlock()

@@ -40,6 +40,7 @@ type Endpoint struct {
 	wheel  *wheel
 
 	connections *endpoint.Connections[*connection]
+	wrote       func(n int)
 }
 
 // Stats are totals since the start.
@@ -52,6 +53,10 @@ type Stats struct {
 	Dropped   atomic.Uint64 // messages of QoS 0 for connections without room
 	Denied    atomic.Uint64 // messages of clients of version 5 that were refused with a reason, or dropped with QoS 0
 	TooLarge  atomic.Uint64 // deliveries that were larger than their client takes
+
+	PacketsIn, PacketsOut     atomic.Uint64 // control packets
+	BytesIn, BytesOut         atomic.Uint64 // of the connections, TLS and WebSocket apart
+	PublishesIn, PublishesOut atomic.Uint64 // PUBLISH packets
 }
 
 // New makes an endpoint of a hub.
@@ -62,6 +67,7 @@ func New(h *hub.Hub, logger *slog.Logger) *Endpoint {
 		connections: endpoint.New[*connection](),
 	}
 	e.wheel = newWheel()
+	e.wrote = func(n int) { e.stats.BytesOut.Add(uint64(n)) }
 	e.connections.Go(e.tick) // ends when Stopping is closed
 	return e
 }

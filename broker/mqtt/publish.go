@@ -14,6 +14,7 @@ import (
 // handlePublish adds a message to the batch. Nothing is copied and nothing allocated: the hub copies what it keeps.
 func (c *connection) handlePublish(frame []byte) error {
 	p := &c.publish
+	c.published++
 	if err := p.Decode(frame, c.version); err != nil {
 		return err
 	}

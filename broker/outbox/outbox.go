@@ -25,6 +25,7 @@ type Outbox struct {
 	limit    int           // bytes waiting from which the box counts as full
 	patience time.Duration // one write may take this long
 	drained  func()        // called by the writer when a box that was full is half empty
+	wrote    func(n int)   // called with what reached the socket
 	failed   func(error)   // called once, by the writer, when a write failed
 
 	raw     syscall.RawConn              // nil when the socket cannot be written to without blocking
@@ -51,11 +52,12 @@ type Options struct {
 	Patience time.Duration // how long a peer may take for one write before the connection fails; zero is for ever
 	Drained  func()
 	Failed   func(error)
+	Wrote    func(n int) // bytes that reached the socket; called with the box's lock held or not
 }
 
 // New makes a box for conn. It starts no goroutine.
 func New(conn net.Conn, o Options) *Outbox {
-	b := &Outbox{conn: conn, limit: o.Limit, patience: o.Patience, drained: o.Drained, failed: o.Failed}
+	b := &Outbox{conn: conn, limit: o.Limit, patience: o.Patience, drained: o.Drained, failed: o.Failed, wrote: o.Wrote}
 	b.idle = sync.NewCond(&b.mu)
 	if s, ok := conn.(syscall.Conn); ok {
 		if raw, err := s.SyscallConn(); err == nil {
@@ -177,7 +179,7 @@ func (b *Outbox) direct() bool {
 	if err := b.raw.Write(b.attempt); err != nil || b.moved == 0 {
 		return false // the writer meets the error again, and tells of it
 	}
-	b.written.Add(uint64(b.moved))
+	b.count(b.moved)
 	b.waiting.Add(-int64(b.moved))
 	if b.moved < len(b.buf) {
 		b.buf = b.buf[:copy(b.buf, b.buf[b.moved:])]
@@ -203,6 +205,13 @@ func (b *Outbox) Full() bool {
 	}
 	b.wasFull.Store(true)
 	return b.waiting.Load() >= int64(b.limit) // else the writer may have passed the mark before it was set
+}
+
+func (b *Outbox) count(n int) {
+	b.written.Add(uint64(n))
+	if b.wrote != nil && n > 0 {
+		b.wrote(n)
+	}
 }
 
 // Written is the count of bytes that reached the socket.
@@ -259,7 +268,7 @@ func (b *Outbox) flush(out []byte) error {
 		if err == nil && n < len(chunk) {
 			err = io.ErrShortWrite
 		}
-		b.written.Add(uint64(n))
+		b.count(n)
 		left := b.waiting.Add(-int64(n))
 		if left <= int64(b.limit)/2 && b.wasFull.CompareAndSwap(true, false) && b.drained != nil {
 			b.drained()

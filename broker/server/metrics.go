@@ -15,6 +15,7 @@ func (s *Server) expose() {
 	m.Counter("turnstone_retained_refused_total", "Retained messages over limits.retainedMessages.", stats.RetainRefused.Load)
 	m.Gauge("turnstone_retained_messages", "Retained messages that are stored.", func() float64 { return float64(s.hub.RetainedCount()) })
 	m.Gauge("turnstone_sessions", "MQTT sessions, connected or not.", func() float64 { return float64(s.hub.SessionCount()) })
+	m.Counter("turnstone_sessions_expired_total", "MQTT sessions that expired.", stats.Expired.Load)
 	m.Gauge("turnstone_durable_body_bytes", "Bodies of durable messages kept in memory.", func() float64 { return float64(s.hub.BodyBytes()) })
 	m.Gauge("turnstone_alarm_memory", "1 while publishers wait because transient messages fill limits.memoryBytes.", func() float64 { low, _ := s.hub.Low(); return gaugeOf(low) })
 	m.Gauge("turnstone_alarm_disk", "1 while publishers wait because the disk is full.", func() float64 { _, low := s.hub.Low(); return gaugeOf(low) })
@@ -79,6 +80,10 @@ func (s *Server) exposeMQTT() {
 	m.Counter("turnstone_mqtt_keep_alive_timeouts_total", "Connections ended by keep alive.", stats.TimedOut.Load)
 	m.Counter("turnstone_mqtt_taken_over_total", "Connections ended because their client connected again.", stats.TakenOver.Load)
 	m.Counter("turnstone_mqtt_dropped_total", "Messages of QoS 0 for connections without room.", stats.Dropped.Load)
+	m.Counter("turnstone_mqtt_packets_received_total", "MQTT control packets that came.", stats.PacketsIn.Load)
+	m.Counter("turnstone_mqtt_packets_sent_total", "MQTT control packets that were sent, acknowledgements apart.", stats.PacketsOut.Load)
+	m.Counter("turnstone_mqtt_bytes_received_total", "Bytes of MQTT control packets that came.", stats.BytesIn.Load)
+	m.Counter("turnstone_mqtt_bytes_sent_total", "Bytes of MQTT control packets that were sent.", stats.BytesOut.Load)
 	m.Counter("turnstone_mqtt_denied_total", "Messages of clients of MQTT 5 that were refused with a reason, or dropped with QoS 0.", stats.Denied.Load)
 	m.Counter("turnstone_mqtt_too_large_total", "Deliveries that were larger than their client takes.", stats.TooLarge.Load)
 }

@@ -127,6 +127,7 @@ func (s *Server) start(ctx context.Context) error {
 		s.serveAdmin,
 		s.listenClients,
 		s.watchFiles,
+		s.announce,
 	} {
 		if err := step(ctx); err != nil {
 			return err

@@ -53,6 +53,12 @@ func TestMosquittoClients(t *testing.T) {
 	if want := "kept 1 x/y k:v\n"; got != want {
 		t.Errorf("retained: got %q, want %q", got, want)
 	}
+	sys := run(t, "mosquitto_sub", "-h", host, "-p", port, "-t", "$SYS/broker/clients/+", "-t", "$SYS/broker/uptime", "-C", "6", "-v", "-W", "20")
+	for _, topic := range []string{"connected", "disconnected", "total", "maximum", "expired"} {
+		if !strings.Contains(sys, "$SYS/broker/clients/"+topic+" ") {
+			t.Errorf("$SYS has no clients/%s:\n%s", topic, sys)
+		}
+	}
 	server := b.connect5(t, "server", nil)
 	server.echo("question")
 	if got := run(t, "mosquitto_rr", "-h", host, "-p", port, "-V", "5", "-t", "question", "-e", "answer", "-m", "hello"); strings.TrimSpace(got) != "hello" {
