@@ -436,7 +436,8 @@ func TestEveryListener(t *testing.T) {
 	secure := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	p := start(t, "--data", filepath.Join(dir, "data"), "--tls-cert", filepath.Join(dir, "tls.crt"), "--tls-key", filepath.Join(dir, "tls.key"),
 		"--listen", "mqtt://127.0.0.1:0", "--listen", "mqtt://127.0.0.1:0", "--listen", "mqtts://127.0.0.1:0",
-		"--listen", "ws://127.0.0.1:0", "--listen", "wss://127.0.0.1:0", "--listen", "amqp://127.0.0.1:0", "--listen", "amqps://127.0.0.1:0", "--listen", anyHTTP)
+		"--listen", "ws://127.0.0.1:0", "--listen", "wss://127.0.0.1:0", "--listen", "amqp://127.0.0.1:0", "--listen", "amqps://127.0.0.1:0",
+		"--listen", "tcp://127.0.0.1:0", "--listen", "tls://127.0.0.1:0", "--listen", "unix://"+filepath.Join(dir, "socket"), "--listen", anyHTTP)
 	plain := strings.Split(p.address("mqtt"), ",")
 	if len(plain) != 2 {
 		t.Fatalf("two listeners, addresses %v", plain)
@@ -454,6 +455,13 @@ func TestEveryListener(t *testing.T) {
 		"mqtt":       func() (net.Conn, error) { return net.Dial("tcp", plain[0]) },
 		"other mqtt": func() (net.Conn, error) { return net.Dial("tcp", plain[1]) },
 		"mqtts":      func() (net.Conn, error) { return tls.Dial("tcp", p.address("mqtts"), secure) },
+		"tcp":        func() (net.Conn, error) { return net.Dial("tcp", p.address("tcp")) },
+		"unix":       func() (net.Conn, error) { return net.Dial("unix", filepath.Join(dir, "socket")) },
+		"tls": func() (net.Conn, error) {
+			named := secure.Clone()
+			named.NextProtos = []string{"mqtt"}
+			return tls.Dial("tcp", p.address("tls"), named)
+		},
 		"ws":         func() (net.Conn, error) { return webSocket("ws://" + p.address("ws")) },
 		"wss":        func() (net.Conn, error) { return webSocket("wss://" + p.address("wss")) },
 	} {
@@ -472,8 +480,8 @@ func TestEveryListener(t *testing.T) {
 			t.Errorf("%s answers % x, %v", name, got, err)
 		}
 	}
-	for _, scheme := range []string{"amqp", "amqps"} {
-		conn, err := amqp.DialTLS(scheme+"://guest:guest@"+p.address(scheme), secure)
+	for listener, scheme := range map[string]string{"amqp": "amqp", "amqps": "amqps", "tcp": "amqp", "tls": "amqps"} {
+		conn, err := amqp.DialTLS(scheme+"://guest:guest@"+p.address(listener), secure)
 		if err != nil {
 			t.Errorf("%s: %v", scheme, err)
 			continue
@@ -487,7 +495,7 @@ func TestEveryListener(t *testing.T) {
 			encrypted++
 		}
 	}
-	if err != nil || len(connections) != 7 || encrypted != 3 {
+	if err != nil || len(connections) != 12 || encrypted != 5 {
 		t.Errorf("connections %+v, %v", connections, err)
 	}
 	p.stop() // with all of them open

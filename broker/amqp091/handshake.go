@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -161,7 +160,7 @@ func (c *connection) refused(mechanism string, tell bool, cause error) error {
 
 // credentials reads what a mechanism says of the client. The password is not kept anywhere but in them.
 func (c *connection) credentials(m *frame.ConnectionStartOk, limits frame.Limits) (auth.Credentials, error) {
-	cr := auth.Credentials{Peer: peerOf(c)}
+	cr := auth.Credentials{Peer: endpoint.Peer(c.conn)}
 	switch m.Mechanism {
 	case plainMechanism: // RFC 4616: authorisation identity NUL user NUL password
 		parts := bytes.Split(m.Response, []byte{0})
@@ -194,14 +193,6 @@ func text(t frame.Table, name string) string {
 	v, _ := t.Lookup(name)
 	s, _ := v.Any().(string)
 	return s
-}
-
-func peerOf(c *connection) netip.Addr {
-	a, err := netip.ParseAddrPort(c.conn.RemoteAddr().String())
-	if err != nil {
-		return netip.Addr{} // not TCP
-	}
-	return a.Addr()
 }
 
 func (c *connection) authenticate(vhost string) (*auth.Access, error) {

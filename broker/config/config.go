@@ -16,15 +16,19 @@ import (
 type Config struct {
 	// DataDir holds the journal and the identity of this broker. One broker at a time.
 	DataDir string `json:"dataDir,omitempty"`
-	// Listeners are URLs: mqtt://HOST:PORT, mqtts, ws, wss, amqp, amqps, http, https (admin API and metrics). Port 0 picks one.
+	// Listeners are URLs: mqtt://HOST:PORT, mqtts, ws, wss, amqp, amqps, http, https (admin API and metrics), and tcp, tls and
+	// unix:///PATH, which serve MQTT and AMQP by what a client sends first. Port 0 picks one.
 	Listeners []string `json:"listeners,omitempty"`
 	TLS       TLS      `json:"tls,omitzero"`
-	Log       Log      `json:"log,omitzero"`
-	Auth      Auth     `json:"auth,omitzero"`
-	MQTT      MQTT     `json:"mqtt,omitzero"`
-	AMQP      AMQP     `json:"amqp,omitzero"`
-	Limits    Limits   `json:"limits,omitzero" live:"true"`
-	Storage   Storage  `json:"storage,omitzero"`
+	// ProxyProtocol says whose word on the client's address counts.
+	ProxyProtocol ProxyProtocol `json:"proxyProtocol,omitzero"`
+	WebSocket     WebSocket     `json:"webSocket,omitzero"`
+	Log           Log           `json:"log,omitzero"`
+	Auth          Auth          `json:"auth,omitzero"`
+	MQTT          MQTT          `json:"mqtt,omitzero"`
+	AMQP          AMQP          `json:"amqp,omitzero"`
+	Limits        Limits        `json:"limits,omitzero" live:"true"`
+	Storage       Storage       `json:"storage,omitzero"`
 	// Definitions is a file of RabbitMQ's definitions.json that is brought into force at every start.
 	Definitions string `json:"definitions,omitempty"`
 	// DrainSeconds bounds a graceful stop.
@@ -39,8 +43,26 @@ type TLS struct {
 	// RequireClientCert refuses those that show none.
 	ClientCAFile      string `json:"clientCAFile,omitempty"`
 	RequireClientCert bool   `json:"requireClientCert,omitempty"`
+	// CRLFile holds revocation lists, in PEM or DER form, of those authorities. A certificate whose authority has one in the
+	// file must not be on it.
+	CRLFile string `json:"crlFile,omitempty"`
 	// MinVersion is 1.2 or 1.3.
 	MinVersion string `json:"minVersion,omitempty"`
+}
+
+// ProxyProtocol is version 1 or 2 of the protocol of that name.
+type ProxyProtocol struct {
+	// TrustedNetworks are those of load balancers, such as 10.0.0.0/8: a connection from there may begin with a header that
+	// says whose it is. From elsewhere a header is malformed.
+	TrustedNetworks []string `json:"trustedNetworks,omitempty"`
+}
+
+// WebSocket configures the listeners ws and wss.
+type WebSocket struct {
+	// Path that requests must have, such as /mqtt; empty is any.
+	Path string `json:"path,omitempty"`
+	// Origins of pages that may connect, such as *.example.com; none is all. Clients that are no browsers send no origin.
+	Origins []string `json:"origins,omitempty"`
 }
 
 // Log says how the broker logs to standard error.

@@ -5,18 +5,20 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"net/netip"
 	"net/url"
+	"path"
 	"reflect"
 	"slices"
 	"strconv"
 )
 
 // Schemes are the listeners that exist.
-var Schemes = []string{"mqtt", "mqtts", "ws", "wss", "amqp", "amqps", "http", "https"}
+var Schemes = []string{"mqtt", "mqtts", "ws", "wss", "amqp", "amqps", "http", "https", "tcp", "tls", "unix"}
 
 // Secure says whether a scheme needs the TLS files.
 func Secure(scheme string) bool {
-	return scheme == "mqtts" || scheme == "wss" || scheme == "amqps" || scheme == "https"
+	return scheme == "mqtts" || scheme == "wss" || scheme == "amqps" || scheme == "https" || scheme == "tls"
 }
 
 // Validate says everything that is wrong, each with its key and what to write instead.
@@ -42,6 +44,22 @@ func (c Config) Validate() error {
 	}
 	if c.TLS.RequireClientCert && c.TLS.ClientCAFile == "" {
 		wrong("tls.requireClientCert: needs tls.clientCAFile")
+	}
+	if c.TLS.CRLFile != "" && c.TLS.ClientCAFile == "" {
+		wrong("tls.crlFile: needs tls.clientCAFile")
+	}
+	for _, n := range c.ProxyProtocol.TrustedNetworks {
+		if _, err := netip.ParsePrefix(n); err != nil {
+			wrong("proxyProtocol.trustedNetworks: %q is no network such as 10.0.0.0/8", n)
+		}
+	}
+	if p := c.WebSocket.Path; p != "" && p[0] != '/' {
+		wrong("webSocket.path: %q must begin with /", p)
+	}
+	for _, o := range c.WebSocket.Origins {
+		if _, err := path.Match(o, ""); err != nil {
+			wrong("webSocket.origins: %q is no pattern such as *.example.com", o)
+		}
 	}
 	oneOf := func(key, value string, allowed ...string) {
 		if !slices.Contains(allowed, value) {
@@ -107,6 +125,12 @@ func ParseListener(raw string) (*url.URL, error) {
 	}
 	if !slices.Contains(Schemes, u.Scheme) {
 		return nil, fmt.Errorf("listener %q: scheme must be one of %v", raw, Schemes)
+	}
+	if u.Scheme == "unix" {
+		if u.Host != "" || u.Path == "" {
+			return nil, fmt.Errorf("listener %q: want unix:///PATH", raw)
+		}
+		return u, nil
 	}
 	_, port, err := net.SplitHostPort(u.Host)
 	if err != nil {

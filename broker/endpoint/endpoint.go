@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 
@@ -140,4 +141,21 @@ func TLSState(conn net.Conn) *tls.ConnectionState {
 		return c.TLS()
 	}
 	return nil
+}
+
+// Peer is the client's address. A client on a Unix socket is on this machine; the zero address is that of a transport
+// which has none.
+func Peer(conn net.Conn) netip.Addr {
+	a := conn.RemoteAddr()
+	if a == nil {
+		return netip.Addr{}
+	}
+	if a.Network() == "unix" {
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	p, err := netip.ParseAddrPort(a.String())
+	if err != nil {
+		return netip.Addr{}
+	}
+	return p.Addr().Unmap()
 }

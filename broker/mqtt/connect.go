@@ -225,7 +225,7 @@ func (c *connection) credentials(p *packet.Connect) auth.Credentials {
 	}
 	cr := auth.Credentials{
 		User: user, Password: string(p.Password), Anonymous: user == "" && len(p.Password) == 0,
-		Peer: c.peer(), VirtualHost: vhost, ClientID: c.clientID,
+		Peer: endpoint.Peer(c.conn), VirtualHost: vhost, ClientID: c.clientID,
 	}
 	if s := endpoint.TLSState(c.conn); s != nil {
 		cr.Certificate = auth.PeerCertificate(*s)

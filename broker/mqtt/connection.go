@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -385,15 +384,6 @@ func address(conn net.Conn) string {
 		return a.String()
 	}
 	return ""
-}
-
-// peer is the client's address; the zero address when the transport has none.
-func (c *connection) peer() netip.Addr {
-	p, err := netip.ParseAddrPort(address(c.conn))
-	if err != nil {
-		return netip.Addr{}
-	}
-	return p.Addr().Unmap()
 }
 
 // State describes the connection once it is authenticated.

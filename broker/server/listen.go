@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -58,7 +59,12 @@ func (s *Server) listen(ctx context.Context, which func(scheme string) bool) err
 		if !which(u.Scheme) {
 			continue
 		}
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", u.Host)
+		network, address := "tcp", u.Host
+		if u.Scheme == "unix" {
+			network, address = "unix", u.Path
+			removeStale(ctx, address)
+		}
+		l, err := new(net.ListenConfig).Listen(ctx, network, address)
 		if err != nil {
 			return fmt.Errorf("listen on %s: %w", raw, err)
 		}
@@ -66,6 +72,19 @@ func (s *Server) listen(ctx context.Context, which func(scheme string) bool) err
 		s.serve(ctx, u.Scheme, l)
 	}
 	return nil
+}
+
+// removeStale removes a socket that an earlier process left behind: nobody answers there.
+func removeStale(ctx context.Context, path string) {
+	if info, err := os.Lstat(path); err != nil || info.Mode()&os.ModeSocket == 0 {
+		return
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	if err == nil {
+		conn.Close() //nolint:errcheck // somebody is there: to listen fails and says so
+		return
+	}
+	os.Remove(path) //nolint:errcheck // to listen fails and says so
 }
 
 // serve begins to accept. Each way of serving ends through onStop; ctx ends what is not yet served.
@@ -86,7 +105,7 @@ func (s *Server) serveHTTP(scheme string, l net.Listener, h http.Handler, protoc
 		Handler: h, ReadHeaderTimeout: admin.HeaderPatience, MaxHeaderBytes: admin.HeaderBytes, IdleTimeout: 2 * time.Minute,
 		ErrorLog: log.New(quiet{s.logger, scheme}, "", 0),
 	}
-	counted := &countedListener{l, &s.traffic}
+	counted := &countedListener{&proxyListener{l, s.trusted, s.options.Config.Limits.ConnectTimeout()}, &s.traffic}
 	serve := func() error { return server.Serve(counted) }
 	if config.Secure(scheme) {
 		server.TLSConfig = s.certificates.server(protocols...)
@@ -123,18 +142,25 @@ func (q quiet) Write(b []byte) (int, error) {
 func (s *Server) serveClients(ctx context.Context, scheme string, l net.Listener) {
 	var secure *tls.Config
 	if config.Secure(scheme) {
-		secure = s.certificates.server()
+		secure = s.certificates.server(applicationProtocols[scheme]...)
 	}
-	e := s.endpoints[strings.TrimSuffix(scheme, "s")]
 	s.running.Go(func() { // ends when the listener is closed
-		for s.accept(ctx, scheme, l, e, secure) {
+		for s.accept(ctx, scheme, l, secure) {
 		}
 	})
 	s.onStop(l.Close)
 }
 
+// applicationProtocols are what clients may name in the handshake (ALPN, RFC 7301); those that name none are served, too.
+// The longer names are those that AWS IoT wants on port 443.
+var applicationProtocols = map[string][]string{
+	"mqtts": {"mqtt", "x-amzn-mqtt-ca"},
+	"amqps": {"amqp"},
+	"tls":   {"mqtt", "amqp", "x-amzn-mqtt-ca"},
+}
+
 // accept takes one connection; false says that the listener is closed.
-func (s *Server) accept(ctx context.Context, scheme string, l net.Listener, e endpoint, secure *tls.Config) bool {
+func (s *Server) accept(ctx context.Context, scheme string, l net.Listener, secure *tls.Config) bool {
 	conn, err := l.Accept()
 	switch {
 	case errors.Is(err, net.ErrClosed):
@@ -150,14 +176,33 @@ func (s *Server) accept(ctx context.Context, scheme string, l net.Listener, e en
 	}
 	s.running.Go(func() { // ends with the connection, which the endpoint's Shutdown ends
 		defer s.traffic.leave()
+		patience := s.hub.Config().Limits.ConnectTimeout()
+		conn = s.trusted.unwrap(conn, patience)
 		if secure != nil {
 			conn = s.handshake(ctx, conn, secure)
 		}
 		if conn != nil {
-			e.Serve(conn)
+			s.serveConn(scheme, conn, patience)
 		}
 	})
 	return true
+}
+
+// serveConn serves a connection by its listener's protocol, or by what it begins with.
+func (s *Server) serveConn(scheme string, conn net.Conn, patience time.Duration) {
+	if e := s.endpoints[strings.TrimSuffix(scheme, "s")]; e != nil {
+		e.Serve(conn)
+		return
+	}
+	release := s.sniffing.hold(conn)
+	conn, protocol, err := sniff(conn, patience)
+	release()
+	if err != nil {
+		s.logger.Debug("connection begins with neither MQTT nor AMQP", "scheme", scheme, "peer", conn.RemoteAddr(), "error", err)
+		conn.Close() //nolint:errcheck // refused
+		return
+	}
+	s.endpoints[protocol].Serve(conn)
 }
 
 // handshake makes a connection secure; nil when the peer did not bring it to an end in time, or before the broker stops.

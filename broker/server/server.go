@@ -60,6 +60,9 @@ type Server struct {
 	phase   atomic.Int32
 	undo    []func() error // what start did, to be undone in reverse order by stop
 	running sync.WaitGroup
+
+	trusted  trusted  // load balancers
+	sniffing sniffing // connections that have not said yet what they speak
 }
 
 // The phases of a server.
@@ -93,6 +96,7 @@ func newServer(o Options) *Server {
 	s := &Server{options: o, level: new(slog.LevelVar)}
 	s.logger = newLogger(o.LogTo, o.Config.Log, s.level)
 	s.settings = &settings{}
+	s.trusted = newTrusted(o.Config.ProxyProtocol.TrustedNetworks)
 	s.traffic.limit.Store(int64(o.Config.Limits.Connections))
 	return s
 }
@@ -125,6 +129,7 @@ func (s *Server) start(ctx context.Context) error {
 		s.loadDefinitions,
 		s.makeEndpoints,
 		s.serveAdmin,
+		s.endSniffing,
 		s.listenClients,
 		s.watchFiles,
 		s.announce,

@@ -49,7 +49,7 @@ func (c *certificates) load() (changed bool, err error) {
 		return false, nil
 	}
 	c.seen = contents
-	made, err := c.make(contents[0], contents[1], contents[2])
+	made, err := c.make(contents[0], contents[1], contents[2], contents[3])
 	if err != nil {
 		return true, err
 	}
@@ -57,9 +57,9 @@ func (c *certificates) load() (changed bool, err error) {
 	return true, nil
 }
 
-// read answers the contents of certificate, key and client authorities; empty for those that have no file.
+// read answers the contents of certificate, key, client authorities and revocation lists; empty for those that have no file.
 func (c *certificates) read() (contents [][]byte, err error) {
-	for _, name := range []string{c.files.CertFile, c.files.KeyFile, c.files.ClientCAFile} {
+	for _, name := range []string{c.files.CertFile, c.files.KeyFile, c.files.ClientCAFile, c.files.CRLFile} {
 		var b []byte
 		if name != "" {
 			if b, err = os.ReadFile(name); err != nil {
@@ -71,7 +71,7 @@ func (c *certificates) read() (contents [][]byte, err error) {
 	return contents, nil
 }
 
-func (c *certificates) make(cert, key, clientCA []byte) (*tls.Config, error) {
+func (c *certificates) make(cert, key, clientCA, lists []byte) (*tls.Config, error) {
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
 		return nil, fmt.Errorf("TLS: %s and %s are no pair: %w", c.files.CertFile, c.files.KeyFile, err)
@@ -90,6 +90,13 @@ func (c *certificates) make(cert, key, clientCA []byte) (*tls.Config, error) {
 	made.ClientAuth = tls.VerifyClientCertIfGiven
 	if c.files.RequireClientCert {
 		made.ClientAuth = tls.RequireAndVerifyClientCert
+	}
+	if c.files.CRLFile != "" {
+		revoked, err := readRevocations(lists)
+		if err != nil {
+			return nil, fmt.Errorf("TLS: %s: %w", c.files.CRLFile, err)
+		}
+		made.VerifyConnection = revoked.verify // also when a session is resumed
 	}
 	return made, nil
 }

@@ -14,11 +14,18 @@ var webSocketProtocols = []string{"mqtt", "mqttv3.1"}
 
 // webSocket upgrades requests and serves MQTT on them.
 func (s *Server) webSocket(scheme string) http.Handler {
+	settings := s.options.Config.WebSocket
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if settings.Path != "" && r.URL.Path != settings.Path {
+			http.NotFound(w, r)
+			return
+		}
 		ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
 			Subprotocols: webSocketProtocols,
-			// Any page may connect: MQTT authenticates by what the page sends, never by what the browser remembers.
-			InsecureSkipVerify: true,
+			// Unless origins are named, any page may connect: MQTT authenticates by what the page sends, never by what the
+			// browser remembers.
+			InsecureSkipVerify: len(settings.Origins) == 0,
+			OriginPatterns:     settings.Origins,
 			CompressionMode:    websocket.CompressionDisabled,
 		})
 		if err != nil {
