@@ -462,8 +462,8 @@ func TestEveryListener(t *testing.T) {
 			named.NextProtos = []string{"mqtt"}
 			return tls.Dial("tcp", p.address("tls"), named)
 		},
-		"ws":         func() (net.Conn, error) { return webSocket("ws://" + p.address("ws")) },
-		"wss":        func() (net.Conn, error) { return webSocket("wss://" + p.address("wss")) },
+		"ws":  func() (net.Conn, error) { return webSocket("ws://" + p.address("ws")) },
+		"wss": func() (net.Conn, error) { return webSocket("wss://" + p.address("wss")) },
 	} {
 		conn, err := dial()
 		if err != nil {

@@ -279,11 +279,6 @@ func (s *mqttSession) install(old, next map[string]router.Options) error {
 	return nil
 }
 
-func kindOf(filter string) topic.Kind {
-	kind, _, _ := topic.Parse(filter)
-	return kind
-}
-
 // bind brings one subscription into force. One of a queue is the connection's to begin: the session only remembers it.
 func (s *mqttSession) bind(exchange, filter string, o router.Options) error {
 	switch kind, rest, _ := topic.Parse(filter); kind {
