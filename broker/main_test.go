@@ -172,7 +172,7 @@ func TestCommandLine(t *testing.T) {
 		return path
 	}
 	good := write("good.yaml", "dataDir: /data\nlimits: {connections: 5}\n")
-	wrong := write("wrong.yaml", "listeners: ['tcp://:1']\nlog: {level: loud}\n")
+	wrong := write("wrong.yaml", "listeners: ['udp://:1']\nlog: {level: loud}\n")
 	typo := write("typo.yaml", "data_dir: /data\n")
 	file := write("file", "")
 	for _, c := range []struct {

@@ -73,8 +73,8 @@ func (w *wheel) advance() (overdue []*connection) {
 	for c := range due {
 		heard := c.heard.Load()
 		switch {
-		case heard == 0: // the reader is busy
-			w.placeLocked(c, now+c.silence)
+		case heard == 0: // the reader is busy with what came; when that is done, heard says when it was
+			w.placeLocked(c, now+1)
 		case now-heard > c.silence:
 			delete(w.at, c)
 			overdue = append(overdue, c)
