@@ -16,6 +16,7 @@ type channel struct {
 
 	// Owned by the reader.
 	publisher  *hub.Publisher
+	last       last
 	content    content
 	message    message.Message // scratch of publish
 	attributes attributes      // scratch of publish
@@ -75,11 +76,7 @@ func (ch *channel) handle(f frame.Frame) error {
 	}
 	switch id { // without the allocation that decode needs
 	case frame.BasicPublishID:
-		var m frame.BasicPublish
-		if err := m.Decode(args); err != nil {
-			return err
-		}
-		return ch.publish(&m)
+		return ch.publish(f)
 	case frame.BasicAckID:
 		var m frame.BasicAck
 		if err := m.Decode(args); err != nil {

@@ -287,6 +287,13 @@ func (c *connection) handleRead() {
 		return
 	}
 	for c.state < deaf {
+		if n, err := c.publishAgain(c.in.unread()); n > 0 {
+			c.in.take(n)
+			if err != nil {
+				c.handleError(c.current.number, toError(err, frame.BasicPublishID))
+			}
+			continue
+		}
 		f, n, err := frame.Read(c.in.unread(), c.mostFrame())
 		if err != nil {
 			c.fail(toError(err, 0))
@@ -298,7 +305,7 @@ func (c *connection) handleRead() {
 		}
 		c.in.take(n)
 		if err := c.handleFrame(f); err != nil {
-			c.handleError(f, err)
+			c.handleError(f.Channel, toError(err, methodOf(f)))
 		}
 	}
 	if c.state == deaf {
@@ -392,16 +399,19 @@ func (c *connection) handleUnopened(f frame.Frame) error {
 	return nil
 }
 
-// handleError closes what an error is about: the channel of the frame if it has one and the code lets it.
-func (c *connection) handleError(f frame.Frame, err error) {
-	var id frame.ID
+// methodOf is the method that a frame has; zero for others.
+func methodOf(f frame.Frame) (id frame.ID) {
 	if f.Type == frame.TypeMethod {
 		id, _, _ = frame.CutID(f.Payload)
 	}
-	e := toError(err, id)
-	if ch := c.channels[f.Channel]; ch != nil && !e.Code.Hard() {
+	return id
+}
+
+// handleError closes what an error is about: the channel if there is one and the code lets it.
+func (c *connection) handleError(channel uint16, e *Error) {
+	if ch := c.channels[channel]; ch != nil && !e.Code.Hard() {
 		c.endpoint.stats.ChannelErrors.Add(1)
-		c.log(slog.LevelDebug, "channel closed", "channel", f.Channel, "error", e)
+		c.log(slog.LevelDebug, "channel closed", "channel", channel, "error", e)
 		ch.fail(e)
 		return
 	}

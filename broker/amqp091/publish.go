@@ -11,16 +11,13 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/message"
 )
 
-// content is a message whose frames are arriving: method, header, bodies. §4.2.6
+// content is a message whose frames are arriving behind its method, the channel's last: header, bodies. §4.2.6
 //
 // What arrived within one read aliases the read buffer, and a message that did so as a whole is never copied here.
 // detach copies what must outlive the read. A body of several frames is put together in a buffer that grows with it.
 type content struct {
 	step       step
-	mandatory  bool
 	listed     bool // in the connection's begun
-	exchange   []byte
-	key        []byte
 	properties frame.Properties
 	size       uint64
 	body       []byte // what arrived of a body in several frames; owned
@@ -51,18 +48,15 @@ func (c *content) detach() {
 	if c.step == nothing {
 		return
 	}
-	kept := make([]byte, 0, len(c.exchange)+len(c.key)+len(c.properties))
-	kept = append(append(append(kept, c.exchange...), c.key...), c.properties...)
-	e, k := len(c.exchange), len(c.exchange)+len(c.key)
-	c.exchange, c.key, c.properties = kept[:e:e], kept[e:k:k], frame.Properties(kept[k:])
+	c.properties = bytes.Clone(c.properties)
 }
 
-func (ch *channel) publish(m *frame.BasicPublish) error {
-	if m.Immediate {
-		return notImplemented("immediate=true")
+// publish takes a basic.publish, whose content follows.
+func (ch *channel) publish(f frame.Frame) error {
+	if err := ch.last.learn(f); err != nil {
+		return err
 	}
-	c := &ch.content
-	c.step, c.mandatory, c.exchange, c.key = header, m.Mandatory, m.Exchange, m.RoutingKey
+	ch.content.step = header
 	ch.begin()
 	return nil
 }
@@ -125,17 +119,16 @@ func (ch *channel) contentBody(payload []byte) error {
 
 // complete publishes the message that is there as a whole; owned says that payload is not in the read buffer.
 func (ch *channel) complete(payload []byte, owned bool) error {
-	c := &ch.content
-	exchange, key, properties, mandatory := c.exchange, c.key, c.properties, c.mandatory
-	c.reset()
-	err := ch.publishMessage(exchange, key, properties, payload, owned, mandatory)
-	if err != nil {
+	properties := ch.content.properties
+	ch.content.reset()
+	if err := ch.publishMessage(properties, payload, owned); err != nil {
 		return toError(err, frame.BasicPublishID)
 	}
 	return nil
 }
 
-func (ch *channel) publishMessage(exchange, key []byte, p frame.Properties, payload []byte, owned, mandatory bool) error {
+// publishMessage publishes a message with the channel's last method.
+func (ch *channel) publishMessage(p frame.Properties, payload []byte, owned bool) error {
 	s, err := p.Scan(ch.conn.tableLimits())
 	if err != nil {
 		return err
@@ -147,7 +140,7 @@ func (ch *channel) publishMessage(exchange, key []byte, p frame.Properties, payl
 	if blind {
 		p = without(p, headerBCC)
 	}
-	r, err := ch.publisher.RouteAlso(exchange, key, also)
+	r, err := ch.route(also)
 	if err != nil {
 		return err
 	}
@@ -183,7 +176,7 @@ func (ch *channel) publishMessage(exchange, key []byte, p frame.Properties, payl
 	ch.touch()
 	ch.attributes.Summary = s
 	routed, err := ch.publisher.Publish(r, m, &ch.attributes, token)
-	if err == nil && routed == 0 && mandatory {
+	if err == nil && routed == 0 && ch.last.method.Mandatory {
 		ch.returnMessage(m)
 	}
 	return err

@@ -25,26 +25,28 @@ type Publisher struct {
 
 	routes map[string]map[string]*Route // exchange, key as published
 	cached int
+	clears uint64 // how often routes and locals were dropped
 	locals map[*Queue]*localPart
 	parts  []*shardPart // by shard number, made when first needed
 
-	batch   []message.Message // published since the last Flush; they alias the reader's buffer
-	clones  []*message.Message
-	keeper  message.Keeper
-	held    held                    // for Commit
-	skip    func(queue string) bool // queues that messages must not come to; nil is none
-	local   []*localPart            // touched since the last Flush
-	shard   []*shardPart
-	retain  []int32
-	upTo    uint64 // the newest token of the batch; zero when none was asked for
-	refuse  []Refusal
-	order   confirmOrder
-	match   []router.Match[*Queue] // scratch
-	asked   router.Message         // scratch
-	sender  uint64                 // the queue of the session whose messages are published once; see PublishOnce
-	exactly exactly                // of the message at hand
-	pace    pace
-	stores  bool // the last batch had something for a shard
+	batch     []message.Message // published since the last Flush; they alias the reader's buffer
+	published uint64            // of those in batch, by Publish
+	clones    []*message.Message
+	keeper    message.Keeper
+	held      held                    // for Commit
+	skip      func(queue string) bool // queues that messages must not come to; nil is none
+	local     []*localPart            // touched since the last Flush
+	shard     []*shardPart
+	retain    []int32
+	upTo      uint64 // the newest token of the batch; zero when none was asked for
+	refuse    []Refusal
+	order     confirmOrder
+	match     []router.Match[*Queue] // scratch
+	asked     router.Message         // scratch
+	sender    uint64                 // the queue of the session whose messages are published once; see PublishOnce
+	exactly   exactly                // of the message at hand
+	pace      pace
+	stores    bool // the last batch had something for a shard
 }
 
 // PublisherOptions of VirtualHost.NewPublisher.
@@ -72,14 +74,14 @@ type Refusal struct {
 	Err   error
 }
 
-// Route is where messages of one exchange and key go. It belongs to its Publisher and is valid until the next call of
-// Route.
+// Route is where messages of one exchange and key go. It belongs to its Publisher.
 type Route struct {
 	// Exchange and Key are interned copies of what was asked for, to put into the message.
 	Exchange, Key string
 	// Limits are what topic policies say of the key.
 	Limits auth.PublishLimits
 
+	clears     uint64 // of the publisher, when it was made
 	generation uint64 // of the router
 	authority  uint64 // generation of the authority
 	err        error
@@ -149,6 +151,19 @@ func (p *Publisher) Route(exchange, key []byte) (*Route, error) {
 	if r == nil {
 		r = p.newRoute(string(exchange), string(key))
 	}
+	return p.fresh(r)
+}
+
+// Again is Route for the exchange and the key of an earlier one, without the lookup.
+func (p *Publisher) Again(r *Route) (*Route, error) {
+	if r.clears != p.clears { // its parts of the batch are not those of newer routes
+		return p.Route([]byte(r.Exchange), []byte(r.Key))
+	}
+	return p.fresh(r)
+}
+
+// fresh brings a route up to date.
+func (p *Publisher) fresh(r *Route) (*Route, error) {
 	if r.generation != p.host.router.Generation() || r.authority != p.host.hub.authority.Generation() {
 		p.resolve(r)
 	}
@@ -176,8 +191,9 @@ func (p *Publisher) newRoute(exchange, key string) *Route {
 		clear(p.routes)
 		clear(p.locals)
 		p.cached = 0
+		p.clears++
 	}
-	r := &Route{Exchange: exchange, Key: key, generation: ^uint64(0)}
+	r := &Route{Exchange: exchange, Key: key, clears: p.clears, generation: ^uint64(0)}
 	if p.cached < maxCachedRoutes {
 		byKey := p.routes[exchange]
 		if byKey == nil {
@@ -308,7 +324,7 @@ func (p *Publisher) Publish(r *Route, m *message.Message, a router.Attributes, t
 	if m.Retain && !p.exactly.again {
 		p.retain = append(p.retain, i)
 	}
-	p.host.hub.stats.Published.add(1)
+	p.published++
 	return routed, nil
 }
 
@@ -429,6 +445,8 @@ func (p *Publisher) HandOver() {
 
 // reset begins a new batch.
 func (p *Publisher) reset() {
+	p.host.hub.stats.Published.add(p.published)
+	p.published = 0
 	p.keeper.Done()
 	clear(p.batch)
 	clear(p.clones)

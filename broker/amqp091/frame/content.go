@@ -37,6 +37,38 @@ func (h *ContentHeader) Decode(src []byte) error {
 	return nil
 }
 
+// CutContent reads the header frame and the body frame of a message, if src begins with all of both, the body is in one
+// frame, and they are of a channel and of class basic. Otherwise n is zero, and Read and Decode say what is there or
+// missing. most is the negotiated frame-max. What it answers aliases src.
+func CutContent(src []byte, channel uint16, most int) (p Properties, body []byte, n int) {
+	header, n := cutFrame(src, TypeHeader, channel, most)
+	if len(header) < contentHeaderSize+2 || binary.BigEndian.Uint32(header) != uint32(ClassBasic)<<16 { // and weight zero
+		return nil, nil, 0
+	}
+	p = Properties(header[contentHeaderSize:])
+	size := binary.BigEndian.Uint64(header[4:])
+	if size == 0 {
+		return p, nil, n
+	}
+	body, more := cutFrame(src[n:], TypeBody, channel, most)
+	if more == 0 || uint64(len(body)) != size {
+		return nil, nil, 0
+	}
+	return p, body, n + more
+}
+
+// cutFrame is Read for one who knows what should come: n is zero for anything else.
+func cutFrame(src []byte, t Type, channel uint16, most int) (payload []byte, n int) {
+	if len(src) < Overhead || src[0] != byte(t) || binary.BigEndian.Uint16(src[1:]) != channel {
+		return nil, 0
+	}
+	size := uint64(binary.BigEndian.Uint32(src[3:])) + Overhead
+	if size > uint64(len(src)) || size > uint64(most) || src[size-1] != end {
+		return nil, 0
+	}
+	return src[headerSize : size-1 : size-1], int(size)
+}
+
 // Append writes a payload.
 func (h *ContentHeader) Append(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint16(dst, h.Class)

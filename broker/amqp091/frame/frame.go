@@ -109,6 +109,9 @@ func (f *Frame) Append(dst []byte) []byte {
 	return append(dst, end)
 }
 
+// Of is the payload in a frame that Append wrote.
+func (f *Frame) Of(written []byte) []byte { return written[headerSize : len(written)-1] }
+
 func appendHeader(dst []byte, t Type, channel uint16, size int) []byte {
 	return append(dst, byte(t), byte(channel>>8), byte(channel), byte(size>>24), byte(size>>16), byte(size>>8), byte(size))
 }

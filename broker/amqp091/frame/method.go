@@ -52,10 +52,13 @@ func (id ID) New() Method {
 	return nil
 }
 
+// IDSize is how many bytes of a method frame's payload name the method.
+const IDSize = 4
+
 // CutID splits the payload of a method frame into the method and its arguments.
 func CutID(payload []byte) (ID, []byte, error) {
-	if len(payload) < 4 {
+	if len(payload) < IDSize {
 		return 0, nil, errorf(FrameError, "method frame of %d bytes names no method", len(payload))
 	}
-	return ID(binary.BigEndian.Uint32(payload)), payload[4:], nil
+	return ID(binary.BigEndian.Uint32(payload)), payload[IDSize:], nil
 }
