@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/turnstone-mq/turnstone/broker/amqp091/frame"
+	"github.com/turnstone-mq/turnstone/broker/socket"
 )
 
 // bufferSize is what one read can bring: some hundred small messages.
@@ -39,7 +40,7 @@ func (in *input) take(n int) { in.start += n }
 // fill reads once, one byte at least. Everything that aliases the buffer is void.
 func (in *input) fill() error {
 	in.makeRoom()
-	if in.buf == nil && in.waits() {
+	if in.waits() {
 		return in.fillWhenReady()
 	}
 	if in.buf == nil {
@@ -102,7 +103,7 @@ func (in *input) fillWhenReady() error {
 	if err := in.raw.Read(in.ready); err != nil {
 		return err
 	}
-	in.end = in.n
+	in.end += in.n
 	switch {
 	case in.failed != nil:
 		return in.failed
@@ -114,17 +115,16 @@ func (in *input) fillWhenReady() error {
 
 // readNow reads what is there; false asks to be called again when there is something.
 func (in *input) readNow(fd uintptr) bool {
-	in.borrow()
-	for {
-		in.n, in.failed = syscall.Read(int(fd), in.buf)
-		if in.failed != syscall.EINTR {
-			break
-		}
+	idle := in.buf == nil
+	if idle {
+		in.borrow()
 	}
-	if in.failed == syscall.EAGAIN {
+	in.n, in.failed = socket.Read(fd, in.buf[in.end:])
+	if in.failed != syscall.EAGAIN {
+		return true
+	}
+	if idle {
 		in.release()
-		return false
 	}
-	in.n = max(in.n, 0)
-	return true
+	return false
 }

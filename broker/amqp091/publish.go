@@ -129,8 +129,8 @@ func (ch *channel) complete(payload []byte, owned bool) error {
 
 // publishMessage publishes a message with the channel's last method.
 func (ch *channel) publishMessage(p frame.Properties, payload []byte, owned bool) error {
-	s, err := p.Scan(ch.conn.tableLimits())
-	if err != nil {
+	s := &ch.attributes.Summary
+	if err := p.Scan(ch.conn.tableLimits(), s); err != nil {
 		return err
 	}
 	also, blind, err := moreKeys(s.Headers)
@@ -153,7 +153,9 @@ func (ch *channel) publishMessage(p frame.Properties, payload []byte, owned bool
 		}
 	}
 	m := &ch.message
-	*m = message.Message{Exchange: r.Exchange, Key: r.Key, Encoding: message.AMQP091, Priority: s.Priority, Properties: p, Payload: payload}
+	m.Exchange, m.Key, m.Encoding, m.Priority = r.Exchange, r.Key, message.AMQP091, s.Priority
+	m.Properties, m.Payload, m.Owned = p, payload, false
+	m.Durable, m.QoS, m.Expiry = false, 0, 0
 	if s.DeliveryMode == frame.Persistent {
 		m.Durable, m.QoS = true, 1
 	}
@@ -174,7 +176,6 @@ func (ch *channel) publishMessage(p frame.Properties, payload []byte, owned bool
 		ch.conn.sends.Store(true)
 	}
 	ch.touch()
-	ch.attributes.Summary = s
 	routed, err := ch.publisher.Publish(r, m, &ch.attributes, token)
 	if err == nil && routed == 0 && ch.last.method.Mandatory {
 		ch.returnMessage(m)

@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/turnstone-mq/turnstone/broker/mqtt/packet"
+	"github.com/turnstone-mq/turnstone/broker/socket"
 )
 
 const (
@@ -59,13 +60,14 @@ func (in *input) fill() error {
 		in.release()
 	}
 	switch {
-	case in.buf != nil:
-	case in.trusted && in.waits():
-		return in.fillWhenReady()
+	case in.buf != nil, in.trusted && in.waits():
 	case in.trusted && in.n >= smallSize: // busy
 		in.borrow()
 	default:
 		in.buf = make([]byte, smallSize)
+	}
+	if in.waits() {
+		return in.fillWhenReady()
 	}
 	n, err := in.conn.Read(in.buf[in.end:])
 	in.end += n
@@ -134,7 +136,7 @@ func (in *input) fillWhenReady() error {
 	if err := in.raw.Read(in.attempt); err != nil {
 		return err
 	}
-	in.end = in.n
+	in.end += in.n
 	switch {
 	case in.err != nil:
 		return in.err
@@ -146,17 +148,16 @@ func (in *input) fillWhenReady() error {
 
 // try reads what is there; false asks to be called when there is something.
 func (in *input) try(fd uintptr) bool {
-	in.borrow()
-	for {
-		in.n, in.err = syscall.Read(int(fd), in.buf)
-		if in.err != syscall.EINTR {
-			break
-		}
+	idle := in.buf == nil
+	if idle {
+		in.borrow()
 	}
-	if in.err == syscall.EAGAIN {
+	in.n, in.err = socket.Read(fd, in.buf[in.end:])
+	if in.err != syscall.EAGAIN {
+		return true
+	}
+	if idle {
 		in.release()
-		return false
 	}
-	in.n = max(in.n, 0)
-	return true
+	return false
 }

@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/turnstone-mq/turnstone/broker/socket"
 )
 
 // ErrClosed is the error of a box that was closed by its owner.
@@ -29,7 +31,9 @@ type Outbox struct {
 	failed   func(error)   // called once, by the writer, when a write failed
 
 	raw     syscall.RawConn              // nil when the socket cannot be written to without blocking
-	attempt func(fd uintptr) (done bool) // writes buf into the socket as far as it goes, bound once
+	attempt func(fd uintptr) (done bool) // writes moving into the socket as far as it goes, bound once
+	moving  []byte                       // of attempt: owned by the writer, or by who holds mu while there is none
+	moved   int                          // by the last attempt
 
 	waiting atomic.Int64 // bytes appended and not yet written
 	wasFull atomic.Bool
@@ -40,7 +44,6 @@ type Outbox struct {
 	spare   []byte // the writer's last buffer, for reuse
 	writing bool
 	held    bool      // appended frames wait for Release
-	moved   int       // by the last attempt
 	last    time.Time // when the last write ended
 	err     error
 	idle    *sync.Cond // signalled when the writer ends
@@ -175,14 +178,15 @@ func (b *Outbox) direct() bool {
 	if now.Sub(b.last) < quiet {
 		return false
 	}
-	b.last, b.moved = now, 0
-	if err := b.raw.Write(b.attempt); err != nil || b.moved == 0 {
-		return false // the writer meets the error again, and tells of it
+	b.last = now
+	n := b.try(b.buf)
+	if n == 0 {
+		return false // the writer meets the error, if it is one, and tells of it
 	}
-	b.count(b.moved)
-	b.waiting.Add(-int64(b.moved))
-	if b.moved < len(b.buf) {
-		b.buf = b.buf[:copy(b.buf, b.buf[b.moved:])]
+	b.count(n)
+	b.waiting.Add(-int64(n))
+	if n < len(b.buf) {
+		b.buf = b.buf[:copy(b.buf, b.buf[n:])]
 		return false
 	}
 	b.buf = b.buf[:0]
@@ -190,9 +194,20 @@ func (b *Outbox) direct() bool {
 	return true
 }
 
+// try writes what the socket takes at once.
+func (b *Outbox) try(out []byte) int {
+	b.moving, b.moved = out, 0
+	err := b.raw.Write(b.attempt)
+	b.moving = nil
+	if err != nil {
+		return 0
+	}
+	return b.moved
+}
+
 // move is attempt.
 func (b *Outbox) move(fd uintptr) bool {
-	if n, err := syscall.Write(int(fd), b.buf); err == nil {
+	if n, err := socket.Write(fd, b.moving); err == nil {
 		b.moved = n
 	}
 	return true // whatever became of it: nobody waits here
@@ -225,9 +240,6 @@ func (b *Outbox) write() {
 		b.mu.Lock()
 		if len(b.buf) == 0 || b.err != nil {
 			b.writing, b.last = false, time.Now()
-			if b.raw != nil && b.patience > 0 && b.err == nil {
-				b.conn.SetWriteDeadline(time.Time{}) //nolint:errcheck // direct meets the error
-			}
 			b.giveBack() // an idle connection holds no buffer
 			b.idle.Broadcast()
 			b.mu.Unlock()
@@ -259,15 +271,7 @@ func (b *Outbox) flush(out []byte) error {
 	const most = 256 << 10 // one write, so that Drained comes while a big box empties
 	for len(out) > 0 {
 		chunk := out[:min(len(out), most)]
-		if b.patience > 0 {
-			if err := b.conn.SetWriteDeadline(time.Now().Add(b.patience)); err != nil {
-				return err
-			}
-		}
-		n, err := b.conn.Write(chunk)
-		if err == nil && n < len(chunk) {
-			err = io.ErrShortWrite
-		}
+		n, err := b.put(chunk)
 		b.count(n)
 		left := b.waiting.Add(-int64(n))
 		if left <= int64(b.limit)/2 && b.wasFull.CompareAndSwap(true, false) && b.drained != nil {
@@ -279,6 +283,28 @@ func (b *Outbox) flush(out []byte) error {
 		out = out[n:]
 	}
 	return nil
+}
+
+// put writes a chunk: what the socket takes at once, and then, within the patience, what it takes later.
+func (b *Outbox) put(chunk []byte) (n int, err error) {
+	if b.raw != nil {
+		if n = b.try(chunk); n == len(chunk) {
+			return n, nil
+		}
+	}
+	if b.patience > 0 {
+		if err := b.conn.SetWriteDeadline(time.Now().Add(b.patience)); err != nil {
+			return n, err
+		}
+	}
+	more, err := b.conn.Write(chunk[n:])
+	if n += more; err == nil && n < len(chunk) {
+		err = io.ErrShortWrite
+	}
+	if b.raw != nil && b.patience > 0 && err == nil {
+		err = b.conn.SetWriteDeadline(time.Time{}) // try must not meet it
+	}
+	return n, err
 }
 
 // Close refuses further frames, waits up to linger for those appended to be written, and closes the connection. It is

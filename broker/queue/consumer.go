@@ -140,12 +140,12 @@ func (q *Queue) chosen() *Consumer {
 	}
 }
 
-func (c *Consumer) offer(d Delivery) {
+func (c *Consumer) offer(it *Item, tag uint64) {
 	if len(c.pending) == 0 {
 		c.queue.touched = append(c.queue.touched, c)
 	}
-	c.pending = append(c.pending, d)
-	if c.offered += int(d.Size); c.offered >= mostOffered {
+	c.pending = append(c.pending, Delivery{Item: *it, Tag: tag})
+	if c.offered += int(it.Size); c.offered >= mostOffered {
 		c.queue.more = true
 	}
 }
@@ -162,7 +162,7 @@ func (q *Queue) Get(now int64, c *Consumer) (d Delivery, remaining int, ok bool)
 	it := q.take(q.highest())
 	q.delivered++
 	if c.noAck {
-		q.leave(it)
+		q.leave(&it)
 		return Delivery{Item: it}, q.ready, true
 	}
 	q.unacked++
@@ -184,7 +184,7 @@ func (q *Queue) back(it Item, o Outcome) {
 	q.unacked--
 	switch o {
 	case Accept:
-		q.leave(it)
+		q.leave(&it)
 	case Reject:
 		q.die(it, Rejected)
 	default:

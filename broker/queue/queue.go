@@ -207,7 +207,7 @@ func (q *Queue) Enqueue(now int64, it Item) {
 	q.admit(now, &it)
 	if q.ready == 0 {
 		if c := q.chosen(); c != nil {
-			q.give(c, it)
+			q.give(c, &it)
 			return
 		}
 	}
@@ -335,7 +335,8 @@ func (q *Queue) Pump(now int64) {
 		if c == nil {
 			return
 		}
-		q.give(c, q.take(d))
+		it := q.take(d)
+		q.give(c, &it)
 	}
 }
 
@@ -361,26 +362,27 @@ func (q *Queue) Deadline() int64 {
 	return at
 }
 
-func (q *Queue) give(c *Consumer, it Item) {
+// give hands a copy of an item to a consumer.
+func (q *Queue) give(c *Consumer, it *Item) {
 	q.delivered++
 	if it.ID < q.unsure {
 		it.Returned = true
 	}
 	if c.noAck {
-		c.offer(Delivery{Item: it})
+		c.offer(it, 0)
 		q.leave(it)
 		return
 	}
 	it.own()
 	q.unacked++
-	c.offer(Delivery{Item: it, Tag: c.hold(it)})
+	c.offer(it, c.hold(*it))
 }
 
 // leave records that an item is done with.
-func (q *Queue) leave(it Item) {
+func (q *Queue) leave(it *Item) {
 	q.settled++
 	if it.Durable {
-		q.gone = append(q.gone, it)
+		q.gone = append(q.gone, *it)
 	} else {
 		q.held -= int64(it.Size)
 	}
@@ -388,7 +390,7 @@ func (q *Queue) leave(it Item) {
 
 func (q *Queue) die(it Item, why Death) {
 	if q.options.DeadLetterless {
-		q.leave(it)
+		q.leave(&it)
 		return
 	}
 	it.own()
@@ -403,7 +405,8 @@ func (q *Queue) die(it Item, why Death) {
 func (q *Queue) Purge() int {
 	n := q.ready
 	for d := q.highest(); d != nil; d = q.highest() {
-		q.leave(q.take(d))
+		it := q.take(d)
+		q.leave(&it)
 	}
 	return n
 }

@@ -127,16 +127,17 @@ type Summary struct {
 	Headers                Table
 }
 
-// Scan checks the properties, with the headers within limits, and answers those that a broker looks at. It allocates
+// Scan checks the properties, with the headers within limits, and tells those that a broker looks at. It allocates
 // nothing unless it fails.
-func (p Properties) Scan(l Limits) (s Summary, err error) {
+func (p Properties) Scan(l Limits, s *Summary) error {
+	*s = Summary{}
 	if len(p) == 2 && p[0] == 0 && p[1] == 0 {
-		return s, nil
+		return nil
 	}
 	c := cursor{src: p}
 	flags, err := c.flags()
 	if err != nil {
-		return s, err
+		return err
 	}
 	c.skip(flags, flagContentType)
 	c.skip(flags, flagContentEncoding)
@@ -172,7 +173,7 @@ func (p Properties) Scan(l Limits) (s Summary, err error) {
 	}
 	c.skip(flags, flagAppID)
 	c.skip(flags, flagClusterID)
-	return s, c.end()
+	return c.end()
 }
 
 func (c *cursor) flags() (uint16, error) {

@@ -179,19 +179,20 @@ func TestProperties(t *testing.T) {
 	if again := back.Append(nil); !bytes.Equal(again, raw) {
 		t.Errorf("written again: %x\nwant:          %x", again, raw)
 	}
-	s, err := raw.Scan(generous)
+	var s frame.Summary
+	err := raw.Scan(generous, &s)
 	if err != nil || s.DeliveryMode != 2 || s.Priority != 9 || string(s.Expiration) != "60000" || string(s.UserID) != "guest" || !bytes.Equal(s.Headers, b.Headers) {
 		t.Errorf("scanned %+v, %v", s, err)
 	}
 	for n := range raw {
-		if _, err := raw[:n].Scan(generous); err == nil {
+		if err := raw[:n].Scan(generous, new(frame.Summary)); err == nil {
 			t.Errorf("%d of %d bytes pass", n, len(raw))
 		}
 		if err := back.Decode(raw[:n]); err == nil {
 			t.Errorf("%d of %d bytes decode", n, len(raw))
 		}
 	}
-	if _, err := (frame.Properties{0, 1}).Scan(generous); err == nil {
+	if err := (frame.Properties{0, 1}).Scan(generous, new(frame.Summary)); err == nil {
 		t.Error("a flag of no property passes")
 	}
 }
@@ -222,7 +223,7 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 		if p.Decode(wire) != nil {
 			panic("publish")
 		}
-		if _, err := properties.Scan(generous); err != nil {
+		if err := properties.Scan(generous, new(frame.Summary)); err != nil {
 			panic(err)
 		}
 		dst = frame.AppendDeliver(dst[:0], 1, &frame.BasicDeliver{ConsumerTag: "tag", DeliveryTag: 1, Exchange: "x", RoutingKey: "k"})
@@ -254,7 +255,7 @@ func BenchmarkPublish(b *testing.B) {
 			case frame.TypeHeader:
 				var h frame.ContentHeader
 				if err = h.Decode(f.Payload); err == nil {
-					_, err = h.Properties.Scan(generous)
+					err = h.Properties.Scan(generous, new(frame.Summary))
 				}
 			}
 			if err != nil {

@@ -73,7 +73,8 @@ func FuzzProperties(f *testing.F) {
 	f.Add([]byte(frame.NoProperties))
 	f.Fuzz(func(t *testing.T, src []byte) {
 		p := frame.Properties(src)
-		s, err := p.Scan(generous)
+		var s frame.Summary
+		err := p.Scan(generous, &s)
 		var b frame.Basic
 		if err != nil {
 			return
