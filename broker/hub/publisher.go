@@ -415,7 +415,7 @@ func (p *Publisher) HandOver() {
 	now := p.host.hub.now()
 	for i := 0; i < len(p.local); i++ { // it may grow
 		l := p.local[i]
-		late := l.queue.enqueue(now, p.batch, l.items)
+		late := l.queue.enqueue(now, p, l.items)
 		l.items = l.items[:0]
 		for _, it := range late {
 			p.add(it.message, destination{queue: it.group.queue}, it.token)

@@ -111,11 +111,11 @@ func (q *Queue) locked(f step) bool {
 	return true
 }
 
-// enqueue adds the parts of a batch to a transient queue, or gives those with QoS 0 to a session. It answers those of
+// enqueue adds the parts of a publisher's batch to a transient queue, or gives those with QoS 0 to a session. It answers those of
 // shared subscriptions whose member has just left: they are for another one.
-func (q *Queue) enqueue(now int64, batch []message.Message, items []part) (late []part) {
+func (q *Queue) enqueue(now int64, p *Publisher, items []part) (late []part) {
 	if q.session != nil {
-		items = q.session.direct(batch, items)
+		items = q.session.direct(p.batch, items)
 	}
 	if len(items) == 0 || q.shard != nil {
 		return nil
@@ -131,9 +131,9 @@ func (q *Queue) enqueue(now int64, batch []message.Message, items []part) (late 
 		return late
 	}
 	for i := range items {
-		m := &batch[items[i].message]
-		if m.Owned {
-			m = m.Clone() // the queue may keep it, and the batch is used again
+		m := &p.batch[items[i].message]
+		if q.state.Keeps() || m.Owned {
+			m = p.clone(items[i].message) // the batch is used again
 		}
 		q.state.Enqueue(now, newItem(m, items[i].delivery()))
 	}

@@ -44,6 +44,7 @@ type connection struct {
 	// Owned by the reader.
 	in         input
 	publish    packet.Publish
+	last       *hub.Route         // where publish.Known leads, the topic that was published to last
 	topics     [][]byte           // by topic alias
 	published  uint64             // PUBLISH packets of the buffer
 	attributes mapping.Attributes // of the PUBLISH at hand

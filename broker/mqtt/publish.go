@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"bytes"
 	"fmt"
 	"time"
 	"unicode/utf8"
@@ -98,7 +99,7 @@ func (c *connection) check(p *packet.Publish, m *message.Message) error {
 
 // route hands the message to the publisher.
 func (c *connection) route(p *packet.Publish, m *message.Message) (routed int, err error) {
-	route, err := c.publisher.Route(c.exchange, p.Topic)
+	route, err := c.find(p.Topic)
 	if err != nil {
 		return 0, err
 	}
@@ -118,6 +119,20 @@ func (c *connection) route(p *packet.Publish, m *message.Message) (routed int, e
 		c.session.Complete([]uint16{id}, func(error) {})
 	}
 	return c.publisher.PublishOnce(route, m, a, c.token, c.session, p.PacketID) // [MQTT-4.3.3-2], [MQTT5-4.3.3-10]
+}
+
+// find is where a topic leads. Clients publish to the same topic again and again: for the last one there is no lookup, and
+// its name is not checked again.
+func (c *connection) find(topic []byte) (r *hub.Route, err error) {
+	if last := c.publish.Known; len(last) > 0 && bytes.Equal(topic, last) {
+		c.last, err = c.publisher.Again(c.last)
+		return c.last, err
+	}
+	c.publish.Known = c.publish.Known[:0]
+	if r, err = c.publisher.Route(c.exchange, topic); err == nil {
+		c.last, c.publish.Known = r, append(c.publish.Known, topic...)
+	}
+	return r, err
 }
 
 // answer sees to the acknowledgement of a message. One that may not be published ends the connections of versions that

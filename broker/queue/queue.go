@@ -169,6 +169,12 @@ func (q *Queue) Wants() bool {
 	return q.ready == 0 && slices.ContainsFunc(q.consumers, (*Consumer).wants)
 }
 
+// Keeps says that an item that came now would stay, to wait or to be acknowledged. A queue may still keep an item when it
+// says no, but seldom does.
+func (q *Queue) Keeps() bool {
+	return q.ready > 0 || !slices.ContainsFunc(q.consumers, func(c *Consumer) bool { return c.noAck && c.wants() })
+}
+
 // EachConsumer calls fn for every consumer.
 func (q *Queue) EachConsumer(fn func(*Consumer)) {
 	for _, c := range q.consumers {

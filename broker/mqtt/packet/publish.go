@@ -16,6 +16,9 @@ type Publish struct {
 	PacketID   uint16 // zero for QoS 0
 	Properties Properties
 	Payload    []byte
+
+	// Known is a topic name that Decode found valid before and does not look at again. It is the caller's.
+	Known []byte
 }
 
 // The flags of the fixed header. [MQTT 3.1.1 §3.3.1]
@@ -44,7 +47,9 @@ func (p *Publish) Decode(src []byte, v Version) error {
 	}
 	p.Properties = c.properties(TypePublish, v)
 	if len(p.Topic) > 0 || v != V5 {
-		c.checkTopic(p.Topic)
+		if len(p.Topic) == 0 || !bytes.Equal(p.Topic, p.Known) {
+			c.checkTopic(p.Topic)
+		}
 	} else if _, ok := p.Properties.Get(TopicAlias); !ok {
 		c.fail(ProtocolError, "neither topic name nor topic alias") // [MQTT 5 §3.3.2.1]
 	}
