@@ -9,7 +9,7 @@ import (
 // headroom is how many bytes the heap may grow by before the collector runs, or as many as are alive if that is more. A
 // broker that keeps up holds a few megabytes alive and turns over a hundred a second: without headroom, half of its time
 // is spent on looking through the same few megabytes. One that holds much needs none beside what Go gives it.
-const headroom = 28 << 20
+const headroom = 14 << 20
 
 // normalPercent is Go's own: the heap may grow by as much as is alive.
 const normalPercent = 100
