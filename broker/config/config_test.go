@@ -46,6 +46,7 @@ func TestLoadSaysWhatIsWrong(t *testing.T) {
 		"half a pair":       {"tls: {certFile: x}", "certFile and keyFile belong together"},
 		"level":             {"log: {level: loud}", `log.level: "loud" is not one of [debug info warn error]`},
 		"limit":             {"limits: {connections: -1}", "limits.connections: must be greater than 0"},
+		"iterations":        {"auth: {scramIterations: 100}", "auth.scramIterations: 100 is neither within 4096 and 10000000 nor -1"},
 		"password":          {"auth: {bootstrapUsers: [{name: a}]}", "must name the file that holds the password"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -11,6 +11,8 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+
+	"github.com/turnstone-mq/turnstone/broker/object"
 )
 
 // Schemes are the listeners that exist.
@@ -70,6 +72,9 @@ func (c Config) Validate() error {
 	oneOf("log.format", c.Log.Format, "text", "json")
 	oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	oneOf("auth.anonymous", c.Auth.Anonymous, "loopback", "always", "never")
+	if n := c.Auth.ScramIterations; n != NoScram && (n < object.LeastScramIterations || n > object.MostScramIterations) {
+		wrong("auth.scramIterations: %d is neither within %d and %d nor -1, which makes no keys for SCRAM", n, object.LeastScramIterations, object.MostScramIterations)
+	}
 	for i, u := range c.Auth.BootstrapUsers {
 		if u.Name == "" {
 			wrong("auth.bootstrapUsers[%d].name: must not be empty", i)
