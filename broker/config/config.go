@@ -116,6 +116,11 @@ type MQTT struct {
 	SharedSubscriptions string `json:"sharedSubscriptions,omitempty" live:"true"`
 	// SysIntervalSeconds is how often the topics $SYS/broker/… of the virtual host "/" are brought up to date; -1 is never.
 	SysIntervalSeconds int `json:"sysIntervalSeconds,omitempty" live:"true"`
+	// ServerReference is where clients of version 5 are sent when the broker stops, such as "other.example:1883"; several
+	// are separated by spaces.
+	ServerReference string `json:"serverReference,omitempty" live:"true"`
+	// ServerMoved sends all clients there for good: those that are connected, and those that connect.
+	ServerMoved bool `json:"serverMoved,omitempty" live:"true"`
 }
 
 // The ways to share a subscription.
