@@ -114,6 +114,12 @@ type Configuration struct {
 	// Anonymous admits clients without a name.
 	// +optional
 	Anonymous bool `json:"anonymous,omitempty"`
+	// ScramIterations is how often the hash of a password is iterated for SCRAM, of passwords that are set from now on; -1
+	// makes no keys for SCRAM.
+	// +kubebuilder:validation:Maximum=10000000
+	// +kubebuilder:validation:XValidation:rule="self == -1 || self >= 4096",message="must be 4096 at least, or -1"
+	// +optional
+	ScramIterations *int `json:"scramIterations,omitempty"`
 	// Durability says when stored messages are confirmed, where their queue does not say: after the fsync, or, with interval
 	// and none, after the write, so that a crash of the machine may lose the newest. Changing it restarts the pod.
 	// +kubebuilder:validation:Enum=always;interval;none
@@ -136,6 +142,7 @@ type Configuration struct {
 }
 
 // MQTTConfiguration is what is particular to MQTT.
+// +kubebuilder:validation:XValidation:rule="!has(self.serverMoved) || !self.serverMoved || has(self.serverReference)",message="serverMoved needs serverReference, which says where to"
 type MQTTConfiguration struct {
 	// Exchange is the topic exchange through which MQTT publishes and subscribes. Changing it restarts the pod.
 	// +kubebuilder:validation:MinLength=1
@@ -162,6 +169,15 @@ type MQTTConfiguration struct {
 	// +kubebuilder:validation:Maximum=86400
 	// +optional
 	SysIntervalSeconds *int `json:"sysIntervalSeconds,omitempty"`
+	// ServerReference is where clients of version 5 are sent when the broker stops, such as "other.example:1883"; several
+	// are separated by spaces.
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:Pattern=`^[^ ]+( [^ ]+)*$`
+	// +optional
+	ServerReference string `json:"serverReference,omitempty"`
+	// ServerMoved sends all clients to serverReference for good: those that are connected, and those that connect.
+	// +optional
+	ServerMoved bool `json:"serverMoved,omitempty"`
 }
 
 // AMQPConfiguration is proposed to AMQP clients when they connect.

@@ -63,6 +63,9 @@ var _ = DescribeTable("an object that breaks a rule is refused with the rule's s
 	Entry(nil, "Permission", "nobody", "{brokerRef: {name: b}}", "exactly one of user and userRef must be set"),
 	Entry(nil, "Permission", "both", "{brokerRef: {name: b}, user: a, userRef: {name: a}}", "exactly one of user and userRef must be set"),
 	Entry(nil, "Permission", "idle", "{brokerRef: {name: b}, user: a, topics: [{filter: a}]}", "a topic rule must allow something: set publish or subscribe"),
+	Entry(nil, "MessageBroker", "iterations", "{configuration: {scramIterations: 100}}", "must be 4096 at least, or -1"),
+	Entry(nil, "MessageBroker", "moved", "{configuration: {mqtt: {serverMoved: true}}}", "serverMoved needs serverReference, which says where to"),
+	Entry(nil, "MessageBroker", "reference", "{configuration: {mqtt: {serverReference: 'a  b'}}}", "should match"),
 	Entry(nil, "VirtualHost", "negative", "{brokerRef: {name: b}, maxQueues: -1}", "greater than or equal to 0"),
 )
 

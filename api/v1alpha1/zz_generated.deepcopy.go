@@ -162,6 +162,11 @@ func (in *Configuration) DeepCopyInto(out *Configuration) {
 		*out = new(int)
 		**out = **in
 	}
+	if in.ScramIterations != nil {
+		in, out := &in.ScramIterations, &out.ScramIterations
+		*out = new(int)
+		**out = **in
+	}
 	if in.SyncIntervalMillis != nil {
 		in, out := &in.SyncIntervalMillis, &out.SyncIntervalMillis
 		*out = new(int)

@@ -39,6 +39,9 @@ func (a *Access) Administrator() bool {
 	return slices.Contains(a.Tags(), catalog.TagAdministrator)
 }
 
+// Same says whether another Access is of the same peer, in the same virtual host.
+func (a *Access) Same(o *Access) bool { return a.who == o.who && a.host == o.host }
+
 // Revoked says that the peer would not be let in again: its user or its virtual host is gone, or a first user ended
 // the access of guest and of anonymous clients. Its connection should end.
 func (a *Access) Revoked() bool { return a.enter() != nil }

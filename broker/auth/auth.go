@@ -28,6 +28,9 @@ type Authority struct {
 	throttle   throttle
 	failures   atomic.Uint64
 
+	scramSecret scramSecret
+	guestKeys   guestKeys
+
 	mu          sync.RWMutex // guards what follows; the values are immutable
 	hosts       map[string]struct{}
 	users       map[string]*user
@@ -40,6 +43,8 @@ type user struct {
 	id   uint64 // of the catalogue: a user that was deleted and made again is another
 	tags []string
 	hash string
+	// scram are keys of the same password, as object.ScramKeys writes them.
+	scram []string
 	// verified is the proof of the password that was right last. It goes with the user when that changes.
 	verified atomic.Pointer[proof]
 }
@@ -52,6 +57,7 @@ func New(config func() config.Config) *Authority {
 		config:      config,
 		verifier:    newVerifier(),
 		throttle:    throttle{peers: make(map[peer]*failures)},
+		scramSecret: newScramSecret(),
 		hosts:       make(map[string]struct{}),
 		users:       make(map[string]*user),
 		permissions: make(map[permissionKey]*permission),
@@ -105,7 +111,7 @@ func (a *Authority) setPolicy(o *object.Object, there bool) {
 
 func newUser(o *object.Object) *user {
 	s := decode[object.UserSpec](o)
-	return &user{name: o.Name, id: o.ID, tags: s.Tags, hash: s.PasswordHash}
+	return &user{name: o.Name, id: o.ID, tags: s.Tags, hash: s.PasswordHash, scram: s.Scram}
 }
 
 // decode reads a spec that the catalogue has checked.

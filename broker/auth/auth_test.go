@@ -25,14 +25,15 @@ var (
 
 // world is an authority fed by a catalogue, as the hub does it.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	config  config.Config
 	catalog *catalog.State
 	*Authority
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	w := &world{t: t, config: config.Default(), catalog: catalog.New()}
+	w.config.Auth.ScramIterations = object.LeastScramIterations
 	w.Authority = New(func() config.Config { return w.config })
 	w.apply(wish(t, object.KindVirtualHost, "", "/", object.VirtualHostSpec{}))
 	return w
@@ -40,7 +41,7 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) apply(changes ...object.Change) {
 	w.t.Helper()
-	p, err := w.catalog.Plan("", changes, quickHash, Verify)
+	p, err := w.catalog.Plan("", changes, catalog.Passwords{Hash: quickHash, Keys: w.keys, Verify: Verify})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -48,6 +49,9 @@ func (w *world) apply(changes ...object.Change) {
 		if r.Outcome == object.Refused || r.Outcome == object.Conflict {
 			w.t.Fatalf("%s: %s", r.Key, r.Message)
 		}
+	}
+	if p.Command == nil {
+		return
 	}
 	applied, err := w.catalog.Apply(p.Command)
 	if err != nil {
@@ -58,6 +62,10 @@ func (w *world) apply(changes ...object.Change) {
 	}
 }
 
+func (w *world) keys(password string) ([]string, error) {
+	return ScramKeys(password, w.config.Auth.ScramIterations)
+}
+
 // quickHash is a stored form that costs little to verify.
 func quickHash(password string) (string, error) {
 	e := encoded{memory: 8, time: 1, threads: 1, salt: []byte("salt of the test")}
@@ -65,7 +73,7 @@ func quickHash(password string) (string, error) {
 	return e.String(), nil
 }
 
-func wish(t *testing.T, kind object.Kind, vhost, name string, spec any) object.Change {
+func wish(t testing.TB, kind object.Kind, vhost, name string, spec any) object.Change {
 	t.Helper()
 	o, err := object.New(kind, vhost, name, spec)
 	if err != nil {

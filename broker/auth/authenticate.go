@@ -48,6 +48,11 @@ func (a *Authority) Authenticate(ctx context.Context, c Credentials) (*Access, e
 		a.failures.Add(1)
 		return nil, err
 	}
+	return a.admit(w, c)
+}
+
+// admit lets somebody who is known into the virtual host.
+func (a *Authority) admit(w who, c Credentials) (*Access, error) {
 	access := &Access{authority: a, who: w, host: c.VirtualHost, clientID: c.ClientID}
 	if err := access.enter(); err != nil {
 		return nil, err

@@ -30,7 +30,7 @@ func many(b *testing.B, n int) []object.Change {
 
 func plan(b *testing.B, s *State, changes []object.Change) Plan {
 	b.Helper()
-	p, err := s.Plan("op", changes, plainHash, plainVerify)
+	p, err := s.Plan("op", changes, plain)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -139,6 +139,9 @@ func checkUser(s *object.UserSpec) error {
 	if len(s.Password) > longestUserEntry || len(s.PasswordHash) > longestUserEntry {
 		return fmt.Errorf("password and passwordHash must not be longer than %d bytes", longestUserEntry)
 	}
+	if err := checkScram(s); err != nil {
+		return err
+	}
 	for _, t := range s.Tags {
 		if !slices.Contains(object.Tags, t) {
 			return fmt.Errorf("tag %q does not exist; there are %v", t, object.Tags)
@@ -146,6 +149,22 @@ func checkUser(s *object.UserSpec) error {
 	}
 	slices.Sort(s.Tags)
 	s.Tags = slices.Compact(s.Tags)
+	return nil
+}
+
+func checkScram(s *object.UserSpec) error {
+	if len(s.Scram) > 0 && s.PasswordHash == "" {
+		return errors.New("scram holds the keys of the password that passwordHash is of: write both, or a password, of which the broker makes them")
+	}
+	for i, entry := range s.Scram {
+		k, err := object.ParseScramKeys(entry)
+		if err != nil {
+			return fmt.Errorf("scram[%d]: %w", i, err)
+		}
+		if slices.ContainsFunc(s.Scram[:i], func(other string) bool { return strings.HasPrefix(other, k.Mechanism+"$") }) {
+			return fmt.Errorf("scram[%d]: keys of %s are there already: write them once", i, k.Mechanism)
+		}
+	}
 	return nil
 }
 

@@ -15,18 +15,18 @@ type Plan struct {
 	Command []byte          // for Apply; nil when nothing changes
 }
 
-// Hash makes the stored form of a password, Verify says whether a stored form is that of a password.
-type (
-	Hash   func(password string) (string, error)
-	Verify func(hash, password string) bool
-)
+// Passwords are the ways from a password to what is stored of it.
+type Passwords struct {
+	Hash   func(password string) (string, error)   // makes the stored form
+	Keys   func(password string) ([]string, error) // makes the keys of SCRAM; none where they are not wanted
+	Verify func(hash, password string) bool        // says whether a stored form is that of a password
+}
 
 // draft is the state as it will be, step by step: the present state and what the plan changed so far.
 type draft struct {
 	*State
 	owner    string
-	hash     Hash
-	verify   Verify
+	with     Passwords
 	changed  map[object.Key]*object.Object // nil: deleted
 	queues   map[string]int                // count by virtual host
 	admins   map[string]struct{}
@@ -37,8 +37,8 @@ type draft struct {
 // Plan decides what becomes of changes that owner wishes. Deletions come first, in reverse order of dependency, then
 // what is wanted, in order of dependency; a change that is refused does not hold up the others. The error is about none
 // of the changes: the password could not be hashed.
-func (s *State) Plan(owner string, changes []object.Change, hash Hash, verify Verify) (Plan, error) {
-	d := s.Draft(hash, verify)
+func (s *State) Plan(owner string, changes []object.Change, with Passwords) (Plan, error) {
+	d := s.Draft(with)
 	results, err := d.Plan(owner, changes)
 	if err != nil {
 		return Plan{}, err
@@ -52,9 +52,9 @@ func (s *State) Plan(owner string, changes []object.Change, hash Hash, verify Ve
 type Draft struct{ draft }
 
 // Draft begins a draft in which nothing is changed yet.
-func (s *State) Draft(hash Hash, verify Verify) *Draft {
+func (s *State) Draft(with Passwords) *Draft {
 	return &Draft{draft{
-		State: s, hash: hash, verify: verify,
+		State: s, with: with,
 		changed:  make(map[object.Key]*object.Object),
 		queues:   maps.Clone(s.queues),
 		admins:   maps.Clone(s.admins),
@@ -277,7 +277,7 @@ func (d *draft) create(o object.Object) (object.Result, error) {
 		return r, nil
 	}
 	if o.Kind == object.KindUser {
-		if err := d.setPassword(&o, ""); err != nil {
+		if err := d.setPassword(&o, object.UserSpec{}); err != nil {
 			return object.Result{}, err
 		}
 	}
@@ -309,7 +309,7 @@ func (d *draft) update(before *object.Object, wanted object.Object) (object.Resu
 		return refused(wanted.Key, object.ReasonInequivalent, "%v", err), nil
 	}
 	if wanted.Kind == object.KindUser {
-		if err := d.setPassword(&wanted, stored[object.UserSpec](before).PasswordHash); err != nil {
+		if err := d.setPassword(&wanted, stored[object.UserSpec](before)); err != nil {
 			return object.Result{}, err
 		}
 		if administrates(before) && !administrates(&wanted) && len(d.admins) == 1 {
@@ -323,21 +323,25 @@ func (d *draft) update(before *object.Object, wanted object.Object) (object.Resu
 	return object.Result{Key: wanted.Key, Outcome: object.Updated, Revision: d.revision}, nil
 }
 
-// setPassword replaces the password in a user's spec by its stored form: the present one if it is of the same password,
-// or if the spec says nothing of a password.
-func (d *draft) setPassword(o *object.Object, present string) error {
+// setPassword replaces the password in a user's spec by what is stored of it: what is there if it is of the same password,
+// or if the spec says nothing of a password. Keys never outlive the hash that they belong to.
+func (d *draft) setPassword(o *object.Object, present object.UserSpec) (err error) {
 	u := stored[object.UserSpec](o)
 	switch {
-	case u.Password != "" && present != "" && d.verify(present, u.Password):
-		u.PasswordHash = present
-	case u.Password != "":
-		h, err := d.hash(u.Password)
-		if err != nil {
-			return fmt.Errorf("hash password of user %q: %w", o.Name, err)
+	case u.Password != "" && present.PasswordHash != "" && d.with.Verify(present.PasswordHash, u.Password):
+		u.PasswordHash, u.Scram = present.PasswordHash, present.Scram
+		if len(u.Scram) == 0 { // it came as a hash, or before there were keys
+			u.Scram, err = d.with.Keys(u.Password)
 		}
-		u.PasswordHash = h
-	case u.PasswordHash == "":
-		u.PasswordHash = present
+	case u.Password != "":
+		if u.PasswordHash, err = d.with.Hash(u.Password); err == nil {
+			u.Scram, err = d.with.Keys(u.Password)
+		}
+	case len(u.Scram) == 0 && (u.PasswordHash == "" || u.PasswordHash == present.PasswordHash):
+		u.PasswordHash, u.Scram = present.PasswordHash, present.Scram
+	}
+	if err != nil {
+		return fmt.Errorf("hash password of user %q: %w", o.Name, err)
 	}
 	u.Password = ""
 	o.Spec = encode(u)

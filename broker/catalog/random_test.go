@@ -21,7 +21,7 @@ func TestRandomPlans(t *testing.T) {
 			for range 60 {
 				owner := []string{"", "a", "b", Anyone}[g.IntN(4)]
 				changes := g.changes()
-				p, err := s.Plan(owner, changes, plainHash, plainVerify)
+				p, err := s.Plan(owner, changes, plain)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -108,7 +108,7 @@ func checkAgain(t *testing.T, s *State, owner string, changes []object.Change, r
 			granted = append(granted, changes[i])
 		}
 	}
-	p, err := s.Plan(owner, granted, plainHash, plainVerify)
+	p, err := s.Plan(owner, granted, plain)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -112,7 +112,7 @@ func (r *scenario) apply(owner string, lines []string) string {
 	for _, l := range lines {
 		changes = append(changes, r.parse(l))
 	}
-	p, err := r.state.Plan(owner, changes, plainHash, plainVerify)
+	p, err := r.state.Plan(owner, changes, plain)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -191,5 +191,16 @@ func (r *scenario) parse(line string) object.Change {
 	return c
 }
 
-func plainHash(password string) (string, error) { return "$argon2id$" + password, nil }
-func plainVerify(hash, password string) bool    { return hash == "$argon2id$"+password }
+// plain keeps passwords as they are. Those that begin with "keyed" get keys of SCRAM.
+var plain = Passwords{
+	Hash: func(password string) (string, error) { return "$argon2id$" + password, nil },
+	Keys: func(password string) ([]string, error) {
+		if !strings.HasPrefix(password, "keyed") {
+			return nil, nil
+		}
+		key := make([]byte, 32)
+		copy(key, password)
+		return []string{object.ScramKeys{Mechanism: object.ScramSHA256, Iterations: 4096, Salt: []byte("salt"), StoredKey: key, ServerKey: key}.String()}, nil
+	},
+	Verify: func(hash, password string) bool { return hash == "$argon2id$"+password },
+}

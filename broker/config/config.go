@@ -76,9 +76,21 @@ type Auth struct {
 	// Anonymous admits clients without a name: "loopback" (only from this machine and only while no user was created),
 	// "always" or "never".
 	Anonymous string `json:"anonymous,omitempty" live:"true"`
+	// ScramIterations is how often the hash of a password is iterated for SCRAM, of passwords that are set from now on: from
+	// 4096 to 10000000; -1 makes no keys for SCRAM.
+	ScramIterations int `json:"scramIterations,omitempty" live:"true"`
 	// BootstrapUsers are made when the data directory is new, with the password in a file; they end guest and anonymous access.
 	BootstrapUsers []BootstrapUser `json:"bootstrapUsers,omitempty"`
 }
+
+// NoScram is the value of ScramIterations that makes no keys.
+const NoScram = -1
+
+// scramIterations is four times what RFC 7677 asks for at least. The client pays for it, at every connection unless it
+// keeps the salted password, and among the clients are microcontrollers: with the hundreds of thousands of iterations that
+// are right where a server pays, they would not be in before the connect timeout. What it means for keys that are stolen is
+// in docs/operations.md.
+const scramIterations = 16384
 
 // BootstrapUser is a user of the first hour. Password comes from the flag --user and is never written to a file.
 type BootstrapUser struct {
@@ -104,6 +116,11 @@ type MQTT struct {
 	SharedSubscriptions string `json:"sharedSubscriptions,omitempty" live:"true"`
 	// SysIntervalSeconds is how often the topics $SYS/broker/… of the virtual host "/" are brought up to date; -1 is never.
 	SysIntervalSeconds int `json:"sysIntervalSeconds,omitempty" live:"true"`
+	// ServerReference is where clients of version 5 are sent when the broker stops, such as "other.example:1883"; several
+	// are separated by spaces.
+	ServerReference string `json:"serverReference,omitempty" live:"true"`
+	// ServerMoved sends all clients there for good: those that are connected, and those that connect.
+	ServerMoved bool `json:"serverMoved,omitempty" live:"true"`
 }
 
 // The ways to share a subscription.
@@ -177,7 +194,7 @@ func Default() Config {
 		Listeners:    []string{"mqtt://127.0.0.1:1883", "amqp://127.0.0.1:5672", "http://127.0.0.1:15672"},
 		TLS:          TLS{MinVersion: "1.2"},
 		Log:          Log{Format: "text", Level: "info"},
-		Auth:         Auth{Anonymous: "loopback"},
+		Auth:         Auth{Anonymous: "loopback", ScramIterations: scramIterations},
 		MQTT:         MQTT{Exchange: "amq.topic", MaxSessionExpirySeconds: math.MaxUint32, SharedSubscriptions: ShareRoundRobin, SysIntervalSeconds: 10},
 		AMQP:         AMQP{HeartbeatSeconds: 60, FrameMaxBytes: 128 << 10, ChannelMax: 2047},
 		DrainSeconds: 8,

@@ -46,6 +46,9 @@ func TestLoadSaysWhatIsWrong(t *testing.T) {
 		"half a pair":       {"tls: {certFile: x}", "certFile and keyFile belong together"},
 		"level":             {"log: {level: loud}", `log.level: "loud" is not one of [debug info warn error]`},
 		"limit":             {"limits: {connections: -1}", "limits.connections: must be greater than 0"},
+		"iterations":        {"auth: {scramIterations: 100}", "auth.scramIterations: 100 is neither within 4096 and 10000000 nor -1"},
+		"moved nowhere":     {"mqtt: {serverMoved: true}", "mqtt.serverMoved: needs mqtt.serverReference"},
+		"port of a server":  {"mqtt: {serverReference: 'a:1 b:99999'}", `mqtt.serverReference: "b:99999": port "99999" is not a number from 1 to 65535`},
 		"password":          {"auth: {bootstrapUsers: [{name: a}]}", "must name the file that holds the password"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -57,6 +60,18 @@ func TestLoadSaysWhatIsWrong(t *testing.T) {
 				t.Errorf("error %v, want one with %q", err, c.want)
 			}
 		})
+	}
+}
+
+func TestServerReferences(t *testing.T) {
+	for reference, good := range map[string]bool{
+		"": true, "other.example": true, "other.example:1883": true, "a b:1 [::1] [fe80::1]:8883": true, "192.0.2.1:65535": true, strings.Repeat("a", 1024): true,
+		" ": false, "a  b": false, "a ": false, "a:": false, "a:0": false, "a:b": false, "::1": false, "[::1": false, "[::1]x": false, "[::1]:": false,
+		"[192.0.2.1]": false, "a\tb": false, "mqtt://a": false, "ä": false, strings.Repeat("a", 1025): false,
+	} {
+		if err := checkReference(reference); (err == nil) != good {
+			t.Errorf("%.40q: %v", reference, err)
+		}
 	}
 }
 

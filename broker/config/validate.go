@@ -9,8 +9,12 @@ import (
 	"net/url"
 	"path"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
+	"strings"
+
+	"github.com/turnstone-mq/turnstone/broker/object"
 )
 
 // Schemes are the listeners that exist.
@@ -70,6 +74,9 @@ func (c Config) Validate() error {
 	oneOf("log.format", c.Log.Format, "text", "json")
 	oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	oneOf("auth.anonymous", c.Auth.Anonymous, "loopback", "always", "never")
+	if n := c.Auth.ScramIterations; n != NoScram && (n < object.LeastScramIterations || n > object.MostScramIterations) {
+		wrong("auth.scramIterations: %d is neither within %d and %d nor -1, which makes no keys for SCRAM", n, object.LeastScramIterations, object.MostScramIterations)
+	}
 	for i, u := range c.Auth.BootstrapUsers {
 		if u.Name == "" {
 			wrong("auth.bootstrapUsers[%d].name: must not be empty", i)
@@ -90,6 +97,12 @@ func (c Config) Validate() error {
 	within("mqtt.maxSessionExpirySeconds", int(c.MQTT.MaxSessionExpirySeconds), 1, math.MaxUint32)
 	oneOf("mqtt.sharedSubscriptions", c.MQTT.SharedSubscriptions, ShareRoundRobin, ShareSticky, ShareHashTopic, ShareHashClient)
 	within("mqtt.sysIntervalSeconds", c.MQTT.SysIntervalSeconds, -1, 86400)
+	if err := checkReference(c.MQTT.ServerReference); err != nil {
+		wrong("mqtt.serverReference: %w", err)
+	}
+	if c.MQTT.ServerMoved && c.MQTT.ServerReference == "" {
+		wrong("mqtt.serverMoved: needs mqtt.serverReference, which says where to")
+	}
 	within("limits.topicAliases", c.Limits.TopicAliases, 1, math.MaxUint16)
 	within("amqp.heartbeatSeconds", c.AMQP.HeartbeatSeconds, 0, 65535)
 	within("amqp.frameMaxBytes", c.AMQP.FrameMaxBytes, 4096, 16<<20)
@@ -141,3 +154,36 @@ func ParseListener(raw string) (*url.URL, error) {
 	}
 	return u, nil
 }
+
+// longestReference is what still leaves room for a packet of clients that take small ones.
+const longestReference = 1024 // bytes
+
+// checkReference checks names of servers, with or without a port, as MQTT 5 §4.11 recommends to write them.
+func checkReference(reference string) error {
+	if reference == "" {
+		return nil
+	}
+	if len(reference) > longestReference {
+		return fmt.Errorf("must not be longer than %d bytes", longestReference)
+	}
+	for server := range strings.SplitSeq(reference, " ") {
+		host, port, hasPort := strings.Cut(server, ":")
+		if strings.HasPrefix(server, "[") {
+			inside, rest, closed := strings.Cut(server[1:], "]")
+			if a, err := netip.ParseAddr(inside); err != nil || !a.Is6() || !closed || rest != "" && rest[0] != ':' {
+				return fmt.Errorf("%q must be [IPV6ADDRESS] or [IPV6ADDRESS]:PORT", server)
+			}
+			host, hasPort = "v6", rest != ""
+			port = strings.TrimPrefix(rest, ":")
+		}
+		if !hostName.MatchString(host) {
+			return fmt.Errorf("%q must be HOST or HOST:PORT; several are separated by one space", server)
+		}
+		if n, err := strconv.Atoi(port); hasPort && (err != nil || n < 1 || n > math.MaxUint16) {
+			return fmt.Errorf("%q: port %q is not a number from 1 to 65535", server, port)
+		}
+	}
+	return nil
+}
+
+var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?$`)

@@ -40,8 +40,10 @@ type user struct {
 	Hash      string `json:"password_hash"`
 	Algorithm string `json:"hashing_algorithm,omitempty"`
 	Password  string `json:"password,omitempty"`
-	Tags      tags   `json:"tags"`
-	Limits    pairs  `json:"limits,omitempty"`
+	// Scram is this broker's own; RabbitMQ passes it over.
+	Scram  []string `json:"turnstone_scram,omitempty"`
+	Tags   tags     `json:"tags"`
+	Limits pairs    `json:"limits,omitempty"`
 }
 
 type virtualHost struct {

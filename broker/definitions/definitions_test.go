@@ -24,7 +24,11 @@ func sample(t testing.TB) []byte {
 // apply applies to a catalogue as the hub does.
 func apply(t testing.TB, state *catalog.State) func([]object.Change) ([]object.Result, error) {
 	return func(changes []object.Change) ([]object.Result, error) {
-		plan, err := state.Plan(catalog.Anyone, changes, func(p string) (string, error) { return "$argon2id$" + p, nil }, func(string, string) bool { return false })
+		plan, err := state.Plan(catalog.Anyone, changes, catalog.Passwords{
+			Hash:   func(p string) (string, error) { return "$argon2id$" + p, nil },
+			Keys:   func(string) ([]string, error) { return nil, nil },
+			Verify: func(string, string) bool { return false },
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -105,7 +109,10 @@ func TestRoundTrip(t *testing.T) {
 	}
 	topics, _ := object.New(object.KindPermission, "/", "old", object.PermissionSpec{Write: ".*", Topics: []object.TopicRule{{Filter: "a/#", Publish: true}}})
 	limits, _ := object.New(object.KindTopicPolicy, "/", "quiet", object.TopicPolicySpec{Filter: "#", MaxPayloadBytes: 5})
-	own, _ := object.New(object.KindUser, "", "new", object.UserSpec{PasswordHash: "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA"})
+	own, _ := object.New(object.KindUser, "", "new", object.UserSpec{
+		PasswordHash: "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA",
+		Scram:        []string{object.ScramKeys{Mechanism: object.ScramSHA256, Iterations: 5000, Salt: []byte("salt"), StoredKey: make([]byte, 32), ServerKey: make([]byte, 32)}.String()},
+	})
 	if _, err := apply(t, state)([]object.Change{{Object: topics}, {Object: limits}, {Object: own}}); err != nil {
 		t.Fatal(err)
 	}

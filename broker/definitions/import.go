@@ -154,6 +154,9 @@ func (i *importer) user(at string, u user) {
 	default:
 		i.skip(at+" password", "hashes of %s are not accepted: the user is taken over without a password; set a new one", u.Algorithm)
 	}
+	if spec.PasswordHash != "" {
+		spec.Scram = u.Scram
+	}
 	if len(u.Limits) > 0 {
 		i.skip(at+" limits", "users have no limits: limit the virtual host")
 	}

@@ -189,9 +189,11 @@ func (h *Hub) planTogether(all []*application, first []object.Change) (results [
 	h.meta.mu.RLock()
 	defer h.meta.mu.RUnlock()
 	var own *passwords // of the application at hand
-	d := h.meta.state.Draft(
-		func(password string) (string, error) { return own.hash(password) },
-		func(hash, password string) bool { return own.verify(hash, password) })
+	d := h.meta.state.Draft(catalog.Passwords{
+		Hash:   func(password string) (string, error) { return own.hash(password) },
+		Keys:   func(password string) ([]string, error) { return own.scramKeys(password) },
+		Verify: func(hash, password string) bool { return own.verify(hash, password) },
+	})
 	for i, a := range all {
 		own = a.passwords
 		changes := a.changes

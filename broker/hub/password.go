@@ -10,13 +10,18 @@ import (
 // passwords is the slow work of a plan, done before the plan holds up everybody else: what hashing and verifying gave.
 // What is not in it, since the user changed meanwhile, is worked out when it is asked for.
 type passwords struct {
-	hashes map[string][]string // by password: each is taken once, so that no two users share a salt
-	right  map[[2]string]bool  // by hash and password
+	iterations int                   // of SCRAM
+	hashes     map[string][]string   // by password: each is taken once, so that no two users share a salt
+	keys       map[string][][]string // of SCRAM, likewise
+	right      map[[2]string]bool    // by hash and password
 }
 
 // preparePasswords hashes and verifies the passwords that changes bring. It ends early with ctx.
 func (h *Hub) preparePasswords(ctx context.Context, changes []object.Change) *passwords {
-	p := &passwords{hashes: make(map[string][]string), right: make(map[[2]string]bool)}
+	p := &passwords{
+		iterations: h.Config().Auth.ScramIterations,
+		hashes:     make(map[string][]string), keys: make(map[string][][]string), right: make(map[[2]string]bool),
+	}
 	for _, c := range changes {
 		if c.Kind != object.KindUser || c.Delete != "" || ctx.Err() != nil {
 			continue
@@ -25,31 +30,47 @@ func (h *Hub) preparePasswords(ctx context.Context, changes []object.Change) *pa
 		if err != nil || wanted.Password == "" {
 			continue // the plan says what is wrong
 		}
-		present := h.passwordHash(c.Key)
-		if present != "" && p.verify(present, wanted.Password) {
-			continue
-		}
-		made, err := auth.Hash(wanted.Password)
-		if err != nil {
+		if err := p.prepare(h.user(c.Key), wanted.Password); err != nil {
 			return p // the plan meets the error again
 		}
-		p.hashes[wanted.Password] = append(p.hashes[wanted.Password], made)
 	}
 	return p
 }
 
-func (h *Hub) passwordHash(user object.Key) string {
+// prepare works out what the plan will ask for when it gives a user a password.
+func (p *passwords) prepare(present object.UserSpec, password string) error {
+	known := present.PasswordHash != "" && p.verify(present.PasswordHash, password)
+	if !known {
+		made, err := auth.Hash(password)
+		if err != nil {
+			return err
+		}
+		p.hashes[password] = append(p.hashes[password], made)
+	}
+	if known && len(present.Scram) > 0 {
+		return nil
+	}
+	keys, err := auth.ScramKeys(password, p.iterations)
+	if err != nil {
+		return err
+	}
+	p.keys[password] = append(p.keys[password], keys)
+	return nil
+}
+
+// user is what is stored of a user; nothing if there is no such user.
+func (h *Hub) user(k object.Key) object.UserSpec {
 	h.meta.mu.RLock()
-	o, ok := h.meta.state.Get(user)
+	o, ok := h.meta.state.Get(k)
 	h.meta.mu.RUnlock()
 	if !ok {
-		return ""
+		return object.UserSpec{}
 	}
 	spec, err := object.Decode[object.UserSpec](o)
 	if err != nil {
 		panic("catalogue holds what it would refuse: " + err.Error())
 	}
-	return spec.PasswordHash
+	return spec
 }
 
 func (p *passwords) hash(password string) (string, error) {
@@ -58,6 +79,15 @@ func (p *passwords) hash(password string) (string, error) {
 		return auth.Hash(password)
 	}
 	p.hashes[password] = made[1:]
+	return made[0], nil
+}
+
+func (p *passwords) scramKeys(password string) ([]string, error) {
+	made := p.keys[password]
+	if len(made) == 0 {
+		return auth.ScramKeys(password, p.iterations)
+	}
+	p.keys[password] = made[1:]
 	return made[0], nil
 }
 

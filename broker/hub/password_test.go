@@ -41,8 +41,30 @@ func TestPasswordsOfOneRequest(t *testing.T) {
 		}
 		return out
 	}
+	keys := func() map[string]int {
+		t.Helper()
+		out := make(map[string]int)
+		list, _ := b.hub.Objects("", object.KindUser)
+		for _, o := range list {
+			spec, err := object.Decode[object.UserSpec](o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, entry := range spec.Scram {
+				k, err := object.ParseScramKeys(entry)
+				if err != nil || k.Iterations != b.hub.Config().Auth.ScramIterations {
+					t.Errorf("keys of %s: %v, %v", o.Name, k, err)
+				}
+				out[string(k.Salt)]++
+			}
+		}
+		return out
+	}
 	apply()
 	first := hashes()
+	if salts := keys(); len(salts) != 4 {
+		t.Errorf("two users have keys with %d salts, not 4", len(salts))
+	}
 	if first["ann"] == first["bob"] {
 		t.Error("two users with one password share a salt")
 	}

@@ -1,16 +1,16 @@
 package mqtt
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/base32"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
-	"github.com/turnstone-mq/turnstone/broker/auth"
-	"github.com/turnstone-mq/turnstone/broker/endpoint"
 	"github.com/turnstone-mq/turnstone/broker/hub"
 	"github.com/turnstone-mq/turnstone/broker/message"
 	"github.com/turnstone-mq/turnstone/broker/mqtt/packet"
@@ -55,25 +55,40 @@ func (c *connection) accept() error {
 
 // readConnect waits for the first packet, which is CONNECT. [MQTT-3.1.0-1]
 func (c *connection) readConnect() (*packet.Connect, error) {
-	for {
-		frame, err := c.in.next(c.limits.PreAuthPacketBytes)
-		if err != nil {
-			return nil, err
+	frame, err := c.await(func(t packet.Type) error {
+		if t != packet.TypeConnect {
+			return protocolError("first packet is not CONNECT")
 		}
-		if frame == nil {
-			if err := c.in.fill(); err != nil {
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	p := new(packet.Connect)
+	if err := p.Decode(frame, 0); err != nil {
+		return nil, c.refuseMalformed(p.Version, err)
+	}
+	if _, ok := p.Properties.Get(packet.AuthMethod); ok { // more is read before CONNECT is done with
+		return p, p.Decode(bytes.Clone(frame), 0)
+	}
+	return p, nil
+}
+
+// await reads the next packet of a peer that is not authenticated. Fits is asked as soon as the packet's type is known.
+// The packet is valid until the next fill.
+func (c *connection) await(fits func(packet.Type) error) ([]byte, error) {
+	for {
+		if rest := c.in.buf[c.in.start:c.in.end]; len(rest) > 0 {
+			if err := fits(packet.TypeOf(rest)); err != nil {
 				return nil, err
 			}
-			if packet.TypeOf(c.in.buf[c.in.start:]) != packet.TypeConnect {
-				return nil, protocolError("first packet is not CONNECT")
-			}
-			continue
 		}
-		p := new(packet.Connect)
-		if err := p.Decode(frame, 0); err != nil {
-			return nil, c.refuseMalformed(p.Version, err)
+		if frame, err := c.in.next(c.limits.PreAuthPacketBytes); frame != nil || err != nil {
+			return frame, err
 		}
-		return p, nil
+		if err := c.in.fill(); err != nil {
+			return nil, err
+		}
 	}
 }
 
@@ -106,13 +121,17 @@ func (c *connection) refuseMalformed(v packet.Version, err error) error {
 	return c.refuse(v, &refusal{e.Code, err})
 }
 
-// refuse sends CONNACK with an error, after which the connection ends. [MQTT-3.2.2-5]
+// refuse sends CONNACK with an error, after which the connection ends, unless the client ended it. [MQTT-3.2.2-5]
 func (c *connection) refuse(v packet.Version, err error) error {
+	if errors.Is(err, errEnd) || gone(err) || errors.As(err, new(*net.OpError)) {
+		return err
+	}
 	c.endpoint.stats.Refused.Add(1)
 	c.version = v
-	ack := packet.Connack{Reason: reasonOf(err)}
-	if ack.Reason != packet.UnsupportedVersion { // who knows what its client can read
-		ack.Properties = c.reasonText(err, true)
+	ack := packet.Connack{}
+	ack.Reason, ack.Properties = c.farewell(err)
+	if ack.Reason == packet.UnsupportedVersion { // who knows what its client can read
+		ack.Properties = nil
 	}
 	c.send(&ack)
 	return fmt.Errorf("refuse CONNECT: %w", err)
@@ -121,15 +140,16 @@ func (c *connection) refuse(v packet.Version, err error) error {
 // connect authenticates the client and attaches it to its session, and fills in the answer.
 func (c *connection) connect(ctx context.Context, p *packet.Connect, ack *packet.Connack) (err error) {
 	c.version = p.Version
+	if c.endpoint.hub.Config().MQTT.ServerMoved {
+		return errMoved
+	}
 	if err := c.negotiate(p, ack); err != nil {
 		return err
 	}
-	credentials := c.credentials(p)
-	c.access, err = c.endpoint.hub.Authority().Authenticate(ctx, credentials)
-	if err != nil {
+	if err := c.authenticate(ctx, p, ack); err != nil {
 		return err
 	}
-	c.host, err = c.endpoint.hub.Enter(credentials.VirtualHost)
+	c.host, err = c.endpoint.hub.Enter(c.access.VirtualHost())
 	if err != nil {
 		return err
 	}
@@ -169,8 +189,8 @@ func (c *connection) negotiate(p *packet.Connect, ack *packet.Connack) error {
 		}
 		return nil
 	}
-	if _, ok := p.Properties.Get(packet.AuthMethod); ok {
-		return &refusal{packet.BadAuthenticationMethod, errors.New("authentication method is not known")} // [MQTT5-4.12.0-1]
+	if method, ok := p.Properties.Get(packet.AuthMethod); ok {
+		c.authentication.method = string(method.Bytes)
 	}
 	wanted := p.Properties.Number(packet.SessionExpiry, 0)
 	c.expiry = min(wanted, longest)
@@ -212,25 +232,6 @@ func randomID() string {
 	var b [15]byte
 	rand.Read(b[:]) //nolint:errcheck // never fails
 	return strings.ToLower(base32.StdEncoding.EncodeToString(b[:]))
-}
-
-// defaultVirtualHost is that of users who name none.
-const defaultVirtualHost = "/"
-
-// credentials are what the client says and shows of itself. The user name can name a virtual host: vhost:user.
-func (c *connection) credentials(p *packet.Connect) auth.Credentials {
-	vhost, user := defaultVirtualHost, string(p.Username)
-	if at := strings.LastIndexByte(user, ':'); at >= 0 {
-		vhost, user = user[:at], user[at+1:]
-	}
-	cr := auth.Credentials{
-		User: user, Password: string(p.Password), Anonymous: user == "" && len(p.Password) == 0,
-		Peer: endpoint.Peer(c.conn), VirtualHost: vhost, ClientID: c.clientID,
-	}
-	if s := endpoint.TLSState(c.conn); s != nil {
-		cr.Certificate = auth.PeerCertificate(*s)
-	}
-	return cr
 }
 
 // changeExpiry obeys what DISCONNECT says of the session's expiry. [MQTT 5 §3.14.2.2.2]

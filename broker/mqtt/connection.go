@@ -65,6 +65,8 @@ type connection struct {
 	flow     *queue.Flow // owned by the reader; of all consumers, nil while there are none but the session's
 	inFlight int         // deliveries that may wait for their acknowledgement; set by CONNECT
 
+	authentication authentication
+
 	acknowledging acknowledging
 	outgoing      outgoing
 	replay        replay
@@ -276,6 +278,8 @@ func (c *connection) handle(frame []byte) error {
 		return c.handleDisconnect(frame)
 	case packet.TypeConnect:
 		return protocolError("a second CONNECT") // [MQTT-3.1.0-2]
+	case packet.TypeAuth:
+		return c.handleAuth(frame)
 	default:
 		return protocolError(t.String() + " from a client")
 	}
@@ -351,7 +355,7 @@ func (c *connection) record(err error) {
 	var malformed *packet.Error
 	stats := &c.endpoint.stats
 	switch {
-	case errors.Is(err, errEnd), errors.Is(err, errShuttingDown):
+	case errors.Is(err, errEnd), errors.Is(err, errShuttingDown), errors.Is(err, errMoved):
 		c.log(slog.LevelDebug, "connection ended", nil)
 	case errors.As(err, &malformed):
 		stats.Malformed.Add(1)
@@ -376,6 +380,10 @@ func (c *connection) log(level slog.Level, text string, err error) {
 	}
 	if err != nil {
 		attrs = append(attrs, slog.Any("error", err))
+	}
+	var failure *auth.Failure
+	if errors.As(err, &failure) {
+		attrs = append(attrs, slog.String("why", failure.Why))
 	}
 	c.endpoint.logger.LogAttrs(context.Background(), level, "mqtt: "+text, attrs...)
 }

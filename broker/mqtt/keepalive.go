@@ -85,7 +85,7 @@ func (w *wheel) advance() (overdue []*connection) {
 	return overdue
 }
 
-// tick runs the wheel, and ends the connections of users who may no longer connect.
+// tick runs the wheel, and ends the connections of users who may no longer connect, or of all when the broker has moved.
 func (e *Endpoint) tick() {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
@@ -100,6 +100,7 @@ func (e *Endpoint) tick() {
 		for _, c := range e.wheel.advance() {
 			c.Stop(errKeepAlive)
 		}
+		e.endMoved()
 		if g := authority.Generation(); g != generation {
 			generation = g
 			e.endRevoked()

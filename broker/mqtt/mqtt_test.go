@@ -11,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/xdg-go/scram"
+
+	"github.com/turnstone-mq/turnstone/broker/auth"
 	"github.com/turnstone-mq/turnstone/broker/config"
 	"github.com/turnstone-mq/turnstone/broker/hub"
 	"github.com/turnstone-mq/turnstone/broker/journal/vfs"
@@ -123,6 +126,8 @@ type peer struct {
 	name    string
 	version packet.Version
 	buf     []byte
+	scram   *scram.ClientConversation // the exchange at hand
+	message string                    // its next message
 }
 
 func (b *broker) dial(name string) *peer {
@@ -181,7 +186,7 @@ func (p *peer) expect(want string) {
 	q, err := p.read()
 	got := "closed"
 	if err == nil {
-		got = describe(q)
+		got = p.scramDescribed(q, describe(q))
 	} else if err != io.EOF {
 		got = err.Error()
 	}
@@ -215,7 +220,21 @@ func (b *broker) queue(name, filter string) {
 
 func (b *broker) user(name string) {
 	b.Helper()
-	user, err := object.New(object.KindUser, "", name, object.UserSpec{Password: name})
+	b.allow(name, object.UserSpec{Password: name})
+}
+
+func (b *broker) hashed(name string) {
+	b.Helper()
+	hash, err := auth.Hash(name)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.allow(name, object.UserSpec{PasswordHash: hash})
+}
+
+func (b *broker) allow(name string, spec object.UserSpec) {
+	b.Helper()
+	user, err := object.New(object.KindUser, "", name, spec)
 	if err != nil {
 		b.Fatal(err)
 	}

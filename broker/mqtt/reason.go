@@ -33,6 +33,8 @@ func reasonOf(err error) packet.ReasonCode {
 		return packet.SessionTakenOver
 	case errors.Is(err, errShuttingDown):
 		return packet.ServerShuttingDown
+	case errors.Is(err, errMoved):
+		return packet.ServerMoved
 	case errors.Is(err, errRevoked):
 		return packet.NotAuthorized
 	}
@@ -77,7 +79,8 @@ func (c *connection) disconnect(err error) {
 	if c.version != packet.V5 || !c.Live() || errors.Is(err, errEnd) || gone(err) {
 		return
 	}
-	p := packet.Disconnect{Reason: reasonOf(err), Properties: c.reasonText(err, true)}
+	p := packet.Disconnect{}
+	p.Reason, p.Properties = c.farewell(err)
 	if p.Reason == packet.ServerUnavailable {
 		p.Reason = packet.ServerBusy // DISCONNECT does not know the other
 	}

@@ -21,6 +21,9 @@ import (
 //	NAME drops        the client closes its connection without DISCONNECT
 //	NAME version V    the client speaks 3.1, 3.1.1 or 5 from now on
 //	restart           the broker stops and starts on the same data
+//	restart watched   likewise; what the clients received before comes next
+//	reference SERVER  mqtt.serverReference from now on; with the word moved, the broker has moved there
+//	hashed NAME       a user whose password, which is its name, came as a hash
 //	queue NAME FILTER a durable queue is bound to the exchange of MQTT with a filter
 //	user NAME         a user with its name as password is made, and may publish and subscribe under ok/ alone
 func TestScenarios(t *testing.T) {
@@ -67,7 +70,16 @@ func (s *scenario) line(words []string) {
 	case "restart":
 		s.stop()
 		s.start()
-		clear(s.peers)
+		if len(words) == 1 {
+			clear(s.peers)
+		}
+		return
+	case "reference":
+		s.config.MQTT.ServerReference, s.config.MQTT.ServerMoved = words[1], len(words) > 2
+		s.hub.Reconfigure(s.config)
+		return
+	case "hashed":
+		s.hashed(words[1])
 		return
 	case "user":
 		s.user(words[1])
@@ -117,7 +129,7 @@ var described = []struct {
 	{packet.AuthMethod, "auth-method", 't'}, {packet.AuthData, "auth-data", 't'},
 	{packet.RequestProblemInfo, "problem", 'n'}, {packet.ReceiveMaximum, "receive-max", 'n'},
 	{packet.TopicAliasMaximum, "alias-max", 'n'}, {packet.MaximumPacketSize, "max-packet", 'n'},
-	{packet.ReasonString, "why", 't'},
+	{packet.ReasonString, "why", 't'}, {packet.ServerReference, "server", 't'},
 }
 
 // hidden are not shown: CONNACK has them always, or their text is for people.
@@ -198,7 +210,7 @@ func describe(p packet.Packet) string {
 	case *packet.Unsuback:
 		return fmt.Sprintf("unsuback %d", p.PacketID) + describeReasons(p.Reasons)
 	case *packet.Disconnect:
-		return "disconnect" + describeReason(p.Reason)
+		return "disconnect" + describeReason(p.Reason) + describeProperties(p.Properties)
 	case *packet.Auth:
 		return "auth" + describeReason(p.Reason) + describeProperties(p.Properties)
 	case *packet.Pingresp:
@@ -255,7 +267,7 @@ func (w words) properties(prefix string) (p packet.Properties) {
 				n, _ := strconv.ParseUint(value, 10, 32)
 				p = p.AppendNumber(d.id, uint32(n))
 			} else {
-				p = p.AppendText(d.id, value)
+				p = p.AppendText(d.id, strings.ReplaceAll(value, `\0`, "\x00"))
 			}
 		}
 	}
@@ -289,6 +301,7 @@ func (w words) subscriptions() (subs []packet.Subscription) {
 // parse makes the packet that a scenario describes.
 func (p *peer) parse(w words) []byte {
 	p.Helper()
+	w = p.scramWords(w)
 	var q packet.Packet
 	switch w[0] {
 	case "raw":

@@ -16,7 +16,7 @@ func (o Object) Canonical() ([]byte, error) {
 	case KindVirtualHost:
 		return canonical[VirtualHostSpec](o, nil)
 	case KindUser:
-		return canonical(o, func(s *UserSpec) { s.Password, s.PasswordHash = "", "" })
+		return canonical(o, func(s *UserSpec) { s.Password, s.PasswordHash, s.Scram = "", "", nil })
 	case KindPermission:
 		return canonical[PermissionSpec](o, nil)
 	case KindTopicPolicy:

@@ -136,10 +136,12 @@ var escaper = strings.NewReplacer(`\`, `\\`, `|`, `\|`)
 func escape(s string) string { return escaper.Replace(s) }
 
 // UserSpec is somebody who may connect. Password is accepted in a request and never stored or answered; PasswordHash is
-// what is stored, in the form of package auth. Neither takes part in digests and comparisons of specs.
+// what is stored, in the form of package auth, and Scram beside it: keys of the same password, at most one entry for each
+// mechanism, in the form of ScramKeys. None of them takes part in digests and comparisons of specs.
 type UserSpec struct {
 	Password     string   `json:"password,omitempty"`
 	PasswordHash string   `json:"passwordHash,omitempty"`
+	Scram        []string `json:"scram,omitempty"`
 	Tags         []string `json:"tags,omitempty"` // administrator, monitoring, management, policymaker
 }
 

@@ -37,6 +37,12 @@ func TestDigest(t *testing.T) {
 	if digest(user("one")) != digest(user("two")) {
 		t.Error("a password takes part in the digest")
 	}
+	secrets := func(hash, keys string) Object {
+		return Object{Key: Key{Kind: KindUser, Name: "u"}, Spec: json.RawMessage(`{"passwordHash":"` + hash + `","scram":["` + keys + `"]}`)}
+	}
+	if digest(secrets("a", "b")) != digest(user("one")) {
+		t.Error("a hash, or keys, take part in the digest")
+	}
 	if _, err := Digest([]Object{queueObject(t, "c", `{"durble":true}`)}); err == nil || !strings.Contains(err.Error(), "durble") {
 		t.Errorf("unknown field: %v", err)
 	}

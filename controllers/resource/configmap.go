@@ -60,6 +60,9 @@ func choose(c *config.Config, u *v1alpha1.Configuration) error {
 	if u.Anonymous {
 		c.Auth.Anonymous = "always"
 	}
+	if u.ScramIterations != nil {
+		c.Auth.ScramIterations = *u.ScramIterations
+	}
 	if u.Durability != "" {
 		c.Storage.Durability = u.Durability
 	}

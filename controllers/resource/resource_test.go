@@ -141,8 +141,8 @@ func chosen() *v1alpha1.MessageBroker {
 	b.Spec.Tolerations = []corev1.Toleration{{Key: "messaging", Operator: corev1.TolerationOpExists}}
 	b.Spec.PriorityClassName = "high"
 	b.Spec.Configuration = &v1alpha1.Configuration{
-		LogLevel: "debug", DrainSeconds: new(20), MinTLSVersion: "1.3", Anonymous: true,
-		MQTT:   &v1alpha1.MQTTConfiguration{Exchange: "mqtt", MaxKeepAliveSeconds: new(600), SharedSubscriptions: "sticky"},
+		LogLevel: "debug", DrainSeconds: new(20), MinTLSVersion: "1.3", Anonymous: true, ScramIterations: new(5000),
+		MQTT:   &v1alpha1.MQTTConfiguration{Exchange: "mqtt", MaxKeepAliveSeconds: new(600), SharedSubscriptions: "sticky", ServerReference: "other.example:1883"},
 		AMQP:   &v1alpha1.AMQPConfiguration{HeartbeatSeconds: new(30)},
 		Limits: &v1alpha1.Limits{Connections: new(int64(1000))},
 	}

@@ -44,13 +44,14 @@ func build(m *testing.M) int {
 type broker struct {
 	t         *testing.T
 	data      string
+	flags     []string // more of the command line
 	command   *exec.Cmd
 	addresses map[string]string // by scheme
 	ended     chan struct{}     // closed when its output has ended
 }
 
-func start(t *testing.T) *broker {
-	b := &broker{t: t, data: t.TempDir()}
+func start(t *testing.T, flags ...string) *broker {
+	b := &broker{t: t, data: t.TempDir(), flags: flags}
 	b.start()
 	t.Cleanup(b.kill)
 	return b
@@ -59,8 +60,8 @@ func start(t *testing.T) *broker {
 // start runs the process and waits until it says that it is ready.
 func (b *broker) start() {
 	b.t.Helper()
-	b.command = exec.Command(program, "serve", "--data", b.data, "--log-format", "json",
-		"--listen", "mqtt://127.0.0.1:0", "--listen", "ws://127.0.0.1:0", "--listen", "http://127.0.0.1:0")
+	b.command = exec.Command(program, append([]string{"serve", "--data", b.data, "--log-format", "json",
+		"--listen", "mqtt://127.0.0.1:0", "--listen", "ws://127.0.0.1:0", "--listen", "http://127.0.0.1:0"}, b.flags...)...)
 	log, err := b.command.StderrPipe()
 	if err != nil {
 		b.t.Fatal(err)
