@@ -59,6 +59,8 @@ type connection struct {
 	channels map[uint16]*channel // written with channelsMu held, so that others may read with it
 	current  *channel            // of the last frame; nil or one of channels
 	touched  []*channel          // published or settled since the last flush
+	waits    []*channel          // were flushed, and may have to wait
+	pace     *hub.Pace           // of all channels
 	begun    []*channel          // began to assemble a message since the last flush
 
 	live    atomic.Bool // open: others may read what the handshake set
@@ -211,7 +213,7 @@ func (c *connection) serve() {
 	c.endChannels()
 	if c.host != nil {
 		c.host.EndOrigin(c.origin)
-		c.host.Leave()
+		c.host.Leave(c.access)
 	}
 	c.out.Close(linger)
 	c.in.release()
@@ -417,7 +419,6 @@ func (c *connection) fail(e *Error) {
 		c.endpoint.stats.Errors.Add(1)
 		c.log(slog.LevelWarn, "connection closed", "error", e)
 	}
-	c.flush()
 	c.endChannels()
 	c.send(0, &frame.ConnectionClose{ReplyCode: uint16(e.Code), ReplyText: e.replyText(), ClassID: e.Method.Class(), MethodID: e.Method.Method()})
 	c.state = closing
@@ -446,12 +447,23 @@ func (c *connection) send(channel uint16, m frame.Method) {
 	c.out.Append(func(dst []byte) []byte { return frame.AppendMethod(dst, channel, m) })
 }
 
-// flush hands over what the channels collected: settled deliveries first, which makes room for what is published. What
-// aliases the read buffer is void afterwards.
+// flush hands over what the channels collected, and waits as long as the client is to be held back.
 func (c *connection) flush() {
+	c.handOver()
+	for i, ch := range c.waits {
+		c.waits[i] = nil
+		ch.publisher.Wait()
+	}
+	c.waits = c.waits[:0]
+}
+
+// handOver hands over what the channels collected: settled deliveries first, which makes room for what is published. What
+// aliases the read buffer is void afterwards.
+func (c *connection) handOver() {
 	for i, ch := range c.touched {
 		c.touched[i] = nil
 		ch.flush()
+		c.waits = append(c.waits, ch)
 	}
 	c.touched = c.touched[:0]
 	for i, ch := range c.begun {
@@ -462,7 +474,9 @@ func (c *connection) flush() {
 }
 
 func (c *connection) endChannels() {
-	c.flush()
+	c.handOver()
+	clear(c.waits) // nobody is held back any more
+	c.waits = c.waits[:0]
 	for _, ch := range c.channels {
 		ch.end(nil)
 	}

@@ -66,6 +66,8 @@ func replyCode(c hub.Code) frame.ReplyCode {
 		return frame.PreconditionFailed
 	case hub.Unavailable:
 		return frame.ResourceError
+	case hub.TooFast, hub.Excess:
+		return frame.ConnectionForced
 	}
 	return frame.InternalError
 }

@@ -48,7 +48,7 @@ func (a *Authority) Authenticate(ctx context.Context, c Credentials) (*Access, e
 		a.failures.Add(1)
 		return nil, err
 	}
-	access := &Access{authority: a, who: w, host: c.VirtualHost, clientID: c.ClientID}
+	access := &Access{authority: a, who: w, host: c.VirtualHost, clientID: c.ClientID, account: a.accountOf(w)}
 	if err := access.enter(); err != nil {
 		return nil, err
 	}

@@ -280,6 +280,8 @@ const (
 	Invalid                      // the request itself is wrong
 	Unavailable                  // cannot be stored now: full disk, stopping
 	TooMany                      // a limit is reached
+	TooFast                      // a rate is exceeded: what came is not taken
+	Excess                       // a rate is exceeded, and the connection is to end
 )
 
 // Error is a failure of one call; what the hub holds is as before.

@@ -129,7 +129,10 @@ func (c *connection) connect(ctx context.Context, p *packet.Connect, ack *packet
 	if err != nil {
 		return err
 	}
-	c.host, err = c.endpoint.hub.Enter(credentials.VirtualHost)
+	c.host, err = c.endpoint.hub.Enter(c.access)
+	if hub.CodeOf(err) == hub.TooFast {
+		return &refusal{packet.ConnectionRateExceeded, err}
+	}
 	if err != nil {
 		return err
 	}
@@ -139,6 +142,7 @@ func (c *connection) connect(ctx context.Context, p *packet.Connect, ack *packet
 	c.exchange = []byte(c.endpoint.hub.Config().MQTT.Exchange)
 	c.publisher = c.host.NewPublisher(hub.PublisherOptions{
 		Access: c.access, Origin: c.origin, Encoding: message.MQTT, Confirmed: c.confirmed, Ended: c.stopping,
+		Pace: c.endpoint.hub.NewPace(hub.PaceOptions{Access: c.access, Losable: c.losable}),
 	})
 	c.session, ack.SessionPresent, err = c.host.OpenSession(ctx, hub.SessionOptions{
 		ClientID: c.clientID, Clean: p.CleanStart, Expiry: c.expiry, Access: c.access, Sink: c, Origin: c.origin,

@@ -179,8 +179,9 @@ func (c *connection) serve() {
 func (c *connection) run() error {
 	for {
 		err := c.handleBuffered()
-		c.flush()
+		c.handOver()
 		if err == nil {
+			c.publisher.Wait()
 			err = c.awaitRoom()
 		}
 		if err == nil {
@@ -216,8 +217,14 @@ func (c *connection) handleBuffered() error {
 	}
 }
 
-// flush hands over what the packets since the last flush brought. Nothing points into the buffer afterwards.
+// flush hands over what came, and waits as long as the client is to be held back.
 func (c *connection) flush() {
+	c.handOver()
+	c.publisher.Wait()
+}
+
+// handOver hands over what the packets since the last time brought. Nothing points into the buffer afterwards.
+func (c *connection) handOver() {
 	c.out.Hold() // what all of it is answered with goes with one write
 	c.publisher.HandOver()
 	c.settle()
@@ -225,7 +232,6 @@ func (c *connection) flush() {
 		c.finishReceived()
 	}
 	c.out.Release()
-	c.publisher.Wait()
 }
 
 // awaitRoom holds the reader back while its client does not read what it is sent: a client that lets answers pile up
@@ -338,7 +344,7 @@ func (c *connection) finish(err error) {
 		c.bequeath()
 	}
 	if c.host != nil {
-		c.host.Leave()
+		c.host.Leave(c.access)
 	}
 	c.out.Close(linger) // [MQTT-3.14.4-1], [MQTT-4.8.0-1]
 	c.tasks.Wait()

@@ -213,9 +213,9 @@ func (b *broker) queue(name, filter string) {
 	b.apply(q, o)
 }
 
-func (b *broker) user(name string) {
+func (b *broker) user(name string, limits object.UserLimits) {
 	b.Helper()
-	user, err := object.New(object.KindUser, "", name, object.UserSpec{Password: name})
+	user, err := object.New(object.KindUser, "", name, object.UserSpec{Password: name, Limits: limits})
 	if err != nil {
 		b.Fatal(err)
 	}

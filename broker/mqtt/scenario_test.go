@@ -2,6 +2,7 @@ package mqtt_test
 
 import (
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/turnstone-mq/turnstone/broker/mqtt/packet"
+	"github.com/turnstone-mq/turnstone/broker/object"
 )
 
 // TestScenarios plays the text files in testdata. Their lines are:
@@ -22,7 +24,7 @@ import (
 //	NAME version V    the client speaks 3.1, 3.1.1 or 5 from now on
 //	restart           the broker stops and starts on the same data
 //	queue NAME FILTER a durable queue is bound to the exchange of MQTT with a filter
-//	user NAME         a user with its name as password is made, and may publish and subscribe under ok/ alone
+//	user NAME [LIMITS] a user with its name as password is made, and may publish and subscribe under ok/ alone
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -70,7 +72,13 @@ func (s *scenario) line(words []string) {
 		clear(s.peers)
 		return
 	case "user":
-		s.user(words[1])
+		var limits object.UserLimits
+		if len(words) > 2 {
+			if err := json.Unmarshal([]byte(words[2]), &limits); err != nil {
+				s.Fatal(err)
+			}
+		}
+		s.user(words[1], limits)
 		return
 	case "queue":
 		s.queue(words[1], words[2])
