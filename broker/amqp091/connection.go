@@ -61,6 +61,8 @@ type connection struct {
 	touched  []*channel          // published or settled since the last flush
 	waits    []*channel          // were flushed, and may have to wait
 	pace     *hub.Pace           // of all channels
+	present  bool                // it was open, and that was told
+	ending   hub.Disconnected    // why and how the connection was closed by either end; no reason while it was not
 	begun    []*channel          // began to assemble a message since the last flush
 
 	live    atomic.Bool // open: others may read what the handshake set
@@ -198,10 +200,12 @@ func (c *connection) waitForRoom() {
 	}
 }
 
+const protocolName = "AMQP 0-9-1"
+
 // State describes the connection once it is authenticated.
 func (c *connection) State() client.ConnectionState {
 	return client.ConnectionState{
-		ID: c.origin, Protocol: "AMQP 0-9-1", VirtualHost: c.host.Name(), User: c.access.User(), Peer: c.conn.RemoteAddr().String(),
+		ID: c.origin, Protocol: protocolName, VirtualHost: c.host.Name(), User: c.access.User(), Peer: c.conn.RemoteAddr().String(),
 		TLS: endpoint.TLSState(c.conn) != nil, Since: c.since, Channels: int(c.numbers.Load()),
 	}
 }
@@ -212,6 +216,7 @@ func (c *connection) serve() {
 	c.live.Store(false)
 	c.endChannels()
 	if c.host != nil {
+		c.departed(err)
 		c.host.EndOrigin(c.origin)
 		c.host.Leave(c.access)
 	}
@@ -419,6 +424,7 @@ func (c *connection) fail(e *Error) {
 		c.endpoint.stats.Errors.Add(1)
 		c.log(slog.LevelWarn, "connection closed", "error", e)
 	}
+	c.ending = c.endingWith(e)
 	c.endChannels()
 	c.send(0, &frame.ConnectionClose{ReplyCode: uint16(e.Code), ReplyText: e.replyText(), ClassID: e.Method.Class(), MethodID: e.Method.Method()})
 	c.state = closing

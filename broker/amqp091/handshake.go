@@ -80,6 +80,7 @@ func (c *connection) mechanisms() []string {
 func (c *connection) handleMethod(m frame.Method) error {
 	switch m := m.(type) {
 	case *frame.ConnectionClose:
+		c.ending = hub.Disconnected{Reason: hub.ByClient, Code: int(m.ReplyCode), Text: m.ReplyText}
 		c.endChannels()
 		c.send(0, &frame.ConnectionCloseOk{})
 		c.state = closed
@@ -252,6 +253,7 @@ func (c *connection) open(m *frame.ConnectionOpen) error {
 	c.state = open
 	c.endpoint.stats.Opened.Add(1)
 	c.live.Store(true)
+	c.arrived()
 	if c.stopped() {
 		c.interrupt() // stop may have come before the deadline was taken off
 	}

@@ -17,6 +17,9 @@ type Stats struct {
 	RateEnded       Counter // connections that a rate ended
 	ConnectsRefused Counter // connections refused because their client or user connects too often
 	UserFull        Counter // connections refused because their user has as many as it may
+
+	EventsPublished Counter // events of clients
+	EventsDropped   Counter // events of clients for which there was no room
 }
 
 // Counter is a total that only grows. It fills a cache line, so that counters do not slow one another down.

@@ -43,6 +43,9 @@ func (c *connection) accept() error {
 		return c.cause
 	}
 	c.endpoint.stats.Connects.Add(1)
+	c.arrived(hub.Connected{
+		CleanStart: p.CleanStart, SessionPresent: ack.SessionPresent, SessionExpirySeconds: c.expiry, KeepAliveSeconds: p.KeepAlive,
+	})
 	c.send(&ack) // [MQTT-3.2.2-1], [MQTT-3.2.2-2], [MQTT-3.2.2-3]
 	c.live.Store(true)
 	c.in.trusted = true

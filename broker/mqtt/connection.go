@@ -48,6 +48,7 @@ type connection struct {
 	published  uint64             // PUBLISH packets of the buffer
 	attributes mapping.Attributes // of the PUBLISH at hand
 	will       *will
+	goodbye    goodbye
 	token      uint64    // of the last PUBLISH with QoS 1 or 2
 	done       []uint64  // tags of deliveries that were acknowledged since the last flush
 	returned   []loan    // deliveries of queues, likewise
@@ -67,6 +68,7 @@ type connection struct {
 	acknowledging acknowledging
 	outgoing      outgoing
 	replay        replay
+	presence      presence
 	tasks         sync.WaitGroup // goroutines that end soon, or when stopping is closed
 	room          signal         // the outbox has room again
 
@@ -309,6 +311,10 @@ func (c *connection) handleDisconnect(frame []byte) error {
 			return err
 		}
 	}
+	c.goodbye.reason = p.Reason
+	if v, ok := p.Properties.Get(packet.ReasonString); ok {
+		c.goodbye.text = string(v.Bytes)
+	}
 	if p.Reason != packet.DisconnectWithWill { // [MQTT5-3.1.2-10]
 		c.will = nil // [MQTT-3.14.4-3]
 	}
@@ -338,6 +344,7 @@ func (c *connection) finish(err error) {
 	if c.session != nil {
 		c.publisher.Flush()
 		c.leaveQueues()
+		c.departed(err) // while the client has no other connection
 		if err := c.session.Close(context.Background()); err != nil {
 			c.log(slog.LevelWarn, "session was not ended", err)
 		}
@@ -417,7 +424,10 @@ func protocolName(v packet.Version) string {
 }
 
 // Displaced says that the client connected again. [MQTT-3.1.4-2]
-func (c *connection) Displaced() { c.Stop(errTakenOver) }
+func (c *connection) Displaced() {
+	c.Stop(errTakenOver)
+	c.departed(errTakenOver)
+}
 
 // Cancelled is for consumers of queues; the queue of a session goes only after its connection.
 func (c *connection) Cancelled(*hub.Consumer) {}

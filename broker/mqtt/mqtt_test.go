@@ -213,6 +213,20 @@ func (b *broker) queue(name, filter string) {
 	b.apply(q, o)
 }
 
+// events has events of these kinds published in the virtual host "/".
+func (b *broker) events(kinds []string) {
+	b.Helper()
+	var spec object.VirtualHostSpec
+	for _, k := range kinds {
+		spec.Events = append(spec.Events, object.EventKind(k))
+	}
+	o, err := object.New(object.KindVirtualHost, "", "/", spec)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.apply(o)
+}
+
 func (b *broker) user(name string, limits object.UserLimits) {
 	b.Helper()
 	user, err := object.New(object.KindUser, "", name, object.UserSpec{Password: name, Limits: limits})

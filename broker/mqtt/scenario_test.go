@@ -24,6 +24,8 @@ import (
 //	NAME version V    the client speaks 3.1, 3.1.1 or 5 from now on
 //	restart           the broker stops and starts on the same data
 //	queue NAME FILTER a durable queue is bound to the exchange of MQTT with a filter
+//	events KIND...    the virtual host has events of these kinds alone; of what they say, time, version, address and connection
+//	                  are left out
 //	user NAME [LIMITS] a user with its name as password is made, and may publish and subscribe under ok/ alone
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
@@ -79,6 +81,9 @@ func (s *scenario) line(words []string) {
 			}
 		}
 		s.user(words[1], limits)
+		return
+	case "events":
+		s.events(words[1:])
 		return
 	case "queue":
 		s.queue(words[1], words[2])
@@ -168,6 +173,22 @@ func describeReasons(reasons []packet.ReasonCode) (s string) {
 	return s
 }
 
+// describeEvent is an event without what differs from run to run, its fields in the order of their names.
+func describeEvent(payload []byte) string {
+	var e map[string]any
+	if err := json.Unmarshal(payload, &e); err != nil {
+		return err.Error()
+	}
+	for _, name := range []string{"time", "version", "address", "connection"} {
+		if e[name] == nil {
+			return "no " + name
+		}
+		delete(e, name)
+	}
+	b, _ := json.Marshal(e)
+	return string(b)
+}
+
 // describe is a packet as the scenarios write it.
 func describe(p packet.Packet) string {
 	switch p := p.(type) {
@@ -183,6 +204,9 @@ func describe(p packet.Packet) string {
 			topic = "-"
 		}
 		s := fmt.Sprintf("publish %s %q", topic, p.Payload)
+		if strings.HasPrefix(topic, "$events/") {
+			s = fmt.Sprintf("publish %s %s", topic, describeEvent(p.Payload))
+		}
 		if p.QoS > 0 {
 			s += fmt.Sprintf(" qos=%d id=%d", p.QoS, p.PacketID)
 		}

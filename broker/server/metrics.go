@@ -33,6 +33,8 @@ func (s *Server) expose() {
 	m.Counter("turnstone_rates_disconnected_total", "Connections that were ended because of a rate.", stats.RateEnded.Load)
 	m.Counter("turnstone_connects_too_fast_total", "Connections refused because their client or user connects too often.", stats.ConnectsRefused.Load)
 	m.Counter("turnstone_user_connections_refused_total", "Connections refused because their user has as many as it may.", stats.UserFull.Load)
+	m.Counter("turnstone_events_published_total", "Events of clients that were published below $events/.", stats.EventsPublished.Load)
+	m.Counter("turnstone_events_dropped_total", "Events of clients that were dropped because too many waited.", stats.EventsDropped.Load)
 	m.Gauge("turnstone_journal_segments", "Segments of the journal on disk.", func() float64 { return float64(s.hub.JournalSegments()) })
 	s.exposeJournal()
 	m.Group(s.overQueues())
