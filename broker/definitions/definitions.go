@@ -42,6 +42,8 @@ type user struct {
 	Password  string `json:"password,omitempty"`
 	Tags      tags   `json:"tags"`
 	Limits    pairs  `json:"limits,omitempty"`
+	// OwnLimits are this broker's own; RabbitMQ passes them over.
+	OwnLimits *object.UserLimits `json:"turnstone_limits,omitempty"`
 }
 
 type virtualHost struct {
@@ -51,6 +53,8 @@ type virtualHost struct {
 		Description string `json:"description"`
 	} `json:"metadata,omitempty"`
 	Limits pairs `json:"limits,omitempty"`
+	// Events are this broker's own; RabbitMQ passes them over.
+	Events []object.EventKind `json:"turnstone_events,omitempty"`
 }
 
 type permission struct {

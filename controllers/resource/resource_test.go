@@ -16,6 +16,7 @@ import (
 
 	"github.com/turnstone-mq/turnstone/api/v1alpha1"
 	"github.com/turnstone-mq/turnstone/broker/config"
+	"github.com/turnstone-mq/turnstone/broker/object"
 	"github.com/turnstone-mq/turnstone/controllers/certificate"
 )
 
@@ -71,7 +72,7 @@ func compare(t *testing.T, file string, objects ...any) {
 
 // Every limit that users can set is a key of the broker's configuration, and so reaches the broker.
 func TestChosenKeysAreKeysOfTheBroker(t *testing.T) {
-	for _, pair := range []struct{ ours, theirs any }{{v1alpha1.Limits{}, config.Limits{}}, {v1alpha1.AMQPConfiguration{}, config.AMQP{}}, {v1alpha1.MQTTConfiguration{}, config.MQTT{}}} {
+	for _, pair := range []struct{ ours, theirs any }{{v1alpha1.Limits{}, config.Limits{}}, {v1alpha1.AMQPConfiguration{}, config.AMQP{}}, {v1alpha1.MQTTConfiguration{}, config.MQTT{}}, {v1alpha1.Rates{}, config.Rates{}}, {v1alpha1.Rate{}, object.Rate{}}} {
 		keys := map[string]bool{}
 		for f := range reflect.TypeOf(pair.theirs).Fields() {
 			keys[jsonName(f)] = true
