@@ -21,6 +21,7 @@ func TestRenderLoad(t *testing.T) {
 	want.TLS.CertFile, want.TLS.KeyFile = "tls.crt", "tls.key"
 	want.Auth.BootstrapUsers = []BootstrapUser{{Name: "admin", PasswordFile: "/secret/password", Tags: []string{"administrator"}}}
 	want.Limits.Connections = 7
+	want.Limits.Rates.User.ConnectsPerSecond = 0.5
 	b, err := want.Render()
 	if err != nil {
 		t.Fatal(err)
@@ -46,6 +47,8 @@ func TestLoadSaysWhatIsWrong(t *testing.T) {
 		"half a pair":       {"tls: {certFile: x}", "certFile and keyFile belong together"},
 		"level":             {"log: {level: loud}", `log.level: "loud" is not one of [debug info warn error]`},
 		"limit":             {"limits: {connections: -1}", "limits.connections: must be greater than 0"},
+		"rate":              {"limits: {rates: {user: {bytesPerSecond: -5}}}", "limits.rates.user.bytesPerSecond: -5 is neither a rate nor -1"},
+		"excess":            {"limits: {rates: {onExcess: wait}}", `limits.rates.onExcess: "wait" is not one of [slow-down drop disconnect]`},
 		"password":          {"auth: {bootstrapUsers: [{name: a}]}", "must name the file that holds the password"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -63,10 +66,11 @@ func TestLoadSaysWhatIsWrong(t *testing.T) {
 func TestLiveKeys(t *testing.T) {
 	old, wanted := Default(), Default()
 	wanted.Limits.Connections = 5
+	wanted.Limits.Rates.Client.MessagesPerSecond = 7
 	wanted.Log.Level = "debug"
 	wanted.DataDir = "elsewhere"
 	live, restart := Changed(old, wanted)
-	if !slices.Equal(live, []string{"limits.connections", "log.level"}) || !slices.Equal(restart, []string{"dataDir"}) {
+	if !slices.Equal(live, []string{"limits.connections", "limits.rates.client.messagesPerSecond", "log.level"}) || !slices.Equal(restart, []string{"dataDir"}) {
 		t.Errorf("live %v, restart %v", live, restart)
 	}
 	merged := Merge(old, wanted)

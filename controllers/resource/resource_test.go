@@ -143,9 +143,14 @@ func chosen() *v1alpha1.MessageBroker {
 	b.Spec.PriorityClassName = "high"
 	b.Spec.Configuration = &v1alpha1.Configuration{
 		LogLevel: "debug", DrainSeconds: new(20), MinTLSVersion: "1.3", Anonymous: true,
-		MQTT:   &v1alpha1.MQTTConfiguration{Exchange: "mqtt", MaxKeepAliveSeconds: new(600), SharedSubscriptions: "sticky"},
-		AMQP:   &v1alpha1.AMQPConfiguration{HeartbeatSeconds: new(30)},
-		Limits: &v1alpha1.Limits{Connections: new(int64(1000))},
+		MQTT: &v1alpha1.MQTTConfiguration{Exchange: "mqtt", MaxKeepAliveSeconds: new(600), SharedSubscriptions: "sticky"},
+		AMQP: &v1alpha1.AMQPConfiguration{HeartbeatSeconds: new(30)},
+		Limits: &v1alpha1.Limits{
+			Connections: new(int64(1000)),
+			Rates: &v1alpha1.Rates{
+				Client: &v1alpha1.Rate{MessagesPerSecond: new(int64(50))}, User: &v1alpha1.Rate{ConnectsPerSecond: new(int64(10))}, OnExcess: "drop",
+			},
+		},
 	}
 	return b
 }
