@@ -274,6 +274,9 @@ type Limits struct {
 	// +kubebuilder:validation:Minimum=1
 	// +optional
 	AuthFailuresPerMinute *int64 `json:"authFailuresPerMinute,omitempty"`
+	// Rates of what clients send, where their user has none of its own.
+	// +optional
+	Rates *Rates `json:"rates,omitempty"`
 }
 
 // MessageBrokerStatus is the observed state of a broker.

@@ -10,6 +10,7 @@ import (
 // +kubebuilder:validation:XValidation:rule="(has(self.name) ? [self.name] : []) == (has(oldSelf.name) ? [oldSelf.name] : [])",message="name cannot be changed: delete the object and make another"
 // +kubebuilder:validation:XValidation:rule="has(self.filter) || has(self.queues)",message="filter or queues must be set: the policy would cover nothing"
 // +kubebuilder:validation:XValidation:rule="has(self.filter) || !(has(self.publishers) || has(self.subscribers) || has(self.maxQoS) || has(self.retainAllowed) || has(self.messageExpirySeconds) || has(self.maxPayloadBytes) || has(self.maxMessagesPerSecond) || has(self.maxBytesPerSecond))",message="publishers, subscribers and the limits of messages need a filter that says for which topics"
+// +kubebuilder:validation:XValidation:rule="!has(self.onExcess) || has(self.maxMessagesPerSecond) || has(self.maxBytesPerSecond)",message="onExcess needs maxMessagesPerSecond or maxBytesPerSecond"
 type TopicPolicySpec struct {
 	// BrokerRef names the MessageBroker.
 	BrokerRef BrokerReference `json:"brokerRef"`
@@ -68,6 +69,11 @@ type TopicPolicySpec struct {
 	// +kubebuilder:validation:Minimum=1
 	// +optional
 	MaxBytesPerSecond *int64 `json:"maxBytesPerSecond,omitempty"`
+	// OnExcess says what happens to those who publish more than these two say: slow-down (they are not listened to for a
+	// while; what happens if it is not set), drop (their messages are dropped or refused), disconnect.
+	// +kubebuilder:validation:Enum=slow-down;drop;disconnect
+	// +optional
+	OnExcess string `json:"onExcess,omitempty"`
 	// Queues are limits of the queues whose names match a pattern, where a queue did not set its own.
 	// +optional
 	Queues *QueuePolicy `json:"queues,omitempty"`

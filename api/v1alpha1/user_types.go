@@ -26,6 +26,9 @@ type UserSpec struct {
 	// +listType=set
 	// +optional
 	Tags []string `json:"tags,omitempty"`
+	// Limits of the user's connections and of what comes over them.
+	// +optional
+	Limits *UserLimits `json:"limits,omitempty"`
 	// DeletionPolicy says what becomes of it in the broker when this object is deleted.
 	// +kubebuilder:default=Delete
 	// +kubebuilder:validation:Enum=Retain;Delete

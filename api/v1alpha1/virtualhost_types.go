@@ -28,6 +28,13 @@ type VirtualHostSpec struct {
 	// +kubebuilder:validation:Minimum=0
 	// +optional
 	MaxQueues int32 `json:"maxQueues,omitempty"`
+	// Events of clients that the broker publishes in the virtual host, on the topics $events/clients/CLIENT/EVENT; none is
+	// none.
+	// +kubebuilder:validation:MaxItems=4
+	// +kubebuilder:validation:items:Enum=connected;disconnected;subscribed;unsubscribed
+	// +listType=set
+	// +optional
+	Events []string `json:"events,omitempty"`
 	// DeletionPolicy says what becomes of it in the broker when this object is deleted.
 	// +kubebuilder:default=Delete
 	// +kubebuilder:validation:Enum=Retain;Delete

@@ -54,7 +54,7 @@ func newChannel(c *connection, number uint16) *channel {
 		getters:   make(map[string]*consumer),
 		leaving:   make(map[*consumer]struct{}),
 	}
-	ch.publisher = c.host.NewPublisher(hub.PublisherOptions{Access: c.access, Origin: c.origin, Encoding: message.AMQP091, Confirmed: ch.confirm, Ended: c.stopping})
+	ch.publisher = c.host.NewPublisher(hub.PublisherOptions{Access: c.access, Origin: c.origin, Encoding: message.AMQP091, Confirmed: ch.confirm, Ended: c.stopping, Pace: c.pace})
 	return ch
 }
 
@@ -228,7 +228,7 @@ func (ch *channel) flush() {
 		ch.hold()
 		return
 	}
-	ch.publisher.Flush()
+	ch.publisher.HandOver()
 }
 
 // fail closes the channel for a reason. §1.5.2.5

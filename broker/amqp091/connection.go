@@ -59,6 +59,10 @@ type connection struct {
 	channels map[uint16]*channel // written with channelsMu held, so that others may read with it
 	current  *channel            // of the last frame; nil or one of channels
 	touched  []*channel          // published or settled since the last flush
+	waits    []*channel          // were flushed, and may have to wait
+	pace     *hub.Pace           // of all channels
+	present  bool                // it was open, and that was told
+	ending   hub.Disconnected    // why and how the connection was closed by either end; no reason while it was not
 	begun    []*channel          // began to assemble a message since the last flush
 
 	live    atomic.Bool // open: others may read what the handshake set
@@ -196,10 +200,12 @@ func (c *connection) waitForRoom() {
 	}
 }
 
+const protocolName = "AMQP 0-9-1"
+
 // State describes the connection once it is authenticated.
 func (c *connection) State() client.ConnectionState {
 	return client.ConnectionState{
-		ID: c.origin, Protocol: "AMQP 0-9-1", VirtualHost: c.host.Name(), User: c.access.User(), Peer: c.conn.RemoteAddr().String(),
+		ID: c.origin, Protocol: protocolName, VirtualHost: c.host.Name(), User: c.access.User(), Peer: c.conn.RemoteAddr().String(),
 		TLS: endpoint.TLSState(c.conn) != nil, Since: c.since, Channels: int(c.numbers.Load()),
 	}
 }
@@ -210,8 +216,9 @@ func (c *connection) serve() {
 	c.live.Store(false)
 	c.endChannels()
 	if c.host != nil {
+		c.departed(err)
 		c.host.EndOrigin(c.origin)
-		c.host.Leave()
+		c.host.Leave(c.access)
 	}
 	c.out.Close(linger)
 	c.in.release()
@@ -427,7 +434,7 @@ func (c *connection) fail(e *Error) {
 		c.endpoint.stats.Errors.Add(1)
 		c.log(slog.LevelWarn, "connection closed", "error", e)
 	}
-	c.flush()
+	c.ending = c.endingWith(e)
 	c.endChannels()
 	c.send(0, &frame.ConnectionClose{ReplyCode: uint16(e.Code), ReplyText: e.replyText(), ClassID: e.Method.Class(), MethodID: e.Method.Method()})
 	c.state = closing
@@ -456,12 +463,23 @@ func (c *connection) send(channel uint16, m frame.Method) {
 	c.out.Append(func(dst []byte) []byte { return frame.AppendMethod(dst, channel, m) })
 }
 
-// flush hands over what the channels collected: settled deliveries first, which makes room for what is published. What
-// aliases the read buffer is void afterwards.
+// flush hands over what the channels collected, and waits as long as the client is to be held back.
 func (c *connection) flush() {
+	c.handOver()
+	for i, ch := range c.waits {
+		c.waits[i] = nil
+		ch.publisher.Wait()
+	}
+	c.waits = c.waits[:0]
+}
+
+// handOver hands over what the channels collected: settled deliveries first, which makes room for what is published. What
+// aliases the read buffer is void afterwards.
+func (c *connection) handOver() {
 	for i, ch := range c.touched {
 		c.touched[i] = nil
 		ch.flush()
+		c.waits = append(c.waits, ch)
 	}
 	c.touched = c.touched[:0]
 	for i, ch := range c.begun {
@@ -472,7 +490,9 @@ func (c *connection) flush() {
 }
 
 func (c *connection) endChannels() {
-	c.flush()
+	c.handOver()
+	clear(c.waits) // nobody is held back any more
+	c.waits = c.waits[:0]
 	for _, ch := range c.channels {
 		ch.end(nil)
 	}

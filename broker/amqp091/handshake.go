@@ -80,7 +80,7 @@ func (c *connection) mechanisms() []string {
 func (c *connection) handleMethod(m frame.Method) error {
 	switch m := m.(type) {
 	case *frame.ConnectionClose:
-		c.flush()
+		c.ending = hub.Disconnected{Reason: hub.ByClient, Code: int(m.ReplyCode), Text: m.ReplyText}
 		c.endChannels()
 		c.send(0, &frame.ConnectionCloseOk{})
 		c.state = closed
@@ -228,7 +228,7 @@ func (c *connection) tuneOk(m *frame.ConnectionTuneOk) error {
 func (c *connection) open(m *frame.ConnectionOpen) error {
 	access, err := c.authenticate(m.VirtualHost)
 	if err == nil {
-		c.host, err = c.endpoint.hub.Enter(m.VirtualHost)
+		c.host, err = c.endpoint.hub.Enter(access)
 	}
 	var denied *auth.Denied
 	switch {
@@ -238,17 +238,22 @@ func (c *connection) open(m *frame.ConnectionOpen) error {
 	case hub.CodeOf(err) == hub.TooMany:
 		c.endpoint.stats.Refused.Add(1)
 		return errorf(frame.NotAllowed, "%v", err)
+	case hub.CodeOf(err) == hub.TooFast:
+		c.endpoint.stats.Refused.Add(1)
+		return errorf(frame.ConnectionForced, "%v", err)
 	case err != nil:
 		c.endpoint.stats.Refused.Add(1)
 		return errorf(frame.AccessRefused, "%v", err)
 	}
 	c.access = access
+	c.pace = c.endpoint.hub.NewPace(hub.PaceOptions{Access: access, Losable: c.losable})
 	if err := c.conn.SetReadDeadline(time.Time{}); err != nil {
 		return err
 	}
 	c.state = open
 	c.endpoint.stats.Opened.Add(1)
 	c.live.Store(true)
+	c.arrived()
 	if c.stopped() {
 		c.interrupt() // stop may have come before the deadline was taken off
 	}

@@ -177,11 +177,21 @@ func (ch *channel) publishMessage(p frame.Properties, payload []byte, owned bool
 	}
 	ch.touch()
 	routed, err := ch.publisher.Publish(r, m, &ch.attributes, token)
+	if hub.CodeOf(err) == hub.TooFast { // dropped, and counted
+		if ch.confirming {
+			ch.publisher.Refuse(token, err)
+		}
+		return nil
+	}
 	if err == nil && routed == 0 && ch.last.method.Mandatory {
 		ch.returnMessage(m)
 	}
 	return err
 }
+
+// losable says that a message over a rate may be dropped: its publisher gets a nack, or does not ask. What a transaction
+// publishes is committed as a whole.
+func (c *connection) losable(*message.Message) bool { return c.current.transaction == nil }
 
 // expiry is when a message with this expiration property is no longer wanted: milliseconds, as a number in text.
 func expiry(expiration []byte) (int64, error) {

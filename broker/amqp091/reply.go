@@ -16,6 +16,7 @@ type Error struct {
 	Text string
 	// Method is the one that caused it; zero if that was not a method.
 	Method frame.ID
+	rate   bool // the client sent more than it may
 }
 
 func (e *Error) Error() string { return e.Code.String() + " - " + e.Text }
@@ -36,13 +37,13 @@ func toError(err error, id frame.ID) *Error {
 	var h *hub.Error
 	switch {
 	case errors.As(err, &e):
-		e = &Error{Code: e.Code, Text: e.Text, Method: e.Method}
+		e = &Error{Code: e.Code, Text: e.Text, Method: e.Method, rate: e.rate}
 	case errors.As(err, &f):
 		e = &Error{Code: f.Code, Text: f.Text}
 	case errors.As(err, &d):
 		e = &Error{Code: frame.AccessRefused, Text: deniedText(d)}
 	case errors.As(err, &h):
-		e = &Error{Code: replyCode(h.Code), Text: h.Text}
+		e = &Error{Code: replyCode(h.Code), Text: h.Text, rate: h.Code == hub.Excess}
 	case errors.Is(err, hub.ErrClosed):
 		e = &Error{Code: frame.ConnectionForced, Text: "broker is stopping"}
 	default:
@@ -66,6 +67,8 @@ func replyCode(c hub.Code) frame.ReplyCode {
 		return frame.PreconditionFailed
 	case hub.Unavailable:
 		return frame.ResourceError
+	case hub.TooFast, hub.Excess:
+		return frame.ConnectionForced
 	}
 	return frame.InternalError
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/turnstone-mq/turnstone/broker/catalog"
+	"github.com/turnstone-mq/turnstone/broker/rate"
 )
 
 // Access is what one authenticated peer may do in its virtual host, by the rules in force at each call. It is safe for
@@ -13,6 +14,7 @@ type Access struct {
 	who       who
 	host      string
 	clientID  string
+	account   *rate.Account // of the user
 }
 
 // User is the peer's name, empty for an anonymous one; Tags are the user's.

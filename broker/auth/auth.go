@@ -18,6 +18,7 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/catalog"
 	"github.com/turnstone-mq/turnstone/broker/config"
 	"github.com/turnstone-mq/turnstone/broker/object"
+	"github.com/turnstone-mq/turnstone/broker/rate"
 )
 
 // Authority decides who may connect and what they may do. Its methods are safe for concurrent use.
@@ -27,6 +28,9 @@ type Authority struct {
 	verifier   *verifier
 	throttle   throttle
 	failures   atomic.Uint64
+	clients    clients
+	guest      *rate.Account // of those who are the guest
+	nobody     *rate.Account // of anonymous clients, unless they are a user
 
 	scramSecret scramSecret
 	guestKeys   guestKeys
@@ -45,6 +49,9 @@ type user struct {
 	hash string
 	// scram are keys of the same password, as object.ScramKeys writes them.
 	scram []string
+
+	limits  object.UserLimits
+	account *rate.Account // the same for as long as the user exists
 	// verified is the proof of the password that was right last. It goes with the user when that changes.
 	verified atomic.Pointer[proof]
 }
@@ -58,6 +65,9 @@ func New(config func() config.Config) *Authority {
 		verifier:    newVerifier(),
 		throttle:    throttle{peers: make(map[peer]*failures)},
 		scramSecret: newScramSecret(),
+		clients:     clients{by: make(map[clientKey]*rate.Account)},
+		guest:       rate.NewAccount(),
+		nobody:      rate.NewAccount(),
 		hosts:       make(map[string]struct{}),
 		users:       make(map[string]*user),
 		permissions: make(map[permissionKey]*permission),
@@ -80,7 +90,7 @@ func (a *Authority) Update(c catalog.Change) {
 	case object.KindVirtualHost:
 		set(a.hosts, o.Name, struct{}{}, c.After != nil)
 	case object.KindUser:
-		set(a.users, o.Name, newUser(o), c.After != nil)
+		set(a.users, o.Name, newUser(o, a.users[o.Name]), c.After != nil)
 	case object.KindPermission:
 		set(a.permissions, permissionKey{o.VirtualHost, o.Name}, newPermission(o), c.After != nil)
 	case object.KindTopicPolicy:
@@ -109,9 +119,16 @@ func (a *Authority) setPolicy(o *object.Object, there bool) {
 	set(a.policies, o.VirtualHost, list, len(list) > 0)
 }
 
-func newUser(o *object.Object) *user {
+// newUser takes over from what the user was before, nil if it is new.
+func newUser(o *object.Object, before *user) *user {
 	s := decode[object.UserSpec](o)
-	return &user{name: o.Name, id: o.ID, tags: s.Tags, hash: s.PasswordHash, scram: s.Scram}
+	u := &user{name: o.Name, id: o.ID, tags: s.Tags, hash: s.PasswordHash, scram: s.Scram, limits: s.Limits}
+	if before != nil && before.id == o.ID {
+		u.account = before.account
+	} else {
+		u.account = rate.NewAccount()
+	}
+	return u
 }
 
 // decode reads a spec that the catalogue has checked.

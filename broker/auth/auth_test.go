@@ -356,8 +356,8 @@ func TestTopicPolicies(t *testing.T) {
 	ann := w.mustLogin(Credentials{User: "ann", Password: "ann", VirtualHost: "/"})
 	bob := w.mustLogin(Credentials{User: "bob", Password: "bob", VirtualHost: "/"})
 
-	secret := PublishLimits{RetainForbidden: true, MessageExpiryMillis: 60_000, MaxMessagesPerSecond: 2.5, MaxBytesPerSecond: 100}
-	for topic, want := range map[string]PublishLimits{"x": {MaxPayloadBytes: 1000}, "secret/a": secret, "secret/open/a": {}, "$SYS/x": {}} {
+	secret := PublishLimits{RetainForbidden: true, MessageExpiryMillis: 60_000, MaxMessagesPerSecond: 2.5, MaxBytesPerSecond: 100, Policy: "secret"}
+	for topic, want := range map[string]PublishLimits{"x": {MaxPayloadBytes: 1000, Policy: "all"}, "secret/a": secret, "secret/open/a": {Policy: "open"}, "$SYS/x": {}} {
 		if got := ann.PublishLimits(topic); got != want {
 			t.Errorf("limits of %q: %+v, wanted %+v", topic, got, want)
 		}

@@ -53,7 +53,7 @@ func (a *Authority) Authenticate(ctx context.Context, c Credentials) (*Access, e
 
 // admit lets somebody who is known into the virtual host.
 func (a *Authority) admit(w who, c Credentials) (*Access, error) {
-	access := &Access{authority: a, who: w, host: c.VirtualHost, clientID: c.ClientID}
+	access := &Access{authority: a, who: w, host: c.VirtualHost, clientID: c.ClientID, account: a.accountOf(w)}
 	if err := access.enter(); err != nil {
 		return nil, err
 	}

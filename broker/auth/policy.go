@@ -32,6 +32,8 @@ func newPolicy(o *object.Object) *policy {
 			MaxPayloadBytes:      s.MaxPayloadBytes,
 			MaxMessagesPerSecond: s.MaxMessagesPerSecond,
 			MaxBytesPerSecond:    s.MaxBytesPerSecond,
+			OnExcess:             s.OnExcess,
+			Policy:               o.Name,
 		},
 		subscribe:      SubscribeLimits{MaxQoS: highestQoS},
 		queues:         compile(s.QueuePattern),
@@ -58,6 +60,8 @@ type PublishLimits struct {
 	MaxPayloadBytes      int64 // zero is unlimited
 	MaxMessagesPerSecond float64
 	MaxBytesPerSecond    float64
+	OnExcess             object.OnExcess
+	Policy               string // that says it
 }
 
 // SubscribeLimits are what topic policies say of a subscription.

@@ -126,6 +126,13 @@ func checkVirtualHost(s *object.VirtualHostSpec) error {
 	if s.MaxConnections < 0 || s.MaxQueues < 0 {
 		return errors.New("maxConnections and maxQueues must not be negative; zero is unlimited")
 	}
+	for _, e := range s.Events {
+		if !slices.Contains(object.EventKinds, e) {
+			return fmt.Errorf("events: %q does not exist; there are %v", e, object.EventKinds)
+		}
+	}
+	slices.Sort(s.Events)
+	s.Events = slices.Compact(s.Events)
 	return nil
 }
 
@@ -149,6 +156,9 @@ func checkUser(s *object.UserSpec) error {
 	}
 	slices.Sort(s.Tags)
 	s.Tags = slices.Compact(s.Tags)
+	if err := s.Limits.Check(); err != nil {
+		return fmt.Errorf("limits.%w", err)
+	}
 	return nil
 }
 
@@ -209,6 +219,12 @@ func checkTopicPolicy(s *object.TopicPolicySpec) error {
 	}
 	if s.MessageExpirySeconds < 0 || s.MaxPayloadBytes < 0 || s.MaxMessagesPerSecond < 0 || s.MaxBytesPerSecond < 0 {
 		return errors.New("messageExpirySeconds, maxPayloadBytes, maxMessagesPerSecond and maxBytesPerSecond must not be negative; zero is unlimited")
+	}
+	if err := s.OnExcess.Check(); err != nil {
+		return err
+	}
+	if s.OnExcess != "" && s.MaxMessagesPerSecond == 0 && s.MaxBytesPerSecond == 0 {
+		return errors.New("onExcess needs maxMessagesPerSecond or maxBytesPerSecond")
 	}
 	if err := checkExpression("queuePattern", s.QueuePattern); err != nil {
 		return err

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/turnstone-mq/turnstone/broker/object"
 )
 
 // Config is the whole configuration. The zero value of each field means its default (see Default); keys tagged
@@ -163,6 +165,17 @@ type Limits struct {
 	MemoryBytes           int64 `json:"memoryBytes,omitempty"`           // transient messages in queues; publishers wait beyond
 	ShardInboxBytes       int64 `json:"shardInboxBytes,omitempty"`       // publishes waiting for one shard
 	AuthFailuresPerMin    int   `json:"authFailuresPerMinute,omitempty"` // per peer address; more are refused unheard
+	Rates                 Rates `json:"rates,omitzero"`
+}
+
+// Rates hold clients to so much a second, where their user's own limits do not say otherwise. Zero is unlimited.
+type Rates struct {
+	// Client is the rate of each client, which is an MQTT client id or a connection of AMQP; User that of all connections
+	// of a user together.
+	Client object.Rate `json:"client,omitzero"`
+	User   object.Rate `json:"user,omitzero"`
+	// OnExcess says what happens to those who publish more: slow-down, drop or disconnect.
+	OnExcess object.OnExcess `json:"onExcess,omitempty"`
 }
 
 // Storage configures the journal.
@@ -223,6 +236,7 @@ func Default() Config {
 			MemoryBytes:           512 << 20,
 			ShardInboxBytes:       16 << 20,
 			AuthFailuresPerMin:    60,
+			Rates:                 Rates{OnExcess: object.SlowDown},
 		},
 	}
 }

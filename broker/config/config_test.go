@@ -21,6 +21,7 @@ func TestRenderLoad(t *testing.T) {
 	want.TLS.CertFile, want.TLS.KeyFile = "tls.crt", "tls.key"
 	want.Auth.BootstrapUsers = []BootstrapUser{{Name: "admin", PasswordFile: "/secret/password", Tags: []string{"administrator"}}}
 	want.Limits.Connections = 7
+	want.Limits.Rates.User.ConnectsPerSecond = 0.5
 	b, err := want.Render()
 	if err != nil {
 		t.Fatal(err)
@@ -49,6 +50,8 @@ func TestLoadSaysWhatIsWrong(t *testing.T) {
 		"iterations":        {"auth: {scramIterations: 100}", "auth.scramIterations: 100 is neither within 4096 and 10000000 nor -1"},
 		"moved nowhere":     {"mqtt: {serverMoved: true}", "mqtt.serverMoved: needs mqtt.serverReference"},
 		"port of a server":  {"mqtt: {serverReference: 'a:1 b:99999'}", `mqtt.serverReference: "b:99999": port "99999" is not a number from 1 to 65535`},
+		"rate":              {"limits: {rates: {user: {bytesPerSecond: -5}}}", "limits.rates.user.bytesPerSecond: -5 is neither a rate nor -1"},
+		"excess":            {"limits: {rates: {onExcess: wait}}", `limits.rates.onExcess: "wait" is not one of [slow-down drop disconnect]`},
 		"password":          {"auth: {bootstrapUsers: [{name: a}]}", "must name the file that holds the password"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -78,10 +81,11 @@ func TestServerReferences(t *testing.T) {
 func TestLiveKeys(t *testing.T) {
 	old, wanted := Default(), Default()
 	wanted.Limits.Connections = 5
+	wanted.Limits.Rates.Client.MessagesPerSecond = 7
 	wanted.Log.Level = "debug"
 	wanted.DataDir = "elsewhere"
 	live, restart := Changed(old, wanted)
-	if !slices.Equal(live, []string{"limits.connections", "log.level"}) || !slices.Equal(restart, []string{"dataDir"}) {
+	if !slices.Equal(live, []string{"limits.connections", "limits.rates.client.messagesPerSecond", "log.level"}) || !slices.Equal(restart, []string{"dataDir"}) {
 		t.Errorf("live %v, restart %v", live, restart)
 	}
 	merged := Merge(old, wanted)

@@ -121,9 +121,16 @@ func (c Config) Validate() error {
 	if c.Limits.MessageBytes > c.Storage.SegmentBytes/2 {
 		wrong("limits.messageBytes: %d is more than half of storage.segmentBytes, and a message must fit into a segment", c.Limits.MessageBytes)
 	}
+	if err := c.Limits.Rates.Client.Check(); err != nil {
+		wrong("limits.rates.client.%w", err)
+	}
+	if err := c.Limits.Rates.User.Check(); err != nil {
+		wrong("limits.rates.user.%w", err)
+	}
+	oneOf("limits.rates.onExcess", string(c.Limits.Rates.OnExcess), string(object.SlowDown), string(object.Drop), string(object.Disconnect))
 	v := reflect.ValueOf(c.Limits)
 	for i := range v.NumField() {
-		if v.Field(i).Int() <= 0 {
+		if v.Field(i).CanInt() && v.Field(i).Int() <= 0 {
 			wrong("limits.%s: must be greater than 0", jsonName(v.Type().Field(i)))
 		}
 	}

@@ -40,10 +40,11 @@ type user struct {
 	Hash      string `json:"password_hash"`
 	Algorithm string `json:"hashing_algorithm,omitempty"`
 	Password  string `json:"password,omitempty"`
-	// Scram is this broker's own; RabbitMQ passes it over.
-	Scram  []string `json:"turnstone_scram,omitempty"`
-	Tags   tags     `json:"tags"`
-	Limits pairs    `json:"limits,omitempty"`
+	// Scram and OwnLimits are this broker's own; RabbitMQ passes them over.
+	Scram     []string           `json:"turnstone_scram,omitempty"`
+	OwnLimits *object.UserLimits `json:"turnstone_limits,omitempty"`
+	Tags      tags               `json:"tags"`
+	Limits    pairs              `json:"limits,omitempty"`
 }
 
 type virtualHost struct {
@@ -53,6 +54,8 @@ type virtualHost struct {
 		Description string `json:"description"`
 	} `json:"metadata,omitempty"`
 	Limits pairs `json:"limits,omitempty"`
+	// Events are this broker's own; RabbitMQ passes them over.
+	Events []object.EventKind `json:"turnstone_events,omitempty"`
 }
 
 type permission struct {

@@ -65,6 +65,7 @@ func TestImport(t *testing.T) {
 		`queues[1] "events" in "tenants": streams do not exist`,
 		`shards: the section is not known`,
 		`topic_permissions[0] of "alice" in "tenants": regular expressions over topics are not supported: say it in the topics of the permission, by MQTT topic filters`,
+		`users[0] "alice" limits: users have no limit of channels: limits.channels in the configuration is one of every connection`,
 		`users[1] "old" tag "impersonator": there is no such tag; there are [administrator monitoring management policymaker]`,
 		`users[2] "older" password: hashes of rabbit_password_hashing_md5 are not accepted: the user is taken over without a password; set a new one`,
 	}
@@ -81,7 +82,7 @@ func TestImport(t *testing.T) {
 	for _, want := range []string{
 		`VirtualHost "tenants" {"maxConnections":100,"maxQueues":50}`,
 		`VirtualHost "/" {"description":"Default virtual host"}`,
-		`User "alice" {"passwordHash":"$rabbit-sha256$H7dLR0wsOEEbzZXWLUS9iL2RjnFo/Zreoix7P7Q4tAWv53Dx","tags":["management","policymaker"]}`,
+		`User "alice" {"passwordHash":"$rabbit-sha256$H7dLR0wsOEEbzZXWLUS9iL2RjnFo/Zreoix7P7Q4tAWv53Dx","tags":["management","policymaker"],"limits":{"maxConnections":5}}`,
 		`User "old" {"tags":["administrator"]}`,
 		`Policy "lim" in vhost "tenants" {"pattern":"^orders","applyTo":"queues","priority":3,"definition":{"dead-letter-exchange":"dlx","max-length":1000}}`,
 		`OperatorPolicy "cap" in vhost "tenants" {"pattern":".*","applyTo":"queues","definition":{"max-length":100000}}`,
@@ -112,8 +113,10 @@ func TestRoundTrip(t *testing.T) {
 	own, _ := object.New(object.KindUser, "", "new", object.UserSpec{
 		PasswordHash: "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA",
 		Scram:        []string{object.ScramKeys{Mechanism: object.ScramSHA256, Iterations: 5000, Salt: []byte("salt"), StoredKey: make([]byte, 32), ServerKey: make([]byte, 32)}.String()},
+		Limits:       object.UserLimits{MaxConnections: 7, Client: object.Rate{MessagesPerSecond: 2.5}, OnExcess: object.Drop},
 	})
-	if _, err := apply(t, state)([]object.Change{{Object: topics}, {Object: limits}, {Object: own}}); err != nil {
+	told, _ := object.New(object.KindVirtualHost, "", "tenants", object.VirtualHostSpec{MaxConnections: 100, MaxQueues: 50, Events: []object.EventKind{object.EventConnected}})
+	if _, err := apply(t, state)([]object.Change{{Object: topics}, {Object: limits}, {Object: own}, {Object: told}}); err != nil {
 		t.Fatal(err)
 	}
 	digest := func(s *catalog.State, vhost string) string {

@@ -91,7 +91,7 @@ func there(a object.Arguments) object.Arguments {
 }
 
 func (d *document) putVirtualHost(name string, s object.VirtualHostSpec) {
-	d.VirtualHosts = append(d.VirtualHosts, virtualHost{Name: name, Description: s.Description})
+	d.VirtualHosts = append(d.VirtualHosts, virtualHost{Name: name, Description: s.Description, Events: s.Events})
 	limits := make(map[string]int)
 	if s.MaxConnections > 0 {
 		limits["max-connections"] = s.MaxConnections
@@ -116,6 +116,12 @@ func userOf(name string, s object.UserSpec) user {
 	u := user{Name: name, Tags: tags(s.Tags), Hash: s.PasswordHash, Algorithm: argon2id, Scram: s.Scram}
 	if u.Tags == nil {
 		u.Tags = tags{}
+	}
+	if s.Limits.MaxConnections > 0 {
+		u.Limits = pairs{"max-connections": int64(s.Limits.MaxConnections)}
+	}
+	if s.Limits != (object.UserLimits{MaxConnections: s.Limits.MaxConnections}) {
+		u.OwnLimits = &s.Limits
 	}
 	for prefix, algorithm := range map[string]string{object.HashRabbitSHA256: rabbitSHA256, object.HashRabbitSHA512: rabbitSHA512} {
 		if hash, ok := strings.CutPrefix(s.PasswordHash, prefix); ok {

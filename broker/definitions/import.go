@@ -110,7 +110,7 @@ var harmless = map[string]bool{"cluster_name": true, "internal_cluster_id": true
 // virtualHosts gathers what several sections say of a virtual host.
 func (i *importer) virtualHosts(d *document) {
 	for _, v := range d.VirtualHosts {
-		spec := &object.VirtualHostSpec{Description: v.Description, MaxConnections: v.Limits.number("max-connections"), MaxQueues: v.Limits.number("max-queues")}
+		spec := &object.VirtualHostSpec{Description: v.Description, MaxConnections: v.Limits.number("max-connections"), MaxQueues: v.Limits.number("max-queues"), Events: v.Events}
 		if v.Metadata != nil && spec.Description == "" {
 			spec.Description = v.Metadata.Description
 		}
@@ -157,8 +157,14 @@ func (i *importer) user(at string, u user) {
 	if spec.PasswordHash != "" {
 		spec.Scram = u.Scram
 	}
-	if len(u.Limits) > 0 {
-		i.skip(at+" limits", "users have no limits: limit the virtual host")
+	if u.OwnLimits != nil {
+		spec.Limits = *u.OwnLimits
+	}
+	if n := u.Limits.number("max-connections"); n > 0 {
+		spec.Limits.MaxConnections = n
+	}
+	if _, ok := u.Limits["max-channels"]; ok {
+		i.skip(at+" limits", "users have no limit of channels: limits.channels in the configuration is one of every connection")
 	}
 	i.add(at, object.KindUser, "", u.Name, spec)
 }

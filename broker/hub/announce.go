@@ -48,7 +48,7 @@ func (a *Announcer) Tell(topic, payload string, properties []byte) {
 
 func (a *Announcer) publish(topic, payload string, properties []byte) {
 	r, err := a.publisher.Route([]byte(a.exchange), []byte(topic))
-	if err != nil || len(r.to) == 0 {
+	if err != nil || len(r.to) == 0 && !r.perMessage {
 		return // the exchange is not there, or nobody listens
 	}
 	m := message.Message{Exchange: r.Exchange, Key: r.Key, Encoding: message.MQTT, Properties: properties, Payload: []byte(payload)}

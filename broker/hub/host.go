@@ -36,6 +36,9 @@ type VirtualHost struct {
 
 	connections atomic.Int64 // that Enter let in
 
+	tells     atomic.Uint32 // the events that are published, as eventMask has them
+	announcer *Announcer    // of events; publishEvents alone uses it
+
 	mu       sync.RWMutex
 	queues   map[string]*Queue
 	sessions map[string]*mqttSession

@@ -104,6 +104,7 @@ type Hub struct {
 
 	meta    meta
 	watches watches
+	events  *events
 
 	mu     sync.RWMutex
 	hosts  map[string]*VirtualHost
@@ -125,6 +126,7 @@ func Open(o Options) (*Hub, error) {
 		deadLetter:  o.DeadLetter,
 		hosts:       make(map[string]*VirtualHost),
 		stop:        make(chan struct{}),
+		events:      newEvents(),
 	}
 	if h.logger == nil {
 		h.logger = slog.New(slog.DiscardHandler)
@@ -159,6 +161,7 @@ func Open(o Options) (*Hub, error) {
 	}
 	debug.FreeOSMemory()                    // recovery has read whole segments, which is not what the broker will need
 	h.running.Go(func() { h.watch(fatal) }) // ends when stop is closed
+	h.running.Go(h.publishEvents)           // ends when events is closed
 	if err := h.start(stopped); err != nil {
 		return nil, errors.Join(err, h.Close(context.Background()))
 	}
@@ -223,6 +226,7 @@ func (h *Hub) Close(context.Context) error {
 	h.closed = true
 	hosts := slices.Collect(maps.Values(h.hosts))
 	h.mu.Unlock()
+	h.events.close() // while the shards still take what is published
 	for _, v := range hosts {
 		v.endWaits()
 	}
@@ -280,6 +284,8 @@ const (
 	Invalid                      // the request itself is wrong
 	Unavailable                  // cannot be stored now: full disk, stopping
 	TooMany                      // a limit is reached
+	TooFast                      // a rate is exceeded: what came is not taken
+	Excess                       // a rate is exceeded, and the connection is to end
 )
 
 // Error is a failure of one call; what the hub holds is as before.

@@ -385,9 +385,16 @@ func (h *Hub) installHost(c catalog.Change) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if c.After != nil {
-		if h.hosts[c.After.Name] == nil {
-			h.hosts[c.After.Name] = h.newHost(c.After.Name)
+		spec, err := object.Decode[object.VirtualHostSpec](*c.After)
+		if err != nil {
+			return err
 		}
+		v := h.hosts[c.After.Name]
+		if v == nil {
+			v = h.newHost(c.After.Name)
+			h.hosts[c.After.Name] = v
+		}
+		v.tells.Store(eventMask(spec.Events...))
 		return nil
 	}
 	v := h.hosts[c.Before.Name]

@@ -45,8 +45,8 @@ type Publisher struct {
 	asked     router.Message         // scratch
 	sender    uint64                 // the queue of the session whose messages are published once; see PublishOnce
 	exactly   exactly                // of the message at hand
-	pace      pace
-	stores    bool // the last batch had something for a shard
+	pace      *Pace                  // nil: there are no rates
+	stores    bool                   // the last batch had something for a shard
 }
 
 // PublisherOptions of VirtualHost.NewPublisher.
@@ -59,6 +59,8 @@ type PublisherOptions struct {
 	Confirmed func(Confirmation)
 	// Ended is closed when the connection ends: a Flush that waits for room then returns. Nil is never.
 	Ended <-chan struct{}
+	// Pace holds the publisher to rates; nil does not. The publisher's goroutine is that of the pace.
+	Pace *Pace
 }
 
 // Confirmation says that every message with a token up to UpTo (and after the confirmation before) is where it was
@@ -86,6 +88,7 @@ type Route struct {
 	authority  uint64 // generation of the authority
 	err        error
 	also       []string // further keys
+	meter      *meter   // of the topic policy; nil: it has no rate
 	perMessage bool     // attributes or chance decide: matched again for each message
 	to         []destination
 }
@@ -134,7 +137,7 @@ var internal = new(auth.Access)
 // NewPublisher makes a publisher in the virtual host.
 func (v *VirtualHost) NewPublisher(o PublisherOptions) *Publisher {
 	return &Publisher{
-		host: v, access: o.Access, origin: o.Origin, encoding: o.Encoding, confirmed: o.Confirmed, ended: o.Ended,
+		host: v, access: o.Access, origin: o.Origin, encoding: o.Encoding, confirmed: o.Confirmed, ended: o.Ended, pace: o.Pace,
 		routes: make(map[string]map[string]*Route),
 		locals: make(map[*Queue]*localPart),
 		parts:  make([]*shardPart, len(v.hub.shards)),
@@ -216,6 +219,7 @@ func (p *Publisher) form() topic.Form {
 func (p *Publisher) resolve(r *Route) {
 	// The generations are read before what they guard: a change in between leads to one resolve too many.
 	r.generation, r.authority = p.host.router.Generation(), p.host.hub.authority.Generation()
+	p.pace.follow(r.authority)
 	r.to = r.to[:0]
 	if r.err = p.allowed(r); r.err != nil {
 		return
@@ -246,6 +250,7 @@ func (p *Publisher) allowed(r *Route) error {
 		return errorf(Refused, "the broker alone publishes to '%s'", name)
 	}
 	r.Limits = p.access.PublishLimits(name)
+	r.meter = p.pace.policy(&r.Limits)
 	if spec, _ := p.host.router.Exchange(r.Exchange); spec.Type == "topic" {
 		return p.access.Publish(name)
 	}
@@ -341,9 +346,14 @@ func (p *Publisher) limit(r *Route, m *message.Message) error {
 			m.Expiry = at
 		}
 	}
-	p.pace.count(l, len(m.Payload))
+	if p.pace != nil && (r.meter != nil || len(p.pace.general) > 0) && !p.exactly.again {
+		return p.pace.count(r.meter, m)
+	}
 	return nil
 }
+
+// Unpaced says that no rate holds for what follows.
+func (p *Publisher) Unpaced() { p.pace = nil }
 
 // add puts message i of the batch into the part of one destination; it answers 1 if that will take it.
 func (p *Publisher) add(i int32, d destination, token uint64) int {

@@ -11,6 +11,15 @@ type Stats struct {
 	DeadLettered  Counter // messages sent to a dead-letter exchange
 	RetainRefused Counter // retained messages over the limit
 	Expired       Counter // MQTT sessions that expired
+
+	RateSlowed      Counter // times when a publisher was held back by a rate
+	RateDropped     Counter // messages that a rate dropped or refused
+	RateEnded       Counter // connections that a rate ended
+	ConnectsRefused Counter // connections refused because their client or user connects too often
+	UserFull        Counter // connections refused because their user has as many as it may
+
+	EventsPublished Counter // events of clients
+	EventsDropped   Counter // events of clients for which there was no room
 }
 
 // Counter is a total that only grows. It fills a cache line, so that counters do not slow one another down.

@@ -107,7 +107,7 @@ func (p *Publisher) Commit(settlements []Settlement) error {
 	for _, s := range after {
 		s.Consumer.Settle(s.Outcome, s.Ranges...)
 	}
-	p.host.hub.memory.wait(p.host.hub.stop, p.ended)
+	p.Wait()
 	return nil
 }
 

@@ -79,7 +79,7 @@ func TestAuthenticationHasTheDeadlineOfConnect(t *testing.T) {
 	b := newBroker(t)
 	b.config.Limits.ConnectTimeoutMillis = 300
 	b.hub.Reconfigure(b.config)
-	b.user("ann")
+	b.user("ann", object.UserLimits{})
 	first := func(p *peer, q packet.Packet) {
 		p.scramBegin(object.ScramSHA256, "ann", "ann")
 		properties := packet.Properties(nil).AppendText(packet.AuthMethod, object.ScramSHA256).AppendText(packet.AuthData, p.message)
@@ -120,7 +120,7 @@ func TestAuthenticationHasTheLimitsBeforeIt(t *testing.T) {
 	b := newBroker(t)
 	b.config.Limits.PreAuthPacketBytes = 1000
 	b.hub.Reconfigure(b.config)
-	b.user("ann")
+	b.user("ann", object.UserLimits{})
 	method := packet.Properties(nil).AppendText(packet.AuthMethod, "PLAIN")
 	large := append(method[:len(method):len(method)], packet.Properties(nil).AppendText(packet.AuthData, strings.Repeat("x", 1000))...)
 	early := b.dial("early")
@@ -153,7 +153,7 @@ func FuzzAuthentication(f *testing.F) {
 	b := newBroker(f)
 	b.config.Limits.AuthFailuresPerMin = 1 << 40
 	b.hub.Reconfigure(b.config)
-	b.user("ann")
+	b.user("ann", object.UserLimits{})
 	b.listen()
 	f.Fuzz(func(t *testing.T, method string, data, input []byte) {
 		if len(method) > 1000 || len(data) > 1000 {

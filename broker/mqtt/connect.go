@@ -43,6 +43,9 @@ func (c *connection) accept() error {
 		return c.cause
 	}
 	c.endpoint.stats.Connects.Add(1)
+	c.arrived(hub.Connected{
+		CleanStart: p.CleanStart, SessionPresent: ack.SessionPresent, SessionExpirySeconds: c.expiry, KeepAliveSeconds: p.KeepAlive,
+	})
 	c.send(&ack) // [MQTT-3.2.2-1], [MQTT-3.2.2-2], [MQTT-3.2.2-3]
 	c.live.Store(true)
 	c.in.trusted = true
@@ -149,7 +152,10 @@ func (c *connection) connect(ctx context.Context, p *packet.Connect, ack *packet
 	if err := c.authenticate(ctx, p, ack); err != nil {
 		return err
 	}
-	c.host, err = c.endpoint.hub.Enter(c.access.VirtualHost())
+	c.host, err = c.endpoint.hub.Enter(c.access)
+	if hub.CodeOf(err) == hub.TooFast {
+		return &refusal{packet.ConnectionRateExceeded, err}
+	}
 	if err != nil {
 		return err
 	}
@@ -159,6 +165,7 @@ func (c *connection) connect(ctx context.Context, p *packet.Connect, ack *packet
 	c.exchange = []byte(c.endpoint.hub.Config().MQTT.Exchange)
 	c.publisher = c.host.NewPublisher(hub.PublisherOptions{
 		Access: c.access, Origin: c.origin, Encoding: message.MQTT, Confirmed: c.confirmed, Ended: c.stopping,
+		Pace: c.endpoint.hub.NewPace(hub.PaceOptions{Access: c.access, Losable: c.losable}),
 	})
 	c.session, ack.SessionPresent, err = c.host.OpenSession(ctx, hub.SessionOptions{
 		ClientID: c.clientID, Clean: p.CleanStart, Expiry: c.expiry, Access: c.access, Sink: c, Origin: c.origin,

@@ -49,6 +49,7 @@ type connection struct {
 	published  uint64             // PUBLISH packets of the buffer
 	attributes mapping.Attributes // of the PUBLISH at hand
 	will       *will
+	goodbye    goodbye
 	token      uint64    // of the last PUBLISH with QoS 1 or 2
 	done       []uint64  // tags of deliveries that were acknowledged since the last flush
 	returned   []loan    // deliveries of queues, likewise
@@ -70,6 +71,7 @@ type connection struct {
 	acknowledging acknowledging
 	outgoing      outgoing
 	replay        replay
+	presence      presence
 	tasks         sync.WaitGroup // goroutines that end soon, or when stopping is closed
 	room          signal         // the outbox has room again
 
@@ -182,8 +184,9 @@ func (c *connection) serve() {
 func (c *connection) run() error {
 	for {
 		err := c.handleBuffered()
-		c.flush()
+		c.handOver()
 		if err == nil {
+			c.publisher.Wait()
 			err = c.awaitRoom()
 		}
 		if err == nil {
@@ -219,8 +222,14 @@ func (c *connection) handleBuffered() error {
 	}
 }
 
-// flush hands over what the packets since the last flush brought. Nothing points into the buffer afterwards.
+// flush hands over what came, and waits as long as the client is to be held back.
 func (c *connection) flush() {
+	c.handOver()
+	c.publisher.Wait()
+}
+
+// handOver hands over what the packets since the last time brought. Nothing points into the buffer afterwards.
+func (c *connection) handOver() {
 	c.out.Hold() // what all of it is answered with goes with one write
 	c.publisher.HandOver()
 	c.settle()
@@ -228,7 +237,6 @@ func (c *connection) flush() {
 		c.finishReceived()
 	}
 	c.out.Release()
-	c.publisher.Wait()
 }
 
 // awaitRoom holds the reader back while its client does not read what it is sent: a client that lets answers pile up
@@ -308,6 +316,10 @@ func (c *connection) handleDisconnect(frame []byte) error {
 			return err
 		}
 	}
+	c.goodbye.reason = p.Reason
+	if v, ok := p.Properties.Get(packet.ReasonString); ok {
+		c.goodbye.text = string(v.Bytes)
+	}
 	if p.Reason != packet.DisconnectWithWill { // [MQTT5-3.1.2-10]
 		c.will = nil // [MQTT-3.14.4-3]
 	}
@@ -337,13 +349,14 @@ func (c *connection) finish(err error) {
 	if c.session != nil {
 		c.publisher.Flush()
 		c.leaveQueues()
+		c.departed(err) // while the client has no other connection
 		if err := c.session.Close(context.Background()); err != nil {
 			c.log(slog.LevelWarn, "session was not ended", err)
 		}
 		c.bequeath()
 	}
 	if c.host != nil {
-		c.host.Leave()
+		c.host.Leave(c.access)
 	}
 	c.out.Close(linger) // [MQTT-3.14.4-1], [MQTT-4.8.0-1]
 	c.tasks.Wait()
@@ -420,7 +433,10 @@ func protocolName(v packet.Version) string {
 }
 
 // Displaced says that the client connected again. [MQTT-3.1.4-2]
-func (c *connection) Displaced() { c.Stop(errTakenOver) }
+func (c *connection) Displaced() {
+	c.Stop(errTakenOver)
+	c.departed(errTakenOver)
+}
 
 // Cancelled is for consumers of queues; the queue of a session goes only after its connection.
 func (c *connection) Cancelled(*hub.Consumer) {}

@@ -218,9 +218,23 @@ func (b *broker) queue(name, filter string) {
 	b.apply(q, o)
 }
 
-func (b *broker) user(name string) {
+// events has events of these kinds published in the virtual host "/".
+func (b *broker) events(kinds []string) {
 	b.Helper()
-	b.allow(name, object.UserSpec{Password: name})
+	var spec object.VirtualHostSpec
+	for _, k := range kinds {
+		spec.Events = append(spec.Events, object.EventKind(k))
+	}
+	o, err := object.New(object.KindVirtualHost, "", "/", spec)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.apply(o)
+}
+
+func (b *broker) user(name string, limits object.UserLimits) {
+	b.Helper()
+	b.allow(name, object.UserSpec{Password: name, Limits: limits})
 }
 
 func (b *broker) hashed(name string) {

@@ -135,10 +135,19 @@ func (c *connection) find(topic []byte) (r *hub.Route, err error) {
 	return r, err
 }
 
+// losable says that a message over a rate may be dropped: with QoS 0 nobody asks, and version 5 is told.
+func (c *connection) losable(m *message.Message) bool { return m.QoS == 0 || c.version == packet.V5 }
+
 // answer sees to the acknowledgement of a message. One that may not be published ends the connections of versions that
 // cannot say so; version 5 says it, and drops it with QoS 0. [MQTT-3.3.5-2]
 func (c *connection) answer(p *packet.Publish, routed int, err error) error {
-	if err != nil && c.version != packet.V5 {
+	switch code := hub.CodeOf(err); {
+	case err == nil:
+	case code == hub.Excess:
+		return err
+	case code == hub.TooFast && p.QoS == 0:
+		return nil // dropped, and counted
+	case c.version != packet.V5:
 		return err
 	}
 	if p.QoS == 0 {

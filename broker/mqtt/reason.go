@@ -41,8 +41,10 @@ func reasonOf(err error) packet.ReasonCode {
 	switch hub.CodeOf(err) {
 	case hub.Refused, hub.NotFound:
 		return packet.NotAuthorized
-	case hub.TooMany:
+	case hub.TooMany, hub.TooFast:
 		return packet.QuotaExceeded
+	case hub.Excess:
+		return packet.MessageRateTooHigh
 	case hub.Invalid:
 		return packet.ImplementationError
 	}

@@ -2,6 +2,7 @@ package mqtt_test
 
 import (
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/turnstone-mq/turnstone/broker/mqtt/packet"
+	"github.com/turnstone-mq/turnstone/broker/object"
 )
 
 // TestScenarios plays the text files in testdata. Their lines are:
@@ -25,7 +27,9 @@ import (
 //	reference SERVER  mqtt.serverReference from now on; with the word moved, the broker has moved there
 //	hashed NAME       a user whose password, which is its name, came as a hash
 //	queue NAME FILTER a durable queue is bound to the exchange of MQTT with a filter
-//	user NAME         a user with its name as password is made, and may publish and subscribe under ok/ alone
+//	events KIND...    the virtual host has events of these kinds alone; of what they say, time, version, address and connection
+//	                  are left out
+//	user NAME [LIMITS] a user with its name as password is made, and may publish and subscribe under ok/ alone
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -82,7 +86,16 @@ func (s *scenario) line(words []string) {
 		s.hashed(words[1])
 		return
 	case "user":
-		s.user(words[1])
+		var limits object.UserLimits
+		if len(words) > 2 {
+			if err := json.Unmarshal([]byte(words[2]), &limits); err != nil {
+				s.Fatal(err)
+			}
+		}
+		s.user(words[1], limits)
+		return
+	case "events":
+		s.events(words[1:])
 		return
 	case "queue":
 		s.queue(words[1], words[2])
@@ -172,6 +185,22 @@ func describeReasons(reasons []packet.ReasonCode) (s string) {
 	return s
 }
 
+// describeEvent is an event without what differs from run to run, its fields in the order of their names.
+func describeEvent(payload []byte) string {
+	var e map[string]any
+	if err := json.Unmarshal(payload, &e); err != nil {
+		return err.Error()
+	}
+	for _, name := range []string{"time", "version", "address", "connection"} {
+		if e[name] == nil {
+			return "no " + name
+		}
+		delete(e, name)
+	}
+	b, _ := json.Marshal(e)
+	return string(b)
+}
+
 // describe is a packet as the scenarios write it.
 func describe(p packet.Packet) string {
 	switch p := p.(type) {
@@ -187,6 +216,9 @@ func describe(p packet.Packet) string {
 			topic = "-"
 		}
 		s := fmt.Sprintf("publish %s %q", topic, p.Payload)
+		if strings.HasPrefix(topic, "$events/") {
+			s = fmt.Sprintf("publish %s %s", topic, describeEvent(p.Payload))
+		}
 		if p.QoS > 0 {
 			s += fmt.Sprintf(" qos=%d id=%d", p.QoS, p.PacketID)
 		}

@@ -91,6 +91,7 @@ func (c *connection) subscribe(granted []wish) (replayed []hub.Subscription, err
 		c.outgoing.follow(c.session.Subscriptions())
 	}
 	for i, w := range granted {
+		c.subscribed(w.Filter, w.QoS)
 		wanted := w.retainHandling == 0 || w.retainHandling == 1 && !existed[i] // [MQTT5-3.3.1-9 to 11]
 		if kind, rest, _ := topic.Parse(w.Filter); wanted && (kind == topic.Plain || kind == topic.Exclusive) {
 			w.Filter = rest
@@ -134,8 +135,11 @@ func (c *connection) handleUnsubscribe(frame []byte) error {
 		return fmt.Errorf("unsubscribe: %w", err)
 	}
 	c.replay.drop(p.Filters)
-	for _, f := range p.Filters {
+	for i, f := range p.Filters {
 		c.leaveQueue(f)
+		if existed[i] {
+			c.unsubscribed(f)
+		}
 	}
 	ack := packet.Unsuback{PacketID: p.PacketID}
 	if c.version == packet.V5 {

@@ -53,7 +53,8 @@ func (c *connection) bequeath() {
 		return
 	}
 	c.will = nil
-	// The publisher belongs to the reader, which has ended: from here on it belongs to the will.
+	// The publisher belongs to the reader, which has ended: from here on it belongs to the will, which has no rate.
+	c.publisher.Unpaced()
 	c.session.Bequeath(w.delay, func() { c.publishWill(c.publisher, w) })
 }
 

@@ -86,7 +86,23 @@ type VirtualHostSpec struct {
 	// MaxConnections bounds open connections, MaxQueues bounds queues; zero is unlimited.
 	MaxConnections int `json:"maxConnections,omitempty"`
 	MaxQueues      int `json:"maxQueues,omitempty"`
+	// Events are those of clients that the broker publishes in the virtual host, on topics below $events/; none is none.
+	Events []EventKind `json:"events,omitempty"`
 }
+
+// EventKind is what can happen to a client.
+type EventKind string
+
+// What can happen.
+const (
+	EventConnected    EventKind = "connected"
+	EventDisconnected EventKind = "disconnected"
+	EventSubscribed   EventKind = "subscribed"
+	EventUnsubscribed EventKind = "unsubscribed"
+)
+
+// EventKinds lists them.
+var EventKinds = []EventKind{EventConnected, EventDisconnected, EventSubscribed, EventUnsubscribed}
 
 // ExchangeSpec is an AMQP exchange.
 type ExchangeSpec struct {
@@ -143,6 +159,8 @@ type UserSpec struct {
 	PasswordHash string   `json:"passwordHash,omitempty"`
 	Scram        []string `json:"scram,omitempty"`
 	Tags         []string `json:"tags,omitempty"` // administrator, monitoring, management, policymaker
+	// Limits of the user's connections and of what comes over them.
+	Limits UserLimits `json:"limits,omitzero"`
 }
 
 // PermissionSpec says what a user may do in a virtual host: regular expressions over names, as in RabbitMQ
@@ -178,9 +196,11 @@ type TopicPolicySpec struct {
 	// MessageExpirySeconds is the longest time a message lives; MaxPayloadBytes refuses larger ones.
 	MessageExpirySeconds int64 `json:"messageExpirySeconds,omitempty"`
 	MaxPayloadBytes      int64 `json:"maxPayloadBytes,omitempty"`
-	// MaxMessagesPerSecond and MaxBytesPerSecond slow each publishing connection down; zero is unlimited.
-	MaxMessagesPerSecond float64 `json:"maxMessagesPerSecond,omitempty"`
-	MaxBytesPerSecond    float64 `json:"maxBytesPerSecond,omitempty"`
+	// MaxMessagesPerSecond and MaxBytesPerSecond hold each publishing connection to a rate; zero is unlimited. OnExcess says
+	// how, slow-down when it is empty.
+	MaxMessagesPerSecond float64  `json:"maxMessagesPerSecond,omitempty"`
+	MaxBytesPerSecond    float64  `json:"maxBytesPerSecond,omitempty"`
+	OnExcess             OnExcess `json:"onExcess,omitempty"`
 	// QueuePattern is a regular expression over queue names; QueueArguments are used where the queue did not set them.
 	QueuePattern   string    `json:"queuePattern,omitempty"`
 	QueueArguments Arguments `json:"queueArguments,omitempty"`

@@ -16,6 +16,7 @@ import (
 
 	"github.com/turnstone-mq/turnstone/api/v1alpha1"
 	"github.com/turnstone-mq/turnstone/broker/config"
+	"github.com/turnstone-mq/turnstone/broker/object"
 	"github.com/turnstone-mq/turnstone/controllers/certificate"
 )
 
@@ -71,7 +72,7 @@ func compare(t *testing.T, file string, objects ...any) {
 
 // Every limit that users can set is a key of the broker's configuration, and so reaches the broker.
 func TestChosenKeysAreKeysOfTheBroker(t *testing.T) {
-	for _, pair := range []struct{ ours, theirs any }{{v1alpha1.Limits{}, config.Limits{}}, {v1alpha1.AMQPConfiguration{}, config.AMQP{}}, {v1alpha1.MQTTConfiguration{}, config.MQTT{}}} {
+	for _, pair := range []struct{ ours, theirs any }{{v1alpha1.Limits{}, config.Limits{}}, {v1alpha1.AMQPConfiguration{}, config.AMQP{}}, {v1alpha1.MQTTConfiguration{}, config.MQTT{}}, {v1alpha1.Rates{}, config.Rates{}}, {v1alpha1.Rate{}, object.Rate{}}} {
 		keys := map[string]bool{}
 		for f := range reflect.TypeOf(pair.theirs).Fields() {
 			keys[jsonName(f)] = true
@@ -142,9 +143,14 @@ func chosen() *v1alpha1.MessageBroker {
 	b.Spec.PriorityClassName = "high"
 	b.Spec.Configuration = &v1alpha1.Configuration{
 		LogLevel: "debug", DrainSeconds: new(20), MinTLSVersion: "1.3", Anonymous: true, ScramIterations: new(5000),
-		MQTT:   &v1alpha1.MQTTConfiguration{Exchange: "mqtt", MaxKeepAliveSeconds: new(600), SharedSubscriptions: "sticky", ServerReference: "other.example:1883"},
-		AMQP:   &v1alpha1.AMQPConfiguration{HeartbeatSeconds: new(30)},
-		Limits: &v1alpha1.Limits{Connections: new(int64(1000))},
+		MQTT: &v1alpha1.MQTTConfiguration{Exchange: "mqtt", MaxKeepAliveSeconds: new(600), SharedSubscriptions: "sticky", ServerReference: "other.example:1883"},
+		AMQP: &v1alpha1.AMQPConfiguration{HeartbeatSeconds: new(30)},
+		Limits: &v1alpha1.Limits{
+			Connections: new(int64(1000)),
+			Rates: &v1alpha1.Rates{
+				Client: &v1alpha1.Rate{MessagesPerSecond: new(int64(50))}, User: &v1alpha1.Rate{ConnectsPerSecond: new(int64(10))}, OnExcess: "drop",
+			},
+		},
 	}
 	return b
 }

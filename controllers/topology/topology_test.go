@@ -101,6 +101,35 @@ var _ = Describe("What lives in a broker", func() {
 		Expect(string(secret.Data["amqp_url"])).To(HavePrefix("amqp://app:"))
 	})
 
+	It("has the limits and the events that the objects say", func(ctx SpecContext) {
+		b := newBroker(ctx)
+		startOperator(nil, b)
+		ref, rate, none := v1alpha1.BrokerReference{Name: "broker"}, int64(100), int64(-1)
+		place := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: b.namespace, Name: name} }
+		create(ctx,
+			&v1alpha1.VirtualHost{ObjectMeta: place("told"), Spec: v1alpha1.VirtualHostSpec{BrokerRef: ref, Events: []string{"disconnected", "connected"}}},
+			&v1alpha1.User{ObjectMeta: place("held"), Spec: v1alpha1.UserSpec{BrokerRef: ref, Limits: &v1alpha1.UserLimits{MaxConnections: 5, Rates: v1alpha1.Rates{
+				Client: &v1alpha1.Rate{MessagesPerSecond: &rate, ConnectsPerSecond: &none}, User: &v1alpha1.Rate{BytesPerSecond: &rate}, OnExcess: "drop",
+			}}}},
+			&v1alpha1.TopicPolicy{ObjectMeta: place("fast"), Spec: v1alpha1.TopicPolicySpec{BrokerRef: ref, VHost: "told", Filter: "a", MaxMessagesPerSecond: &rate, OnExcess: "disconnect"}},
+		)
+		for key, want := range map[object.Key]string{
+			{Kind: object.KindVirtualHost, Name: "told"}:                      `{"events":["connected","disconnected"]}`,
+			{Kind: object.KindUser, Name: "held"}:                             `"limits":{"maxConnections":5,"client":{"messagesPerSecond":100,"connectsPerSecond":-1},"user":{"bytesPerSecond":100},"onExcess":"drop"}`,
+			{Kind: object.KindTopicPolicy, VirtualHost: "told", Name: "fast"}: `{"filter":"a","maxMessagesPerSecond":100,"onExcess":"disconnect"}`,
+		} {
+			Eventually(func() string {
+				all, _ := b.hub.Objects("", key.Kind)
+				for _, o := range all {
+					if o.Key == key {
+						return string(o.Spec)
+					}
+				}
+				return "none"
+			}, patience).Should(ContainSubstring(want))
+		}
+	})
+
 	It("is deleted in any order, and nothing hangs", func(ctx SpecContext) {
 		b := newBroker(ctx)
 		startOperator(nil, b)

@@ -3,6 +3,7 @@ package topology
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -62,13 +63,32 @@ func pointers[T any, P interface {
 
 func virtualHost(o v1alpha1.Topology, _ *scope) (object.Object, error) {
 	s := o.(*v1alpha1.VirtualHost).Spec
-	return object.New(object.KindVirtualHost, "", o.NameInBroker(), object.VirtualHostSpec{
-		Description: s.Description, MaxConnections: int(s.MaxConnections), MaxQueues: int(s.MaxQueues),
-	})
+	spec := object.VirtualHostSpec{Description: s.Description, MaxConnections: int(s.MaxConnections), MaxQueues: int(s.MaxQueues)}
+	for _, e := range slices.Sorted(slices.Values(s.Events)) {
+		spec.Events = append(spec.Events, object.EventKind(e))
+	}
+	return object.New(object.KindVirtualHost, "", o.NameInBroker(), spec)
 }
 
 func user(o v1alpha1.Topology, _ *scope) (object.Object, error) {
-	return object.New(object.KindUser, "", o.NameInBroker(), object.UserSpec{Tags: o.(*v1alpha1.User).Spec.Tags})
+	s := o.(*v1alpha1.User).Spec
+	spec := object.UserSpec{Tags: s.Tags}
+	if l := s.Limits; l != nil {
+		spec.Limits = object.UserLimits{
+			MaxConnections: int(l.MaxConnections), Client: rateOf(l.Client), User: rateOf(l.User), OnExcess: object.OnExcess(l.OnExcess),
+		}
+	}
+	return object.New(object.KindUser, "", o.NameInBroker(), spec)
+}
+
+func rateOf(r *v1alpha1.Rate) object.Rate {
+	if r == nil {
+		return object.Rate{}
+	}
+	return object.Rate{
+		MessagesPerSecond: float64(valueOf(r.MessagesPerSecond)), BytesPerSecond: float64(valueOf(r.BytesPerSecond)),
+		ConnectsPerSecond: float64(valueOf(r.ConnectsPerSecond)),
+	}
 }
 
 func permission(o v1alpha1.Topology, sc *scope) (object.Object, error) {
@@ -94,6 +114,7 @@ func topicPolicy(o v1alpha1.Topology, _ *scope) (object.Object, error) {
 		Priority: int(s.Priority), Filter: s.Filter, Publishers: s.Publishers, Subscribers: s.Subscribers, RetainAllowed: s.RetainAllowed,
 		MessageExpirySeconds: valueOf(s.MessageExpirySeconds), MaxPayloadBytes: valueOf(s.MaxPayloadBytes),
 		MaxMessagesPerSecond: float64(valueOf(s.MaxMessagesPerSecond)), MaxBytesPerSecond: float64(valueOf(s.MaxBytesPerSecond)),
+		OnExcess: object.OnExcess(s.OnExcess),
 	}
 	if s.MaxQoS != nil {
 		q := uint8(*s.MaxQoS)

@@ -76,7 +76,7 @@ func (b *broker) start() {
 		for lines := bufio.NewScanner(log); lines.Scan(); {
 			var line map[string]any
 			if json.Unmarshal(lines.Bytes(), &line) == nil && line["msg"] == "ready" {
-				ready <- map[string]string{"mqtt": fmt.Sprint(line["mqtt"]), "ws": fmt.Sprint(line["ws"])}
+				ready <- map[string]string{"mqtt": fmt.Sprint(line["mqtt"]), "ws": fmt.Sprint(line["ws"]), "http": fmt.Sprint(line["http"])}
 			}
 			if line["level"] != "DEBUG" {
 				fmt.Fprintln(b.t.Output(), lines.Text())
