@@ -22,7 +22,7 @@ func (h *Hub) Enter(a *auth.Access) (*VirtualHost, error) {
 	}
 	if most := a.MaxConnections(); !a.Account().Enter(above(most, more)) {
 		h.stats.UserFull.add(1)
-		return nil, errorf(TooMany, "connection refused for user '%s': user connection limit (%d) is reached", a.User(), most)
+		return nil, errorf(TooMany, "connection refused for %s: user connection limit (%d) is reached", whose(a), most)
 	}
 	n := v.connections.Add(1)
 	if limit := h.hostSpec(v.name).MaxConnections; limit > 0 && n > int64(above(limit, more)) {
@@ -48,7 +48,7 @@ func (h *Hub) mayConnectNow(a *auth.Access) error {
 		return errorf(TooFast, "client '%s' connects more than %v times per second", a.ClientID(), most)
 	}
 	if most := r.User.ConnectsPerSecond; most > 0 && !a.Account().Connect(most) {
-		return errorf(TooFast, "user '%s' connects more than %v times per second", a.User(), most)
+		return errorf(TooFast, "%s connects more than %v times per second", whose(a), most)
 	}
 	return nil
 }

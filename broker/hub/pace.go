@@ -68,7 +68,7 @@ func (p *Pace) follow(generation uint64) {
 		p.general = append(p.general, &meter{limit: l, excess: r.OnExcess, account: p.client, whose: "the client"})
 	}
 	if l := limitOf(r.User); l.Limits() {
-		p.general = append(p.general, &meter{limit: l, excess: r.OnExcess, account: p.access.Account(), whose: fmt.Sprintf("user '%s'", p.access.User())})
+		p.general = append(p.general, &meter{limit: l, excess: r.OnExcess, account: p.access.Account(), whose: whose(p.access)})
 	}
 	for _, old := range before {
 		for _, g := range p.general {
@@ -77,6 +77,14 @@ func (p *Pace) follow(generation uint64) {
 			}
 		}
 	}
+}
+
+// whose is the user in words.
+func whose(a *auth.Access) string {
+	if a.User() == "" {
+		return "the anonymous user"
+	}
+	return fmt.Sprintf("user '%s'", a.User())
 }
 
 func limitOf(r object.Rate) rate.Limit {

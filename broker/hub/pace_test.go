@@ -25,8 +25,8 @@ func (b *bench) paced(user, client string) *paced {
 	return &paced{b, b.host.NewPublisher(hub.PublisherOptions{Access: a, Encoding: message.MQTT, Pace: pace})}
 }
 
-// send publishes messages of 10 bytes and answers how many were taken, the last error, and how long the flush took.
-func (p *paced) send(n int, topic string, qos uint8) (taken int, err error, took time.Duration) {
+// send publishes messages of 10 bytes and answers how many were taken, how long the flush took, and the last error.
+func (p *paced) send(n int, topic string, qos uint8) (taken int, took time.Duration, err error) {
 	p.Helper()
 	began := time.Now()
 	for range n {
@@ -42,12 +42,12 @@ func (p *paced) send(n int, topic string, qos uint8) (taken int, err error, took
 		}
 	}
 	p.Flush()
-	return taken, err, time.Since(began)
+	return taken, time.Since(began), err
 }
 
 func (p *paced) expect(n int, topic string, qos uint8, want string) {
 	p.Helper()
-	taken, err, took := p.send(n, topic, qos)
+	taken, took, err := p.send(n, topic, qos)
 	got := fmt.Sprintf("%d in %v", taken, took.Round(time.Millisecond))
 	if err != nil {
 		got += fmt.Sprintf(", code %d: %v", hub.CodeOf(err), err)
@@ -74,6 +74,20 @@ func TestSlowDown(t *testing.T) {
 		if n := b.hub.Stats().RateSlowed.Load(); n != 3 {
 			b.Errorf("%d waits are counted, want 3", n)
 		}
+	})
+}
+
+func TestNobodyWaitsWhenTheConnectionEnds(t *testing.T) {
+	inTime(t, func(b *bench) {
+		b.user("ann", object.UserLimits{Client: object.Rate{MessagesPerSecond: 1}})
+		p, ended := b.paced("ann", "a"), make(chan struct{})
+		pace := b.hub.NewPace(hub.PaceOptions{Access: b.login("ann", "a", "/")})
+		p.Publisher = b.host.NewPublisher(hub.PublisherOptions{Access: b.login("ann", "a", "/"), Encoding: message.MQTT, Pace: pace, Ended: ended})
+		time.AfterFunc(2*time.Second, func() { close(ended) })
+		p.expect(10, "x", 0, "10 in 2s")
+		p.expect(10, "x", 0, "10 in 0s")
+		p.Unpaced() // as for a will
+		p.expect(1, "x", 1, "1 in 0s")
 	})
 }
 

@@ -123,8 +123,13 @@ func TestConnectionsAndIdleness(t *testing.T) {
 		if !a.Idle() {
 			t.Error("a new account is not idle")
 		}
-		if !a.Enter(2) || !a.Enter(2) || a.Enter(2) || !a.Enter(0) {
-			t.Error("connections are not counted")
+		for i, want := range []bool{true, true, false} {
+			if a.Enter(2) != want {
+				t.Errorf("connection %d of 2: %v", i+1, !want)
+			}
+		}
+		if !a.Enter(0) {
+			t.Error("refused without a limit")
 		}
 		if a.Idle() {
 			t.Error("an account with connections is idle")
