@@ -280,6 +280,7 @@ const (
 	Invalid                      // the request itself is wrong
 	Unavailable                  // cannot be stored now: full disk, stopping
 	TooMany                      // a limit is reached
+	BadTopic                     // a topic that is no topic, or that nothing may be published to
 )
 
 // Error is a failure of one call; what the hub holds is as before.

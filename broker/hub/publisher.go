@@ -2,6 +2,7 @@ package hub
 
 import (
 	"cmp"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -75,11 +76,13 @@ type Refusal struct {
 // Route is where messages of one exchange and key go. It belongs to its Publisher and is valid until the next call of
 // Route.
 type Route struct {
-	// Exchange and Key are interned copies of what was asked for, to put into the message.
+	// Exchange and Key are interned copies of what was asked for, to put into the message. Topic policies may have
+	// renamed the key.
 	Exchange, Key string
 	// Limits are what topic policies say of the key.
 	Limits auth.PublishLimits
 
+	asked      string // the key that was asked for
 	generation uint64 // of the router
 	authority  uint64 // generation of the authority
 	err        error
@@ -161,7 +164,7 @@ func (p *Publisher) RouteAlso(exchange, key []byte, also []string) (*Route, erro
 	if len(also) == 0 {
 		return p.Route(exchange, key)
 	}
-	r := &Route{Exchange: string(exchange), Key: string(key), also: also}
+	r := &Route{Exchange: string(exchange), asked: string(key), also: also}
 	p.resolve(r)
 	for _, k := range also {
 		if r.err == nil {
@@ -177,7 +180,7 @@ func (p *Publisher) newRoute(exchange, key string) *Route {
 		clear(p.locals)
 		p.cached = 0
 	}
-	r := &Route{Exchange: exchange, Key: key, generation: ^uint64(0)}
+	r := &Route{Exchange: exchange, asked: key, generation: ^uint64(0)}
 	if p.cached < maxCachedRoutes {
 		byKey := p.routes[exchange]
 		if byKey == nil {
@@ -201,6 +204,9 @@ func (p *Publisher) resolve(r *Route) {
 	// The generations are read before what they guard: a change in between leads to one resolve too many.
 	r.generation, r.authority = p.host.router.Generation(), p.host.hub.authority.Generation()
 	r.to = r.to[:0]
+	if r.Key, r.err = p.rename(r.asked); r.err != nil {
+		return
+	}
 	if r.err = p.allowed(r); r.err != nil {
 		return
 	}
@@ -208,6 +214,21 @@ func (p *Publisher) resolve(r *Route) {
 		return
 	}
 	r.err = p.find(r, nil)
+}
+
+// rename is what topic policies make of a topic. Keys of AMQP stay what they are.
+func (p *Publisher) rename(key string) (string, error) {
+	if p.encoding != message.MQTT || p.access == internal {
+		return key, nil
+	}
+	renamed, err := p.access.RenameTopic(key)
+	if most := p.host.hub.Config().Limits.TopicLevels; err == nil && renamed != key && 1+strings.Count(renamed, "/") > most {
+		err = fmt.Errorf("%q is renamed by a topic policy and then has more than %d levels", key, most)
+	}
+	if err != nil {
+		return key, &Error{Code: BadTopic, Text: err.Error()}
+	}
+	return renamed, nil
 }
 
 func (p *Publisher) allowed(r *Route) error {

@@ -48,6 +48,7 @@ func (c *connection) accept() error {
 	c.in.trusted = true
 	c.active = c.endpoint.wheel.now.Load()
 	c.endpoint.wheel.add(c)
+	c.autoSubscribe()
 	c.session.Resume()
 	c.resumeQueues()
 	return nil

@@ -41,6 +41,8 @@ func reasonOf(err error) packet.ReasonCode {
 		return packet.NotAuthorized
 	case hub.TooMany:
 		return packet.QuotaExceeded
+	case hub.BadTopic:
+		return packet.TopicNameInvalid
 	case hub.Invalid:
 		return packet.ImplementationError
 	}

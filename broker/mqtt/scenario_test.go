@@ -2,6 +2,7 @@ package mqtt_test
 
 import (
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/turnstone-mq/turnstone/broker/mqtt/packet"
+	"github.com/turnstone-mq/turnstone/broker/object"
 )
 
 // TestScenarios plays the text files in testdata. Their lines are:
@@ -22,6 +24,7 @@ import (
 //	NAME version V    the client speaks 3.1, 3.1.1 or 5 from now on
 //	restart           the broker stops and starts on the same data
 //	queue NAME FILTER a durable queue is bound to the exchange of MQTT with a filter
+//	policy NAME SPEC  a topic policy, as JSON without blanks
 //	user NAME         a user with its name as password is made, and may publish and subscribe under ok/ alone
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
@@ -74,6 +77,9 @@ func (s *scenario) line(words []string) {
 		return
 	case "queue":
 		s.queue(words[1], words[2])
+		return
+	case "policy":
+		s.apply(object.Object{Key: object.Key{Kind: object.KindTopicPolicy, VirtualHost: "/", Name: words[1]}, Spec: json.RawMessage(words[2])})
 		return
 	}
 	p := s.peers[words[0]]
