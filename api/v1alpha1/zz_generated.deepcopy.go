@@ -435,6 +435,11 @@ func (in *Limits) DeepCopyInto(out *Limits) {
 		*out = new(int64)
 		**out = **in
 	}
+	if in.DelayedMessages != nil {
+		in, out := &in.DelayedMessages, &out.DelayedMessages
+		*out = new(int64)
+		**out = **in
+	}
 	if in.BodyCacheBytes != nil {
 		in, out := &in.BodyCacheBytes, &out.BodyCacheBytes
 		*out = new(int64)

@@ -27,6 +27,9 @@ import (
 //	receive  11 | as settle: the consumer of these items has them (QoS 2 after PUBREC)
 //	receipt  12 | queue of a session uvarint | packet identifier uvarint: of the message of the next command
 //	complete 13 | queue of a session uvarint | count uvarint | count × packet identifier uvarint
+//	delay    14 | vhost text | when it is due varint (ms since 1970) | count uvarint | count × further key text | message
+//	due      15 | vhost text | count uvarint | count × (when varint | entry uvarint | at uvarint | share uvarint): delayed
+//	              messages that wait no longer
 //
 // The kinds are written to disk: never renumber them.
 const (
@@ -43,6 +46,8 @@ const (
 	commandReceive
 	commandReceipt
 	commandComplete
+	commandDelay
+	commandDue
 )
 
 // itemRef is one queue's share in an enqueue.
@@ -131,6 +136,8 @@ type commandVisitor interface {
 	received(q, first, last uint64)
 	receipt(r receipt)
 	complete(r receipt)
+	delay(at uint32, vhost string, due int64, also []string, m *message.Message)
+	due(vhost string, due int64, ref queue.Ref)
 }
 
 var errShortEntry = errors.New("entry is cut short")
@@ -174,6 +181,10 @@ func visitCommand(at uint32, src []byte, v commandVisitor) (rest []byte, err err
 		return nil, errShortEntry
 	}
 	switch kind {
+	case commandDelay:
+		return visitDelay(at, vhost, src, v)
+	case commandDue:
+		return visitDue(vhost, src, v)
 	case commandSession, commandEnd:
 		s, rest, err := session.Decode(src)
 		if err != nil {
@@ -239,7 +250,7 @@ func visitTransaction(at uint32, kind byte, src []byte, v commandVisitor) (rest 
 	}
 	v.prepare(id, int(coordinator))
 	for range n {
-		if len(rest) == 0 || rest[0] != commandEnqueue && rest[0] != commandSettle {
+		if len(rest) == 0 || rest[0] != commandEnqueue && rest[0] != commandSettle && rest[0] != commandDue {
 			return nil, errShortEntry
 		}
 		begin := at + 1 + uint32(len(src)-len(rest))
@@ -353,6 +364,89 @@ func visitReceipts(kind byte, src []byte, v commandVisitor) (rest []byte, err er
 		return nil, errShortEntry
 	}
 	return src, nil
+}
+
+func appendDelay(dst []byte, vhost string, due int64, also []string, m *message.Message) []byte {
+	dst = appendText(append(dst, commandDelay), vhost)
+	dst = binary.AppendVarint(dst, due)
+	dst = binary.AppendUvarint(dst, uint64(len(also)))
+	for _, key := range also {
+		dst = appendText(dst, key)
+	}
+	return m.Append(dst)
+}
+
+func visitDelay(at uint32, vhost string, src []byte, v commandVisitor) (rest []byte, err error) {
+	due, src, okDue := cutSigned(src)
+	n, src, ok := cutNumber(src)
+	if !ok || !okDue || n > uint64(len(src)) {
+		return nil, errShortEntry
+	}
+	var also []string
+	for range n {
+		var key string
+		if key, src, ok = cutText(src); !ok {
+			return nil, errShortEntry
+		}
+		also = append(also, key)
+	}
+	m, rest, err := message.Decode(src)
+	if err != nil {
+		return nil, err
+	}
+	v.delay(at, vhost, due, also, &m)
+	return rest, nil
+}
+
+func appendDue(dst []byte, vhost string, entries []delayedEntry) []byte {
+	dst = appendText(append(dst, commandDue), vhost)
+	dst = binary.AppendUvarint(dst, uint64(len(entries)))
+	for i := range entries {
+		dst = appendDueRef(dst, entries[i].Due, entries[i].Value.ref)
+	}
+	return dst
+}
+
+func appendDueRef(dst []byte, due int64, ref queue.Ref) []byte {
+	dst = binary.AppendVarint(dst, due)
+	dst = binary.AppendUvarint(dst, ref.Index)
+	dst = binary.AppendUvarint(dst, uint64(ref.At))
+	return binary.AppendUvarint(dst, uint64(ref.Share))
+}
+
+func visitDue(vhost string, src []byte, v commandVisitor) (rest []byte, err error) {
+	n, src, ok := cutNumber(src)
+	if !ok || n > uint64(len(src))/4 { // each has four bytes at least
+		return nil, errShortEntry
+	}
+	for range n {
+		due, ref, rest, ok := cutDueRef(src)
+		if !ok {
+			return nil, errShortEntry
+		}
+		src = rest
+		v.due(vhost, due, ref)
+	}
+	return src, nil
+}
+
+func cutDueRef(src []byte) (due int64, ref queue.Ref, rest []byte, ok bool) {
+	due, src, okDue := cutSigned(src)
+	index, src, okIndex := cutNumber(src)
+	at, src, okAt := cutNumber(src)
+	share, src, okShare := cutNumber(src)
+	if !okDue || !okIndex || !okAt || !okShare || at > math.MaxUint32 || share > math.MaxUint32 {
+		return 0, queue.Ref{}, nil, false
+	}
+	return due, queue.Ref{Index: index, At: uint32(at), Share: uint32(share)}, src, true
+}
+
+func cutSigned(src []byte) (n int64, rest []byte, ok bool) {
+	n, w := binary.Varint(src)
+	if w <= 0 {
+		return 0, nil, false
+	}
+	return n, src[w:], true
 }
 
 func cutNumber(src []byte) (n uint64, rest []byte, ok bool) {

@@ -71,6 +71,16 @@ func (v *transcript) complete(r receipt) {
 	v.again = appendComplete(v.again, r.session, []uint16{r.packet})
 }
 
+func (v *transcript) delay(_ uint32, vhost string, due int64, also []string, m *message.Message) {
+	fmt.Fprintf(&v.text, "delay %s %d %s %q\n", vhost, due, m.Key, also)
+	v.again = appendDelay(v.again, vhost, due, also, m)
+}
+
+func (v *transcript) due(vhost string, due int64, ref queue.Ref) {
+	fmt.Fprintf(&v.text, "due %s %d %v\n", vhost, due, ref)
+	v.again = appendDue(v.again, vhost, []delayedEntry{{Due: due, Value: delayed{ref: ref}}})
+}
+
 func exampleEntry() []byte {
 	m := &message.Message{Encoding: message.MQTT, Key: "a/b", QoS: 1, Durable: true, Payload: []byte("hello")}
 	e := binary.AppendVarint(nil, 1_700_000_000_000)
@@ -80,7 +90,11 @@ func exampleEntry() []byte {
 	e = appendSession(e, "/", session.State{ClientID: "c", QueueID: 5}, true)
 	e = appendRetain(e, "tenant", m)
 	id := txID{1, 2, 3}
-	e = appendPrepare(e, id, 12, 2)
+	e = appendDelay(e, "tenant", 1_700_000_060_000, []string{"b", "c"}, m)
+	gone := []delayedEntry{{Due: 1_700_000_000_000, Value: delayed{ref: queue.Ref{Index: 5, At: 9, Share: 8}}}, {Due: -1}}
+	e = appendDue(e, "/", gone)
+	e = appendPrepare(e, id, 12, 3)
+	e = appendDue(e, "/", gone[:1])
 	e = appendSettle(e, 7, []queue.Item{{ID: 8}})
 	e = appendEnqueue(e, []itemRef{{queue: 7, item: 2, qos: 1}}, m)
 	e = appendTx(e, commandDecide, id)
@@ -102,7 +116,11 @@ settle 7 9-9
 session / c 5 map[x/#:{1 true false 0}]
 end / c
 retain tenant a/b
+delay tenant 1700000060000 a/b ["b" "c"]
+due / 1700000000000 {5 9 8}
+due / -1 {0 0 0}
 prepare 0102 shard 12
+due / 1700000000000 {5 9 8}
 settle 7 8-8
 enqueue [{7 2 1}] "hello"
 prepared

@@ -35,6 +35,7 @@ type VirtualHost struct {
 	opening    keyedLock // by MQTT client id
 
 	connections atomic.Int64 // that Enter let in
+	delayed     atomic.Int64 // messages that wait for their time
 
 	mu       sync.RWMutex
 	queues   map[string]*Queue

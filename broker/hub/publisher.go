@@ -29,23 +29,25 @@ type Publisher struct {
 	locals map[*Queue]*localPart
 	parts  []*shardPart // by shard number, made when first needed
 
-	batch   []message.Message // published since the last Flush; they alias the reader's buffer
-	clones  []*message.Message
-	keeper  message.Keeper
-	held    held                    // for Commit
-	skip    func(queue string) bool // queues that messages must not come to; nil is none
-	local   []*localPart            // touched since the last Flush
-	shard   []*shardPart
-	retain  []int32
-	upTo    uint64 // the newest token of the batch; zero when none was asked for
-	refuse  []Refusal
-	order   confirmOrder
-	match   []router.Match[*Queue] // scratch
-	asked   router.Message         // scratch
-	sender  uint64                 // the queue of the session whose messages are published once; see PublishOnce
-	exactly exactly                // of the message at hand
-	pace    pace
-	stores  bool // the last batch had something for a shard
+	batch    []message.Message // published since the last Flush; they alias the reader's buffer
+	clones   []*message.Message
+	keeper   message.Keeper
+	held     held                    // for Commit
+	skip     func(queue string) bool // queues that messages must not come to; nil is none
+	local    []*localPart            // touched since the last Flush
+	shard    []*shardPart
+	retain   []int32
+	upTo     uint64 // the newest token of the batch; zero when none was asked for
+	refuse   []Refusal
+	order    confirmOrder
+	match    []router.Match[*Queue] // scratch
+	asked    router.Message         // scratch
+	sender   uint64                 // the queue of the session whose messages are published once; see PublishOnce
+	exactly  exactly                // of the message at hand
+	pace     pace
+	stores   bool  // the last batch had something for a shard
+	until    int64 // when the next message goes where it is routed to; zero is at once
+	byClient bool  // no-local goes by the client id of the message
 }
 
 // PublisherOptions of VirtualHost.NewPublisher.
@@ -118,6 +120,8 @@ type part struct {
 	qos     uint8
 	exactly exactly
 	token   uint64
+
+	postponed *postponed // the message waits in the shard; nil when it goes to the queue
 }
 
 // delivery is the QoS with its flags.
@@ -309,6 +313,9 @@ func (p *Publisher) shardPart(s *shard) *shardPart {
 // stay valid until the next Flush returns. Attributes may be nil. With a token other than zero, which must rise from call
 // to call, the message takes part in confirmations.
 func (p *Publisher) Publish(r *Route, m *message.Message, a router.Attributes, token uint64) (routed int, err error) {
+	if p.until != 0 {
+		return p.postpone(r, m, token)
+	}
 	if err := p.limit(r, m); err != nil {
 		return 0, err
 	}
@@ -360,7 +367,7 @@ func (p *Publisher) add(i int32, d destination, token uint64) int {
 		}
 		d = p.destination(m.session.queue, m.options)
 	}
-	if d.options.NoLocal && p.origin != 0 && d.queue.origin.Load() == p.origin {
+	if d.options.NoLocal && p.own(&p.batch[i], d.queue) {
 		return 0
 	}
 	if p.skip != nil && p.skip(d.queue.name) {
@@ -463,12 +470,14 @@ type enqueued struct {
 	qos     uint8
 	exactly exactly
 	token   uint64
+
+	postponed *postponed // the message waits in the shard
 }
 
 func (p *Publisher) keep(parts []part) []enqueued {
 	out := make([]enqueued, len(parts))
 	for i, it := range parts {
-		out[i] = enqueued{message: p.clone(it.message), queue: it.queue, qos: it.delivery(), exactly: it.exactly, token: it.token}
+		out[i] = enqueued{message: p.clone(it.message), queue: it.queue, qos: it.delivery(), exactly: it.exactly, token: it.token, postponed: it.postponed}
 	}
 	return out
 }

@@ -136,6 +136,29 @@ func (r *replay) received(id, first, last uint64) {
 func (r *replay) receipt(of receipt)  { r.shard.receipts[of] = true }
 func (r *replay) complete(of receipt) { delete(r.shard.receipts, of) }
 
+func (r *replay) delay(at uint32, vhost string, due int64, _ []string, m *message.Message) {
+	v, err := r.shard.hub.VirtualHost(vhost)
+	if err != nil {
+		return // it was deleted since
+	}
+	v.delayed.Add(1)
+	r.shard.delay(delayed{host: v, ref: queue.Ref{Index: r.index, At: at, Share: max(1, uint32(m.Size()))}}, due)
+}
+
+func (r *replay) due(vhost string, due int64, ref queue.Ref) {
+	v, err := r.shard.hub.VirtualHost(vhost)
+	if err != nil {
+		return
+	}
+	d := delayed{host: v, ref: ref}
+	r.shard.delays.Remove(d)
+	if r.part != nil {
+		r.part.leaves = append(r.part.leaves, delayedEntry{Due: due, Value: d})
+		return
+	}
+	r.shard.undelay(d)
+}
+
 func (r *replay) prepare(id txID, coordinator int) {
 	r.part = &prepared{id: id, coordinator: coordinator, index: r.index}
 }
@@ -257,6 +280,7 @@ func (h *Hub) finishRecovery() {
 		}
 	}
 	for _, s := range h.shards {
+		s.announceDue()
 		s.returnReceipts()
 		for _, q := range s.queues {
 			if q.session != nil {

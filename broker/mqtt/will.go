@@ -16,6 +16,7 @@ import (
 type will struct {
 	packet.Will
 	delay  time.Duration
+	wait   time.Duration // from when it is published, for a topic that begins with $delayed
 	expiry time.Duration // from when it is published; zero is never
 }
 
@@ -25,10 +26,15 @@ func (c *connection) acceptWill(w *packet.Will) error {
 	if w == nil {
 		return nil
 	}
-	if n := packet.Levels([]byte(w.Topic)); n > c.limits.TopicLevels {
+	wait, topic, err := cutDelay([]byte(w.Topic))
+	if err != nil {
+		return &refusal{packet.TopicNameInvalid, err}
+	}
+	if n := packet.Levels(topic); n > c.limits.TopicLevels {
 		return &refusal{packet.TopicNameInvalid, fmt.Errorf("will topic has %d levels, more than %d", n, c.limits.TopicLevels)}
 	}
-	kept := &will{Will: *w}
+	kept := &will{Will: *w, wait: wait}
+	kept.Topic = string(topic)
 	kept.Payload = bytes.Clone(w.Payload) // it aliases the read buffer, as do the properties
 	kept.Properties = packet.Properties(bytes.Clone(w.Properties)).Keep(func(id packet.PropertyID, v packet.Value) bool {
 		switch id {
@@ -67,6 +73,9 @@ func (c *connection) publishWill(p *hub.Publisher, w *will) {
 		}
 		if w.expiry > 0 {
 			m.Expiry = time.Now().Add(w.expiry).UnixMilli()
+		}
+		if w.wait > 0 {
+			p.Postpone(w.wait)
 		}
 		_, err = p.Publish(route, &m, nil, 0)
 	}
