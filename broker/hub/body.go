@@ -37,12 +37,6 @@ func (s *shard) read(ref queue.Ref) (*message.Message, error) {
 	return command.body, err
 }
 
-// readDelayed answers a message that a delay command holds, and its further keys.
-func (s *shard) readDelayed(ref queue.Ref) (*message.Message, []string, error) {
-	command, err := s.command(ref)
-	return command.body, command.also, err
-}
-
 func (s *shard) command(ref queue.Ref) (bodyVisitor, error) {
 	body, err := s.entry(ref.Index)
 	if err != nil {
@@ -80,8 +74,9 @@ func (s *shard) entry(index uint64) (cluster.Body, error) {
 
 // bodyVisitor takes the message of one command.
 type bodyVisitor struct {
-	body *message.Message
-	also []string // further keys of a delayed message
+	body  *message.Message
+	also  []string // further keys of a delayed message
+	lasts int64    // milliseconds that a will lives from when it is due; zero is for ever
 }
 
 func (v *bodyVisitor) enqueue(_ uint32, _ []itemRef, m *message.Message) { v.body = m }
@@ -89,6 +84,10 @@ func (v *bodyVisitor) retain(_ uint32, _ string, m *message.Message)     { v.bod
 func (v *bodyVisitor) delay(_ uint32, _ string, _ int64, also []string, m *message.Message) {
 	v.body, v.also = m, also
 }
+func (v *bodyVisitor) will(_ uint32, _ string, _ uint64, w *Will) {
+	v.body, v.lasts = w.Message, w.Lifetime
+}
+func (v *bodyVisitor) heir(string, uint64, byte, int64)      {}
 func (v *bodyVisitor) due(string, int64, queue.Ref)          {}
 func (v *bodyVisitor) settle(_, _, _ uint64)                 {}
 func (v *bodyVisitor) session(uint32, string, session.State) {}

@@ -14,7 +14,7 @@ import (
 // A checkpoint of a shard holds positions, not bodies (docs/formats/checkpoint.md):
 //
 //	last session queue id | sessions | queues | retained messages | parts of transactions | decided transactions | receipts
-//	| delayed messages | delayed messages of parts, both missing in older ones
+//	| delayed messages | delayed messages of parts | wills, all three missing in older ones
 //	sessions  count | count × (vhost text | session record as a block)
 //	queues    count | count × (queue id | next item id | blocks of items, an empty one at the end)
 //	retained  count | count × (vhost text | entry index | at | share)
@@ -23,6 +23,8 @@ import (
 //	receipts  count | count × (queue of a session | packet identifier)
 //	delayed   count | count × waiting, in the order in which they are due
 //	of parts  count | count × (id of a part, 16 bytes | count × waiting)
+//	wills     count | count × (queue of a session | delay | wait | lifetime | when, zero while it does not wait | entry index | at
+//	          | share); those that wait are among the delayed messages, too
 //	waiting   vhost text | when, as an unsigned number | entry index | at | share
 //
 // Numbers are LEB128; texts and blocks have their length before them. Sessions come first: they own queues.
@@ -38,6 +40,12 @@ type captured struct {
 	receipts []receipt
 	delayed  []delayedEntry
 	leaves   map[txID][]delayedEntry
+	wills    []capturedWill
+}
+
+type capturedWill struct {
+	queue uint64
+	testament
 }
 
 type capturedSession struct {
@@ -88,6 +96,12 @@ func (s *shard) Capture() func(*cluster.CheckpointWriter) error {
 			c.leaves[id] = p.leaves
 		}
 	}
+	for st, w := range s.wills {
+		c.wills = append(c.wills, capturedWill{queue: st.queue.id, testament: *w})
+		if w.claimed {
+			c.delayed = append(c.delayed, delayedEntry{Due: w.due, Value: w.delayed})
+		}
+	}
 	return c.write
 }
 
@@ -133,6 +147,13 @@ func (c *captured) write(w *cluster.CheckpointWriter) error {
 	for id, entries := range c.leaves {
 		w.Bytes(id[:])
 		writeDelayed(w, entries)
+	}
+	w.Uvarint(uint64(len(c.wills)))
+	for i := range c.wills {
+		t := &c.wills[i]
+		for _, n := range []int64{int64(t.queue), t.delay, t.wait, t.lifetime, t.due, int64(t.ref.Index), int64(t.ref.At), int64(t.ref.Share)} {
+			w.Uvarint(uint64(n))
+		}
 	}
 	return nil
 }
@@ -200,7 +221,27 @@ func (s *shard) Restore(g *cluster.Group, r *cluster.CheckpointReader) error {
 			}
 		})
 	}
+	for n := r.Uvarint(); n > 0 && r.Err() == nil; n-- {
+		s.readWill(r)
+	}
 	return r.Err()
+}
+
+func (s *shard) readWill(r *cluster.CheckpointReader) {
+	q := s.queues[r.Uvarint()]
+	t := &testament{delay: int64(r.Uvarint()), wait: int64(r.Uvarint()), lifetime: int64(r.Uvarint()), due: int64(r.Uvarint())}
+	t.ref = queue.Ref{Index: r.Uvarint(), At: uint32(r.Uvarint()), Share: uint32(r.Uvarint())}
+	if q == nil || q.session == nil || r.Err() != nil {
+		return // it was deleted since
+	}
+	t.host = q.host
+	s.wills[q.session] = t
+	q.session.testate.Store(true)
+	if t.due == never {
+		s.use(t.ref)
+	} else {
+		s.heirs[t.delayed] = q.session
+	}
 }
 
 // readDelays reads what writeDelayed wrote.

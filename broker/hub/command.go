@@ -30,6 +30,8 @@ import (
 //	delay    14 | vhost text | when it is due varint (ms since 1970) | count uvarint | count × further key text | message
 //	due      15 | vhost text | count uvarint | count × (when varint | entry uvarint | at uvarint | share uvarint): delayed
 //	              messages that wait no longer
+//	will     16 | vhost text | queue of a session uvarint | delay, wait and lifetime uvarint each | message
+//	heir     17 | vhost text | queue of a session uvarint | what becomes of its will u8 | when it is due varint
 //
 // The kinds are written to disk: never renumber them.
 const (
@@ -48,6 +50,8 @@ const (
 	commandComplete
 	commandDelay
 	commandDue
+	commandWill
+	commandHeir
 )
 
 // itemRef is one queue's share in an enqueue.
@@ -138,6 +142,8 @@ type commandVisitor interface {
 	complete(r receipt)
 	delay(at uint32, vhost string, due int64, also []string, m *message.Message)
 	due(vhost string, due int64, ref queue.Ref)
+	will(at uint32, vhost string, queue uint64, w *Will)
+	heir(vhost string, queue uint64, what byte, due int64)
 }
 
 var errShortEntry = errors.New("entry is cut short")
@@ -185,6 +191,8 @@ func visitCommand(at uint32, src []byte, v commandVisitor) (rest []byte, err err
 		return visitDelay(at, vhost, src, v)
 	case commandDue:
 		return visitDue(vhost, src, v)
+	case commandWill, commandHeir:
+		return visitWill(at, kind, vhost, src, v)
 	case commandSession, commandEnd:
 		s, rest, err := session.Decode(src)
 		if err != nil {
@@ -439,6 +447,51 @@ func cutDueRef(src []byte) (due int64, ref queue.Ref, rest []byte, ok bool) {
 		return 0, queue.Ref{}, nil, false
 	}
 	return due, queue.Ref{Index: index, At: uint32(at), Share: uint32(share)}, src, true
+}
+
+func appendWill(dst []byte, vhost string, queue uint64, w *Will) []byte {
+	dst = appendText(append(dst, commandWill), vhost)
+	for _, n := range []uint64{queue, uint64(w.Delay), uint64(w.Wait), uint64(w.Lifetime)} {
+		dst = binary.AppendUvarint(dst, n)
+	}
+	return w.Message.Append(dst)
+}
+
+func appendHeir(dst []byte, vhost string, queue uint64, what byte, due int64) []byte {
+	dst = appendText(append(dst, commandHeir), vhost)
+	dst = append(binary.AppendUvarint(dst, queue), what)
+	return binary.AppendVarint(dst, due)
+}
+
+// visitWill visits what is about the will of a session, src being behind the virtual host.
+func visitWill(at uint32, kind byte, vhost string, src []byte, v commandVisitor) (rest []byte, err error) {
+	q, src, ok := cutNumber(src)
+	if kind == commandHeir {
+		if !ok || len(src) == 0 || src[0] > heirLeaves {
+			return nil, errShortEntry
+		}
+		due, rest, ok := cutSigned(src[1:])
+		if !ok {
+			return nil, errShortEntry
+		}
+		v.heir(vhost, q, src[0], due)
+		return rest, nil
+	}
+	var millis [3]uint64
+	for i := range millis {
+		if ok {
+			millis[i], src, ok = cutNumber(src)
+		}
+		if !ok || millis[i] > math.MaxInt64/4 { // sums of them are times, too
+			return nil, errShortEntry
+		}
+	}
+	m, rest, err := message.Decode(src)
+	if err != nil {
+		return nil, err
+	}
+	v.will(at, vhost, q, &Will{Message: &m, Delay: int64(millis[0]), Wait: int64(millis[1]), Lifetime: int64(millis[2])})
+	return rest, nil
 }
 
 func cutSigned(src []byte) (n int64, rest []byte, ok bool) {

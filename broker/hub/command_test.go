@@ -81,6 +81,16 @@ func (v *transcript) due(vhost string, due int64, ref queue.Ref) {
 	v.again = appendDue(v.again, vhost, []delayedEntry{{Due: due, Value: delayed{ref: ref}}})
 }
 
+func (v *transcript) will(_ uint32, vhost string, queue uint64, w *Will) {
+	fmt.Fprintf(&v.text, "will %s %d %d %d %d %s\n", vhost, queue, w.Delay, w.Wait, w.Lifetime, w.Message.Key)
+	v.again = appendWill(v.again, vhost, queue, w)
+}
+
+func (v *transcript) heir(vhost string, queue uint64, what byte, due int64) {
+	fmt.Fprintf(&v.text, "heir %s %d %d %d\n", vhost, queue, what, due)
+	v.again = appendHeir(v.again, vhost, queue, what, due)
+}
+
 func exampleEntry() []byte {
 	m := &message.Message{Encoding: message.MQTT, Key: "a/b", QoS: 1, Durable: true, Payload: []byte("hello")}
 	e := binary.AppendVarint(nil, 1_700_000_000_000)
@@ -93,6 +103,8 @@ func exampleEntry() []byte {
 	e = appendDelay(e, "tenant", 1_700_000_060_000, []string{"b", "c"}, m)
 	gone := []delayedEntry{{Due: 1_700_000_000_000, Value: delayed{ref: queue.Ref{Index: 5, At: 9, Share: 8}}}, {Due: -1}}
 	e = appendDue(e, "/", gone)
+	e = appendWill(e, "/", 5, &Will{Message: m, Delay: 1000, Wait: 2000, Lifetime: 3000})
+	e = appendHeir(e, "/", 5, heirWaits, 1_700_000_001_000)
 	e = appendPrepare(e, id, 12, 3)
 	e = appendDue(e, "/", gone[:1])
 	e = appendSettle(e, 7, []queue.Item{{ID: 8}})
@@ -119,6 +131,8 @@ retain tenant a/b
 delay tenant 1700000060000 a/b ["b" "c"]
 due / 1700000000000 {5 9 8}
 due / -1 {0 0 0}
+will / 5 1000 2000 3000 a/b
+heir / 5 1 1700000001000
 prepare 0102 shard 12
 due / 1700000000000 {5 9 8}
 settle 7 8-8

@@ -45,6 +45,7 @@ type dueMessage struct {
 	host         *VirtualHost
 	message      *message.Message
 	also         []string
+	lasts        int64 // milliseconds from now on, of a will; zero is for ever, or what the message says
 }
 
 // postponed is what a part of a batch says of a message that is to wait.
@@ -156,6 +157,11 @@ func (s *shard) eachDelayed(fn func(delayed)) {
 	for d := range s.leaving {
 		fn(d)
 	}
+	for _, w := range s.wills {
+		if w.due == never || w.claimed { // others are among those that wait
+			fn(w.delayed)
+		}
+	}
 	for _, p := range s.prepared {
 		for _, e := range p.leaves {
 			fn(e.Value)
@@ -177,13 +183,14 @@ func (s *shard) takeDue(now int64) (batch []dueMessage) {
 			break
 		}
 		s.leaving[e.Value] = e.Due
-		m, also, err := s.readDelayed(e.Value.ref)
+		s.disinherit(e.Value) // a will that is on its way is not taken back
+		stored, err := s.command(e.Value.ref)
 		if err != nil {
 			s.hub.damaged(fmt.Errorf("delayed message in vhost %q: %w", e.Value.host.name, err))
 		} else {
-			size += m.Size()
+			size += stored.body.Size()
 		}
-		batch = append(batch, dueMessage{delayedEntry: e, host: e.Value.host, message: m, also: also})
+		batch = append(batch, dueMessage{delayedEntry: e, host: e.Value.host, message: stored.body, also: stored.also, lasts: stored.lasts})
 	}
 	s.group.DoneReading()
 	s.announceDue()
@@ -239,7 +246,7 @@ func (h *Hub) deliverRun(from *shard, run []dueMessage) {
 		if err == nil {
 			return
 		}
-		if errors.Is(err, ErrClosed) {
+		if errors.Is(err, ErrClosed) || h.stopping() {
 			return // the log has them at the next start
 		}
 		h.logger.Debug("delayed messages wait longer", "vhost", run[0].host.name, "count", len(run), "error", err)
@@ -260,6 +267,11 @@ func (p *Publisher) publishDue(d *dueMessage) {
 	h, m := p.host.hub, d.message
 	if m == nil || m.Expiry != 0 && m.Expiry <= h.now() {
 		return
+	}
+	if d.lasts > 0 {
+		c := *m
+		c.Expiry = h.now() + d.lasts
+		m = &c
 	}
 	r, err := p.RouteAlso([]byte(m.Exchange), []byte(m.Key), d.also)
 	if err == nil {
@@ -345,6 +357,7 @@ func (o *dropDelayedOp) abandon()    {}
 func (o *dropDelayedOp) run(s *shard, now int64) {
 	o.dropped = s.delays.Drop(func(d delayed) bool { return d.host == o.host })
 	for _, e := range o.dropped {
+		s.disinherit(e.Value)
 		s.leaving[e.Value] = e.Due
 	}
 	for chunk := range slices.Chunk(o.dropped, 10_000) {

@@ -205,6 +205,9 @@ func (h *Hub) start(stopped <-chan error) error {
 	if err := h.finishTransactions(); err != nil {
 		return err
 	}
+	for _, s := range h.shards {
+		s.post(&orphansOp{})
+	}
 	h.running.Go(h.clock.run) // ends when stop is closed
 	return nil
 }
@@ -238,6 +241,9 @@ func (h *Hub) Close(context.Context) error {
 	h.mu.Unlock()
 	for _, v := range hosts {
 		v.endWaits()
+	}
+	for _, s := range h.shards {
+		s.move() // wills of connections that have just ended
 	}
 	close(h.stop)
 	h.watches.close()

@@ -151,12 +151,40 @@ func (r *replay) due(vhost string, due int64, ref queue.Ref) {
 		return
 	}
 	d := delayed{host: v, ref: ref}
-	r.shard.delays.Remove(d)
+	r.shard.disinherit(d)
+	r.shard.delays.Remove(due, d)
 	if r.part != nil {
 		r.part.leaves = append(r.part.leaves, delayedEntry{Due: due, Value: d})
 		return
 	}
 	r.shard.undelay(d)
+}
+
+func (r *replay) will(at uint32, vhost string, queueID uint64, w *Will) {
+	st := r.sessionWith(vhost, queueID)
+	if st == nil {
+		return
+	}
+	ref := queue.Ref{Index: r.index, At: at, Share: max(1, uint32(w.Message.Size()))}
+	r.shard.keepWill(st, newTestament(delayed{host: st.host, ref: ref}, w))
+}
+
+func (r *replay) heir(vhost string, queueID uint64, what byte, due int64) {
+	if st := r.sessionWith(vhost, queueID); st != nil && r.shard.wills[st] != nil {
+		r.shard.inherit(st, what, due)
+	}
+}
+
+// sessionWith is the session that a queue belongs to; nil when it or its virtual host is gone.
+func (r *replay) sessionWith(vhost string, queueID uint64) *mqttSession {
+	if _, err := r.shard.hub.VirtualHost(vhost); err != nil {
+		return nil // it was deleted since
+	}
+	q := r.shard.queues[queueID]
+	if q == nil {
+		return nil
+	}
+	return q.session
 }
 
 func (r *replay) prepare(id txID, coordinator int) {
@@ -262,6 +290,7 @@ func (s *shard) sawSessionQueue(id uint64) {
 // dropSession forgets a session while the log is read.
 func (s *shard) dropSession(old *mqttSession) {
 	delete(s.sessions, old)
+	s.dropWill(old)
 	s.forget(old.queue)
 	delete(old.host.sessions, old.clientID)
 }

@@ -51,6 +51,8 @@ type shard struct {
 	delays    schedule.Schedule[delayed]     // messages that wait in the log for their time
 	leaving   map[delayed]int64              // taken out of delays, and in the log all the same; with their time
 	waiting   waiting                        // read by the clock
+	wills     map[*mqttSession]*testament    // of sessions of the shard
+	heirs     map[delayed]*mqttSession       // whose will it is that waits among the delayed messages
 	bodies    [8]readBody
 	nextBody  int
 }
@@ -92,6 +94,8 @@ func newShard(h *Hub, number int) *shard {
 		decided:   make(map[txID]bool),
 		receipts:  make(map[receipt]bool),
 		leaving:   make(map[delayed]int64),
+		wills:     make(map[*mqttSession]*testament),
+		heirs:     make(map[delayed]*mqttSession),
 		lastID:    sessionQueueBit | uint64(number),
 	}
 }

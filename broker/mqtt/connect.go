@@ -143,11 +143,12 @@ func (c *connection) connect(ctx context.Context, p *packet.Connect, ack *packet
 	})
 	c.session, ack.SessionPresent, err = c.host.OpenSession(ctx, hub.SessionOptions{
 		ClientID: c.clientID, Clean: p.CleanStart, Expiry: c.expiry, Access: c.access, Sink: c, Origin: c.origin,
-		Limit: c.inFlight,
+		Limit: c.inFlight, Will: c.testament(),
 	})
 	if err != nil {
 		return err
 	}
+	c.entrustWill()
 	if c.version == packet.V5 {
 		c.outgoing.follow(c.session.Subscriptions())
 	}

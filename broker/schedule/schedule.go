@@ -9,10 +9,18 @@ import "slices"
 
 // Schedule holds values, no two of them equal. The zero Schedule is empty and ready for use.
 type Schedule[T comparable] struct {
-	heap []Entry[T]     // heap[i] is not before heap[(i-1)/2]
-	gone map[T]struct{} // removed and still in the heap
+	heap []Entry[T]            // heap[i] is not before heap[(i-1)/2]
+	gone map[place[T]]struct{} // removed and still in the heap
 	next uint64
 }
+
+// place tells an entry from one of the same value at another time.
+type place[T comparable] struct {
+	due   int64
+	value T
+}
+
+func (e *Entry[T]) place() place[T] { return place[T]{e.Due, e.Value} }
 
 // Entry is a value with the time at which it is due.
 type Entry[T comparable] struct {
@@ -28,10 +36,10 @@ func (e *Entry[T]) before(o *Entry[T]) bool {
 // Len is how many values wait.
 func (s *Schedule[T]) Len() int { return len(s.heap) - len(s.gone) }
 
-// Add lets a value wait. One that was removed before comes back at the time that it had.
+// Add lets a value wait.
 func (s *Schedule[T]) Add(due int64, v T) {
-	if _, ok := s.gone[v]; ok {
-		delete(s.gone, v)
+	if _, ok := s.gone[place[T]{due, v}]; ok { // it was removed, and comes back
+		delete(s.gone, place[T]{due, v})
 		return
 	}
 	s.heap = append(s.heap, Entry[T]{Due: due, order: s.next, Value: v})
@@ -39,12 +47,12 @@ func (s *Schedule[T]) Add(due int64, v T) {
 	s.up(len(s.heap) - 1)
 }
 
-// Remove takes back a value that waits.
-func (s *Schedule[T]) Remove(v T) {
+// Remove takes back a value that waits for a time.
+func (s *Schedule[T]) Remove(due int64, v T) {
 	if s.gone == nil {
-		s.gone = make(map[T]struct{})
+		s.gone = make(map[place[T]]struct{})
 	}
-	s.gone[v] = struct{}{}
+	s.gone[place[T]{due, v}] = struct{}{}
 	if len(s.gone) > len(s.heap)/2 {
 		s.sweep()
 	}
@@ -53,10 +61,10 @@ func (s *Schedule[T]) Remove(v T) {
 // Next is when the earliest value is due; not ok when nothing waits.
 func (s *Schedule[T]) Next() (due int64, ok bool) {
 	for len(s.heap) > 0 {
-		if _, removed := s.gone[s.heap[0].Value]; !removed {
+		if _, removed := s.gone[s.heap[0].place()]; !removed {
 			return s.heap[0].Due, true
 		}
-		delete(s.gone, s.heap[0].Value)
+		delete(s.gone, s.heap[0].place())
 		s.pop()
 	}
 	return 0, false
@@ -93,7 +101,7 @@ func (s *Schedule[T]) Entries() []Entry[T] {
 // Each calls fn for each value that waits, in no order.
 func (s *Schedule[T]) Each(fn func(T)) {
 	for i := range s.heap {
-		if _, removed := s.gone[s.heap[i].Value]; !removed {
+		if _, removed := s.gone[s.heap[i].place()]; !removed {
 			fn(s.heap[i].Value)
 		}
 	}
@@ -115,7 +123,7 @@ func (s *Schedule[T]) sweep() {
 		return
 	}
 	s.heap = slices.DeleteFunc(s.heap, func(e Entry[T]) bool {
-		_, removed := s.gone[e.Value]
+		_, removed := s.gone[e.place()]
 		return removed
 	})
 	s.gone = nil

@@ -61,12 +61,15 @@ func TestModel(t *testing.T) {
 			insert(w)
 		case k < 6 && len(model) > 0:
 			i := g.IntN(len(model))
-			s.Remove(model[i].value)
+			s.Remove(model[i].due, model[i].value)
 			removed = append(removed[:0], model[i])
 			model = slices.Delete(model, i, i+1)
 		case k == 6 && len(removed) > 0 && g.IntN(2) == 0: // it comes back; its place among equals is its own affair
 			w := removed[0]
 			removed = removed[:0]
+			if g.IntN(2) == 0 {
+				w.due++
+			}
 			if slices.ContainsFunc(model, func(o waiting) bool { return o.due == w.due }) {
 				continue
 			}
