@@ -56,7 +56,8 @@ type postponed struct {
 }
 
 // Postpone lets the next message that is published go where it is routed to only after a while. Until then it counts
-// against limits.delayedMessages, and its token is confirmed when it waits: durably, if it is durable.
+// against limits.delayedMessages, and its token is confirmed when it waits: durably, if it is durable. It is not for
+// messages that Hold is to keep.
 func (p *Publisher) Postpone(wait time.Duration) {
 	p.until = p.host.hub.now() + wait.Milliseconds()
 }
@@ -199,6 +200,8 @@ func (s *shard) takeDue(now int64) (batch []dueMessage) {
 
 // move moves what is due, until nothing is or the hub stops.
 func (s *shard) move() {
+	s.waiting.one.Lock()
+	defer s.waiting.one.Unlock()
 	for {
 		var batch []dueMessage
 		if !s.ask(func(s *shard) { batch = s.takeDue(s.hub.now()) }) || len(batch) == 0 {
@@ -434,6 +437,8 @@ func (m *inMemory) take(now int64) (batch []dueMessage) {
 }
 
 func (m *inMemory) move() {
+	m.waiting.one.Lock()
+	defer m.waiting.one.Unlock()
 	for {
 		batch := m.take(m.hub.now())
 		if len(batch) == 0 {
@@ -446,7 +451,8 @@ func (m *inMemory) move() {
 // waiting says when something is due next, of one shard or of the memory.
 type waiting struct {
 	due    atomic.Int64 // milliseconds since 1970; never when nothing waits
-	moving atomic.Bool  // a goroutine moves what is due
+	moving atomic.Bool  // a goroutine of the clock moves what is due
+	one    sync.Mutex   // held by who moves
 }
 
 const never = 0
@@ -464,6 +470,7 @@ func (w *waiting) announce(c *clock, due int64, some bool) {
 // clock starts the moves of what is due.
 type clock struct {
 	hub    *Hub
+	runs   bool          // set before Open returns
 	sooner chan struct{} // has room for one
 }
 

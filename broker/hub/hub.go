@@ -209,6 +209,7 @@ func (h *Hub) start(stopped <-chan error) error {
 		s.post(&orphansOp{})
 	}
 	h.running.Go(h.clock.run) // ends when stop is closed
+	h.clock.runs = true
 	return nil
 }
 
@@ -242,8 +243,10 @@ func (h *Hub) Close(context.Context) error {
 	for _, v := range hosts {
 		v.endWaits()
 	}
-	for _, s := range h.shards {
-		s.move() // wills of connections that have just ended
+	if h.clock.runs {
+		for _, s := range h.shards {
+			s.move() // wills of connections that have just ended
+		}
 	}
 	close(h.stop)
 	h.watches.close()
