@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"testing"
+	"unsafe"
 
 	"github.com/turnstone-mq/turnstone/broker/message"
 	"github.com/turnstone-mq/turnstone/broker/queue"
@@ -146,6 +147,12 @@ return 7 5 1
 `
 	if v.text.String() != want {
 		t.Errorf("the entry says\n%s\nwant\n%s", v.text.String(), want)
+	}
+}
+
+func TestADelayedMessageTakesFewBytes(t *testing.T) {
+	if n := unsafe.Sizeof(delayedEntry{}); n > 40 {
+		t.Errorf("%d bytes", n)
 	}
 }
 

@@ -169,7 +169,7 @@ func (o *willOp) run(s *shard, now int64) {
 	if old := s.wills[st]; old != nil && (o.only == nil || o.only == old) {
 		o.decided = true
 		o.what, o.due = o.decide(old, now)
-		if old.due != never { // it is not to go in the meantime
+		if old.due != never && !old.claimed { // it is not to go in the meantime
 			old.claimed = true
 			s.delays.Remove(old.due, old.delayed)
 		}

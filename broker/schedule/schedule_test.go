@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
-	"unsafe"
 )
 
 var seed = flag.Uint64("seed", 1, "of the random test")
@@ -109,17 +108,5 @@ func TestModel(t *testing.T) {
 	s.Each(func(int) { seen++ })
 	if seen != len(model) {
 		t.Errorf("%d were visited of %d", seen, len(model))
-	}
-}
-
-func TestAnEntryIsSmall(t *testing.T) {
-	type small struct {
-		host  *int
-		index uint64
-		at    uint32
-		share uint32
-	}
-	if n := unsafe.Sizeof(Entry[small]{}); n > 40 {
-		t.Errorf("an entry has %d bytes", n)
 	}
 }
