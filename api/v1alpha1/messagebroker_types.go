@@ -266,6 +266,10 @@ type Limits struct {
 	// +kubebuilder:validation:Minimum=1
 	// +optional
 	RetainedMessages *int64 `json:"retainedMessages,omitempty"`
+	// DelayedMessages of one virtual host, that wait for the time at which they are to be delivered.
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	DelayedMessages *int64 `json:"delayedMessages,omitempty"`
 	// BodyCacheBytes are bodies of durable messages that are kept in memory.
 	// +kubebuilder:validation:Minimum=1
 	// +optional

@@ -8,8 +8,8 @@ import (
 // +kubebuilder:validation:XValidation:rule="self.brokerRef == oldSelf.brokerRef",message="brokerRef cannot be changed: delete the object and make another"
 // +kubebuilder:validation:XValidation:rule="self.vhost == oldSelf.vhost",message="vhost cannot be changed: delete the object and make another"
 // +kubebuilder:validation:XValidation:rule="(has(self.name) ? [self.name] : []) == (has(oldSelf.name) ? [oldSelf.name] : [])",message="name cannot be changed: delete the object and make another"
-// +kubebuilder:validation:XValidation:rule="has(self.filter) || has(self.queues)",message="filter or queues must be set: the policy would cover nothing"
-// +kubebuilder:validation:XValidation:rule="has(self.filter) || !(has(self.publishers) || has(self.subscribers) || has(self.maxQoS) || has(self.retainAllowed) || has(self.messageExpirySeconds) || has(self.maxPayloadBytes) || has(self.maxMessagesPerSecond) || has(self.maxBytesPerSecond))",message="publishers, subscribers and the limits of messages need a filter that says for which topics"
+// +kubebuilder:validation:XValidation:rule="has(self.filter) || has(self.queues) || has(self.autoSubscribe)",message="filter, queues or autoSubscribe must be set: the policy would cover nothing"
+// +kubebuilder:validation:XValidation:rule="has(self.filter) || !(has(self.publishers) || has(self.rewrite) || has(self.subscribers) && !has(self.autoSubscribe) || has(self.maxQoS) || has(self.retainAllowed) || has(self.messageExpirySeconds) || has(self.maxPayloadBytes) || has(self.maxMessagesPerSecond) || has(self.maxBytesPerSecond))",message="publishers, subscribers, rewrite and the limits of messages need a filter that says for which topics"
 // +kubebuilder:validation:XValidation:rule="!has(self.onExcess) || has(self.maxMessagesPerSecond) || has(self.maxBytesPerSecond)",message="onExcess needs maxMessagesPerSecond or maxBytesPerSecond"
 type TopicPolicySpec struct {
 	// BrokerRef names the MessageBroker.
@@ -40,7 +40,7 @@ type TopicPolicySpec struct {
 	// +listType=set
 	// +optional
 	Publishers []string `json:"publishers,omitempty"`
-	// Subscribers are the users who may subscribe; none means everybody whom permissions allow.
+	// Subscribers are the users who may subscribe, and who are by autoSubscribe; none means everybody whom permissions allow.
 	// +kubebuilder:validation:MaxItems=256
 	// +listType=set
 	// +optional
@@ -77,6 +77,16 @@ type TopicPolicySpec struct {
 	// Queues are limits of the queues whose names match a pattern, where a queue did not set its own.
 	// +optional
 	Queues *QueuePolicy `json:"queues,omitempty"`
+	// Rewrite gives topics that match the filter another name, for MQTT clients, before permissions are asked.
+	// +optional
+	Rewrite *TopicRewrite `json:"rewrite,omitempty"`
+	// AutoSubscribe are subscriptions that MQTT clients of the virtual host get when they connect, where permissions allow it.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +listType=map
+	// +listMapKey=filter
+	// +optional
+	AutoSubscribe []AutoSubscription `json:"autoSubscribe,omitempty"`
 	// DeletionPolicy says what becomes of it in the broker when this object is deleted.
 	// +kubebuilder:default=Delete
 	// +kubebuilder:validation:Enum=Retain;Delete
@@ -91,6 +101,48 @@ type QueuePolicy struct {
 	// +kubebuilder:validation:MaxLength=4096
 	Pattern       string `json:"pattern"`
 	QueueSettings `json:",inline"`
+}
+
+// TopicRewrite gives topics another name.
+// +kubebuilder:validation:XValidation:rule="has(self.publish) && self.publish || has(self.subscribe) && self.subscribe",message="a rewrite must rename something: set publish or subscribe"
+type TopicRewrite struct {
+	// To is the new name. A level {1} is what the first + of the filter stands for, {2} the second; {#} as the last level is what
+	// # stands for. %u is the user's name, %c the client id.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('$') && !self.replace('{#}', '').contains('#') && !self.contains('+') && !self.contains('{#}/')",message="to must be a topic name that does not begin with $, whose placeholders {1} and so on are whole levels, and {#} the last one"
+	To string `json:"to"`
+	// Publish renames what clients publish to.
+	// +optional
+	Publish bool `json:"publish,omitempty"`
+	// Subscribe renames the filters that clients subscribe with, if the policy's filter covers them.
+	// +optional
+	Subscribe bool `json:"subscribe,omitempty"`
+}
+
+// AutoSubscription is a subscription that clients get when they connect.
+// +kubebuilder:validation:XValidation:rule="!(has(self.noLocal) && self.noLocal && self.filter.startsWith('$share/'))",message="noLocal is not for a shared subscription"
+type AutoSubscription struct {
+	// Filter is an MQTT topic filter; $share/NAME/ and the like may begin it. %u is the user's name, %c the client id.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	Filter string `json:"filter"`
+	// QoS is the highest quality of service of deliveries.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=2
+	// +optional
+	QoS int32 `json:"qos,omitempty"`
+	// NoLocal keeps the client's own messages from it.
+	// +optional
+	NoLocal bool `json:"noLocal,omitempty"`
+	// RetainAsPublished keeps the retain flag of what is delivered.
+	// +optional
+	RetainAsPublished bool `json:"retainAsPublished,omitempty"`
+	// RetainHandling 0 sends retained messages, 1 those of a subscription that is new, 2 none.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=2
+	// +optional
+	RetainHandling int32 `json:"retainHandling,omitempty"`
 }
 
 // TopicPolicyStatus is the observed state of a TopicPolicy.

@@ -5,6 +5,10 @@ import (
 	"strconv"
 
 	"github.com/turnstone-mq/turnstone/broker/amqp091/frame"
+	"github.com/turnstone-mq/turnstone/broker/mapping"
+	"github.com/turnstone-mq/turnstone/broker/message"
+	"github.com/turnstone-mq/turnstone/broker/mqtt/packet"
+	"github.com/turnstone-mq/turnstone/broker/router"
 )
 
 // attributes are what exchanges see of a message: those of the message that is being published.
@@ -32,6 +36,18 @@ func (a *attributes) Property(name string) string {
 		}
 	}
 	return ""
+}
+
+// Attributes are what exchanges see of a message that was stored, of either protocol.
+func Attributes(m *message.Message) router.Attributes {
+	if m.Encoding == message.MQTT {
+		return &mapping.Attributes{Properties: packet.Properties(m.Properties)}
+	}
+	var b frame.Basic
+	if len(m.Properties) == 0 || b.Decode(frame.Properties(m.Properties)) != nil {
+		return nil
+	}
+	return &attributes{frame.Summary{Headers: b.Headers, CorrelationID: b.CorrelationID, MessageID: b.MessageID, Timestamp: b.Timestamp}}
 }
 
 // The headers by which a publisher names more routing keys, as in RabbitMQ. Consumers see those of CC; BCC is taken out.

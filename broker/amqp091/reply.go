@@ -63,7 +63,7 @@ func replyCode(c hub.Code) frame.ReplyCode {
 		return frame.AccessRefused
 	case hub.Locked:
 		return frame.ResourceLocked
-	case hub.Precondition, hub.Invalid, hub.TooMany:
+	case hub.Precondition, hub.Invalid, hub.BadTopic, hub.TooMany:
 		return frame.PreconditionFailed
 	case hub.Unavailable:
 		return frame.ResourceError

@@ -529,3 +529,76 @@ func BenchmarkKnownPassword(b *testing.B) {
 		w.mustLogin(c)
 	}
 }
+
+func TestRenames(t *testing.T) {
+	w := newWorld(t)
+	w.user("ann", "ann")
+	w.permit("ann", anything)
+	policy := func(name string, priority int, filter, to string) {
+		w.apply(wish(t, object.KindTopicPolicy, "/", name, object.TopicPolicySpec{
+			Priority: priority, Filter: filter, Rewrite: &object.TopicRewrite{To: to, Publish: true, Subscribe: true},
+		}))
+	}
+	policy("deep", 0, "x/+/y/+/#", "z/{2}/{1}/{#}")
+	policy("first", 1, "x/1/#", "one/{#}")
+	w.apply(wish(t, object.KindTopicPolicy, "/", "limits", object.TopicPolicySpec{Priority: 9, Filter: "#", MaxPayloadBytes: 5}))
+	policy("all", -1, "own/%u/#", "u/%u/c-%c/{#}")
+	policy("same", 0, "s/+", "s/{1}/{1}")
+	ann := w.mustLogin(Credentials{User: "ann", Password: "ann", VirtualHost: "/", ClientID: "c"})
+	for _, c := range []struct{ name, topic, filter string }{
+		{"x/a/y/b", "z/b/a", "z/b/a"},
+		{"x/a/y/b/c/d", "z/b/a/c/d", "z/b/a/c/d"},
+		{"x/a/y/b/", "z/b/a/", "z/b/a/"},
+		{"x//y//", "z///", "z///"},
+		{"x/1/y/b", "one/y/b", "one/y/b"},
+		{"x/a/y", "x/a/y", "x/a/y"},
+		{"x/+/y/+/#", "", "z/+/+/#"},
+		{"x/+/y/b/+", "", "z/b/+/+"},
+		{"x/#", "", "x/#"},
+		{"#", "", "#"},
+		{"own/ann/1", "u/ann/c-c/1", "u/ann/c-c/1"},
+		{"own/ann", "u/ann/c-c", "u/ann/c-c"},
+		{"own/bob/1", "own/bob/1", "own/bob/1"},
+		{"s/+", "", "s/+/+"},
+		{"$x/1", "$x/1", "$x/1"},
+	} {
+		if c.topic != "" {
+			if got, err := ann.RenameTopic(c.name); got != c.topic || err != nil {
+				t.Errorf("topic %q became %q, %v; wanted %q", c.name, got, err, c.topic)
+			}
+		}
+		if got, err := ann.RenameFilter(c.name); got != c.filter || err != nil {
+			t.Errorf("filter %q became %q, %v; wanted %q", c.name, got, err, c.filter)
+		}
+	}
+	wild := w.mustLogin(Credentials{User: "ann", Password: "ann", VirtualHost: "/", ClientID: "+"})
+	if got, err := wild.RenameTopic("own/ann/1"); err == nil {
+		t.Errorf("a name with a wildcard became part of %q", got)
+	}
+	amqp := w.mustLogin(Credentials{User: "ann", Password: "ann", VirtualHost: "/"})
+	if got, err := amqp.RenameTopic("own/ann/1"); got != "own/ann/1" || err != nil {
+		t.Errorf("without a client id: %q, %v", got, err)
+	}
+}
+
+func TestAutoSubscriptions(t *testing.T) {
+	w := newWorld(t)
+	for _, name := range []string{"ann", "b+b"} {
+		w.user(name, name)
+		w.permit(name, anything)
+	}
+	policy := func(name string, priority int, users []string, subs ...object.AutoSubscription) {
+		w.apply(wish(t, object.KindTopicPolicy, "/", name, object.TopicPolicySpec{Priority: priority, Subscribers: users, AutoSubscribe: subs}))
+	}
+	policy("a", 0, nil, object.AutoSubscription{Filter: "to/%c/%u"}, object.AutoSubscription{Filter: "all/+"})
+	policy("b", 1, []string{"ann"}, object.AutoSubscription{Filter: "all/+", QoS: 2}, object.AutoSubscription{Filter: "$share/%u/x", RetainHandling: 2})
+	for user, want := range map[string]string{
+		"ann": "[{all/+ 2 false false 0} {$share/ann/x 0 false false 2} {to/c/ann 0 false false 0}]",
+		"b+b": "[{all/+ 0 false false 0}]",
+	} {
+		a := w.mustLogin(Credentials{User: user, Password: user, VirtualHost: "/", ClientID: "c"})
+		if got := fmt.Sprint(a.AutoSubscriptions()); got != want {
+			t.Errorf("%s: %s, wanted %s", user, got, want)
+		}
+	}
+}

@@ -18,6 +18,8 @@ type policy struct {
 	subscribe               SubscribeLimits
 	queues                  expression
 	queueArguments          object.Arguments
+	rewrite                 *rewrite // nil for none
+	subscriptions           []object.AutoSubscription
 }
 
 func newPolicy(o *object.Object) *policy {
@@ -38,6 +40,8 @@ func newPolicy(o *object.Object) *policy {
 		subscribe:      SubscribeLimits{MaxQoS: highestQoS},
 		queues:         compile(s.QueuePattern),
 		queueArguments: s.QueueArguments,
+		rewrite:        newRewrite(s.Rewrite),
+		subscriptions:  s.AutoSubscribe,
 	}
 	if s.MaxQoS != nil {
 		p.subscribe.MaxQoS = *s.MaxQoS

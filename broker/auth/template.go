@@ -53,7 +53,7 @@ func (t template) expand(user, clientID string) (levels []level, ok bool) {
 			levels = append(levels, l)
 			continue
 		}
-		if user == "" && strings.Contains(l.text, "%u") || clientID == "" && strings.Contains(l.text, "%c") {
+		if lacks(l.text, user, clientID) {
 			return nil, false
 		}
 		for text := range strings.SplitSeq(names.Replace(l.text), "/") {
@@ -61,6 +61,11 @@ func (t template) expand(user, clientID string) (levels []level, ok bool) {
 		}
 	}
 	return levels, true
+}
+
+// lacks says that a text has a placeholder for a name that is not there.
+func lacks(text, user, clientID string) bool {
+	return user == "" && strings.Contains(text, "%u") || clientID == "" && strings.Contains(text, "%c")
 }
 
 // matches says whether the filter matches a topic name.

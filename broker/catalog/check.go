@@ -206,8 +206,8 @@ func checkExpression(field, expression string) error {
 }
 
 func checkTopicPolicy(s *object.TopicPolicySpec) error {
-	if s.Filter == "" && s.QueuePattern == "" {
-		return errors.New("filter or queuePattern must be set: the policy would cover nothing")
+	if s.Filter == "" && s.QueuePattern == "" && len(s.AutoSubscribe) == 0 {
+		return errors.New("filter, queuePattern or autoSubscribe must be set: the policy would cover nothing")
 	}
 	if s.Filter != "" {
 		if err := topic.CheckFilter(s.Filter, 0); err != nil {
@@ -225,6 +225,12 @@ func checkTopicPolicy(s *object.TopicPolicySpec) error {
 	}
 	if s.OnExcess != "" && s.MaxMessagesPerSecond == 0 && s.MaxBytesPerSecond == 0 {
 		return errors.New("onExcess needs maxMessagesPerSecond or maxBytesPerSecond")
+	}
+	if err := checkRewrite(s); err != nil {
+		return fmt.Errorf("rewrite%w", err)
+	}
+	if err := checkAutoSubscribe(s.AutoSubscribe); err != nil {
+		return err
 	}
 	if err := checkExpression("queuePattern", s.QueuePattern); err != nil {
 		return err

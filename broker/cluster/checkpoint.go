@@ -359,6 +359,9 @@ func (r *CheckpointReader) Block() []byte {
 // Text reads a string.
 func (r *CheckpointReader) Text() string { return string(r.Block()) }
 
+// More says that something follows.
+func (r *CheckpointReader) More() bool { return len(r.buf) > 0 || r.at < r.size }
+
 // Err is the first error.
 func (r *CheckpointReader) Err() error { return r.err }
 

@@ -161,6 +161,7 @@ type Limits struct {
 	TableDepth            int   `json:"tableDepth,omitempty"`            // nested AMQP tables and arrays
 	TableEntries          int   `json:"tableEntries,omitempty"`          //
 	RetainedMessages      int   `json:"retainedMessages,omitempty"`      // per virtual host
+	DelayedMessages       int   `json:"delayedMessages,omitempty"`       // that wait for their time, per virtual host
 	BodyCacheBytes        int64 `json:"bodyCacheBytes,omitempty"`        // bodies of durable messages kept in memory
 	MemoryBytes           int64 `json:"memoryBytes,omitempty"`           // transient messages in queues; publishers wait beyond
 	ShardInboxBytes       int64 `json:"shardInboxBytes,omitempty"`       // publishes waiting for one shard
@@ -232,6 +233,7 @@ func Default() Config {
 			TableDepth:            16,
 			TableEntries:          4096,
 			RetainedMessages:      1_000_000,
+			DelayedMessages:       1_000_000,
 			BodyCacheBytes:        64 << 20,
 			MemoryBytes:           512 << 20,
 			ShardInboxBytes:       16 << 20,

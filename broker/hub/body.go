@@ -33,23 +33,28 @@ type readBody struct {
 
 // read answers a message that an enqueue or retain command in the log holds. The message aliases what was read.
 func (s *shard) read(ref queue.Ref) (*message.Message, error) {
+	command, err := s.command(ref)
+	return command.body, err
+}
+
+func (s *shard) command(ref queue.Ref) (bodyVisitor, error) {
 	body, err := s.entry(ref.Index)
 	if err != nil {
-		return nil, err
+		return bodyVisitor{}, err
 	}
 	command, err := body.At(ref.At)
 	if err != nil {
-		return nil, err
+		return bodyVisitor{}, err
 	}
 	var one bodyVisitor
 	if _, err := visitCommand(ref.At, command, &one); err != nil {
-		return nil, err
+		return one, err
 	}
 	if one.body == nil {
-		return nil, fmt.Errorf("command at %d of entry %d holds no message", ref.At, ref.Index)
+		return one, fmt.Errorf("command at %d of entry %d holds no message", ref.At, ref.Index)
 	}
 	one.body.Owned = true
-	return one.body, nil
+	return one, nil
 }
 
 func (s *shard) entry(index uint64) (cluster.Body, error) {
@@ -68,19 +73,31 @@ func (s *shard) entry(index uint64) (cluster.Body, error) {
 }
 
 // bodyVisitor takes the message of one command.
-type bodyVisitor struct{ body *message.Message }
+type bodyVisitor struct {
+	body  *message.Message
+	also  []string // further keys of a delayed message
+	lasts int64    // milliseconds that a will lives from when it is due; zero is for ever
+}
 
 func (v *bodyVisitor) enqueue(_ uint32, _ []itemRef, m *message.Message) { v.body = m }
 func (v *bodyVisitor) retain(_ uint32, _ string, m *message.Message)     { v.body = m }
-func (v *bodyVisitor) settle(_, _, _ uint64)                             {}
-func (v *bodyVisitor) session(uint32, string, session.State)             {}
-func (v *bodyVisitor) end(string, session.State)                         {}
-func (v *bodyVisitor) returned(uint64, uint64, uint32)                   {}
-func (v *bodyVisitor) received(uint64, uint64, uint64)                   {}
-func (v *bodyVisitor) receipt(receipt)                                   {}
-func (v *bodyVisitor) complete(receipt)                                  {}
-func (v *bodyVisitor) prepare(txID, int)                                 {}
-func (v *bodyVisitor) prepared()                                         {}
-func (v *bodyVisitor) decide(txID)                                       {}
-func (v *bodyVisitor) forget(txID)                                       {}
-func (v *bodyVisitor) resolve(txID, bool)                                {}
+func (v *bodyVisitor) delay(_ uint32, _ string, _ int64, also []string, m *message.Message) {
+	v.body, v.also = m, also
+}
+func (v *bodyVisitor) will(_ uint32, _ string, _ uint64, w *Will) {
+	v.body, v.lasts = w.Message, w.Lifetime
+}
+func (v *bodyVisitor) heir(string, uint64, byte, int64)      {}
+func (v *bodyVisitor) due(string, int64, queue.Ref)          {}
+func (v *bodyVisitor) settle(_, _, _ uint64)                 {}
+func (v *bodyVisitor) session(uint32, string, session.State) {}
+func (v *bodyVisitor) end(string, session.State)             {}
+func (v *bodyVisitor) returned(uint64, uint64, uint32)       {}
+func (v *bodyVisitor) received(uint64, uint64, uint64)       {}
+func (v *bodyVisitor) receipt(receipt)                       {}
+func (v *bodyVisitor) complete(receipt)                      {}
+func (v *bodyVisitor) prepare(txID, int)                     {}
+func (v *bodyVisitor) prepared()                             {}
+func (v *bodyVisitor) decide(txID)                           {}
+func (v *bodyVisitor) forget(txID)                           {}
+func (v *bodyVisitor) resolve(txID, bool)                    {}

@@ -7,18 +7,25 @@ import (
 
 	"github.com/turnstone-mq/turnstone/broker/cluster"
 	"github.com/turnstone-mq/turnstone/broker/queue"
+	"github.com/turnstone-mq/turnstone/broker/schedule"
 	"github.com/turnstone-mq/turnstone/broker/session"
 )
 
 // A checkpoint of a shard holds positions, not bodies (docs/formats/checkpoint.md):
 //
 //	last session queue id | sessions | queues | retained messages | parts of transactions | decided transactions | receipts
+//	| delayed messages | delayed messages of parts | wills, all three missing in older ones
 //	sessions  count | count × (vhost text | session record as a block)
 //	queues    count | count × (queue id | next item id | blocks of items, an empty one at the end)
 //	retained  count | count × (vhost text | entry index | at | share)
 //	parts     count | count × (id, 16 bytes | deciding shard | count × (queue id | block put | block settled))
 //	decided   count | count × id
 //	receipts  count | count × (queue of a session | packet identifier)
+//	delayed   count | count × waiting, in the order in which they are due
+//	of parts  count | count × (id of a part, 16 bytes | count × waiting)
+//	wills     count | count × (queue of a session | delay | wait | lifetime | when, zero while it does not wait | entry index | at
+//	          | share); those that wait are among the delayed messages, too
+//	waiting   vhost text | when, as an unsigned number | entry index | at | share
 //
 // Numbers are LEB128; texts and blocks have their length before them. Sessions come first: they own queues.
 
@@ -31,6 +38,14 @@ type captured struct {
 	parts    []capturedPart
 	decided  []txID
 	receipts []receipt
+	delayed  []delayedEntry
+	leaves   map[txID][]delayedEntry
+	wills    []capturedWill
+}
+
+type capturedWill struct {
+	queue uint64
+	testament
 }
 
 type capturedSession struct {
@@ -69,6 +84,22 @@ func (s *shard) Capture() func(*cluster.CheckpointWriter) error {
 	for r, written := range s.receipts {
 		if written {
 			c.receipts = append(c.receipts, r)
+		}
+	}
+	c.delayed = s.delays.Entries()
+	for d, due := range s.leaving {
+		c.delayed = append(c.delayed, delayedEntry{Due: due, Value: d})
+	}
+	c.leaves = make(map[txID][]delayedEntry)
+	for id, p := range s.prepared {
+		if len(p.leaves) > 0 {
+			c.leaves[id] = p.leaves
+		}
+	}
+	for st, w := range s.wills {
+		c.wills = append(c.wills, capturedWill{queue: st.queue.id, testament: *w})
+		if w.claimed {
+			c.delayed = append(c.delayed, delayedEntry{Due: w.due, Value: w.delayed})
 		}
 	}
 	return c.write
@@ -110,7 +141,33 @@ func (c *captured) write(w *cluster.CheckpointWriter) error {
 		w.Uvarint(r.session)
 		w.Uvarint(uint64(r.packet))
 	}
+	schedule.Sort(c.delayed)
+	writeDelayed(w, c.delayed)
+	w.Uvarint(uint64(len(c.leaves)))
+	for id, entries := range c.leaves {
+		w.Bytes(id[:])
+		writeDelayed(w, entries)
+	}
+	w.Uvarint(uint64(len(c.wills)))
+	for i := range c.wills {
+		t := &c.wills[i]
+		for _, n := range []int64{int64(t.queue), t.delay, t.wait, t.lifetime, t.due, int64(t.ref.Index), int64(t.ref.At), int64(t.ref.Share)} {
+			w.Uvarint(uint64(n))
+		}
+	}
 	return nil
+}
+
+func writeDelayed(w *cluster.CheckpointWriter, entries []delayedEntry) {
+	w.Uvarint(uint64(len(entries)))
+	for i := range entries {
+		e := &entries[i]
+		w.Text(e.Value.host.name)
+		w.Uvarint(uint64(e.Due))
+		w.Uvarint(e.Value.ref.Index)
+		w.Uvarint(uint64(e.Value.ref.At))
+		w.Uvarint(uint64(e.Value.ref.Share))
+	}
 }
 
 // Restore reads what Capture wrote. What belongs to virtual hosts and queues that were deleted since is passed over.
@@ -151,7 +208,55 @@ func (s *shard) Restore(g *cluster.Group, r *cluster.CheckpointReader) error {
 		session := r.Uvarint()
 		s.receipts[receipt{session: session, packet: uint16(r.Uvarint())}] = true
 	}
+	if r.Err() != nil || !r.More() {
+		return r.Err()
+	}
+	s.readDelays(r, func(e delayedEntry) { s.delays.Add(e.Due, e.Value) })
+	for n := r.Uvarint(); n > 0 && r.Err() == nil; n-- {
+		var id txID
+		copy(id[:], r.Bytes(len(id)))
+		s.readDelays(r, func(e delayedEntry) {
+			if p := s.prepared[id]; p != nil {
+				p.leaves = append(p.leaves, e)
+			}
+		})
+	}
+	for n := r.Uvarint(); n > 0 && r.Err() == nil; n-- {
+		s.readWill(r)
+	}
 	return r.Err()
+}
+
+func (s *shard) readWill(r *cluster.CheckpointReader) {
+	q := s.queues[r.Uvarint()]
+	t := &testament{delay: int64(r.Uvarint()), wait: int64(r.Uvarint()), lifetime: int64(r.Uvarint()), due: int64(r.Uvarint())}
+	t.ref = queue.Ref{Index: r.Uvarint(), At: uint32(r.Uvarint()), Share: uint32(r.Uvarint())}
+	if q == nil || q.session == nil || r.Err() != nil {
+		return // it was deleted since
+	}
+	t.host = q.host
+	s.wills[q.session] = t
+	q.session.testate.Store(true)
+	if t.due == never {
+		s.use(t.ref)
+	} else {
+		s.heirs[t.delayed] = q.session
+	}
+}
+
+// readDelays reads what writeDelayed wrote.
+func (s *shard) readDelays(r *cluster.CheckpointReader, fn func(delayedEntry)) {
+	for n := r.Uvarint(); n > 0 && r.Err() == nil; n-- {
+		vhost, due := r.Text(), int64(r.Uvarint())
+		ref := queue.Ref{Index: r.Uvarint(), At: uint32(r.Uvarint()), Share: uint32(r.Uvarint())}
+		v, err := s.hub.VirtualHost(vhost)
+		if err != nil || r.Err() != nil {
+			continue // it was deleted since
+		}
+		v.delayed.Add(1)
+		s.use(ref)
+		fn(delayedEntry{Due: due, Value: delayed{host: v, ref: ref}})
+	}
 }
 
 func (s *shard) restoreQueue(r *cluster.CheckpointReader) error {

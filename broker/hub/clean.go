@@ -269,6 +269,11 @@ func (s *shard) eachLive(first, last uint64, fn func(queue.Ref)) {
 			fn(r.ref)
 		}
 	}
+	s.eachDelayed(func(d delayed) {
+		if d.ref.Index >= first && d.ref.Index <= last {
+			fn(d.ref)
+		}
+	})
 }
 
 // eachPrepared calls fn for what transactions that are not resolved need, of queues that are still there.

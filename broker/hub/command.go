@@ -27,6 +27,11 @@ import (
 //	receive  11 | as settle: the consumer of these items has them (QoS 2 after PUBREC)
 //	receipt  12 | queue of a session uvarint | packet identifier uvarint: of the message of the next command
 //	complete 13 | queue of a session uvarint | count uvarint | count × packet identifier uvarint
+//	delay    14 | vhost text | when it is due varint (ms since 1970) | count uvarint | count × further key text | message
+//	due      15 | vhost text | count uvarint | count × (when varint | entry uvarint | at uvarint | share uvarint): delayed
+//	              messages that wait no longer
+//	will     16 | vhost text | queue of a session uvarint | delay, wait and lifetime uvarint each | message
+//	heir     17 | vhost text | queue of a session uvarint | what becomes of its will u8 | when it is due varint
 //
 // The kinds are written to disk: never renumber them.
 const (
@@ -43,6 +48,10 @@ const (
 	commandReceive
 	commandReceipt
 	commandComplete
+	commandDelay
+	commandDue
+	commandWill
+	commandHeir
 )
 
 // itemRef is one queue's share in an enqueue.
@@ -131,6 +140,10 @@ type commandVisitor interface {
 	received(q, first, last uint64)
 	receipt(r receipt)
 	complete(r receipt)
+	delay(at uint32, vhost string, due int64, also []string, m *message.Message)
+	due(vhost string, due int64, ref queue.Ref)
+	will(at uint32, vhost string, queue uint64, w *Will)
+	heir(vhost string, queue uint64, what byte, due int64)
 }
 
 var errShortEntry = errors.New("entry is cut short")
@@ -174,6 +187,12 @@ func visitCommand(at uint32, src []byte, v commandVisitor) (rest []byte, err err
 		return nil, errShortEntry
 	}
 	switch kind {
+	case commandDelay:
+		return visitDelay(at, vhost, src, v)
+	case commandDue:
+		return visitDue(vhost, src, v)
+	case commandWill, commandHeir:
+		return visitWill(at, kind, vhost, src, v)
 	case commandSession, commandEnd:
 		s, rest, err := session.Decode(src)
 		if err != nil {
@@ -239,7 +258,7 @@ func visitTransaction(at uint32, kind byte, src []byte, v commandVisitor) (rest 
 	}
 	v.prepare(id, int(coordinator))
 	for range n {
-		if len(rest) == 0 || rest[0] != commandEnqueue && rest[0] != commandSettle {
+		if len(rest) == 0 || rest[0] != commandEnqueue && rest[0] != commandSettle && rest[0] != commandDue {
 			return nil, errShortEntry
 		}
 		begin := at + 1 + uint32(len(src)-len(rest))
@@ -353,6 +372,134 @@ func visitReceipts(kind byte, src []byte, v commandVisitor) (rest []byte, err er
 		return nil, errShortEntry
 	}
 	return src, nil
+}
+
+func appendDelay(dst []byte, vhost string, due int64, also []string, m *message.Message) []byte {
+	dst = appendText(append(dst, commandDelay), vhost)
+	dst = binary.AppendVarint(dst, due)
+	dst = binary.AppendUvarint(dst, uint64(len(also)))
+	for _, key := range also {
+		dst = appendText(dst, key)
+	}
+	return m.Append(dst)
+}
+
+func visitDelay(at uint32, vhost string, src []byte, v commandVisitor) (rest []byte, err error) {
+	due, src, okDue := cutSigned(src)
+	n, src, ok := cutNumber(src)
+	if !ok || !okDue || n > uint64(len(src)) {
+		return nil, errShortEntry
+	}
+	var also []string
+	for range n {
+		var key string
+		if key, src, ok = cutText(src); !ok {
+			return nil, errShortEntry
+		}
+		also = append(also, key)
+	}
+	m, rest, err := message.Decode(src)
+	if err != nil {
+		return nil, err
+	}
+	v.delay(at, vhost, due, also, &m)
+	return rest, nil
+}
+
+func appendDue(dst []byte, vhost string, entries []delayedEntry) []byte {
+	dst = appendText(append(dst, commandDue), vhost)
+	dst = binary.AppendUvarint(dst, uint64(len(entries)))
+	for i := range entries {
+		dst = appendDueRef(dst, entries[i].Due, entries[i].Value.ref)
+	}
+	return dst
+}
+
+func appendDueRef(dst []byte, due int64, ref queue.Ref) []byte {
+	dst = binary.AppendVarint(dst, due)
+	dst = binary.AppendUvarint(dst, ref.Index)
+	dst = binary.AppendUvarint(dst, uint64(ref.At))
+	return binary.AppendUvarint(dst, uint64(ref.Share))
+}
+
+func visitDue(vhost string, src []byte, v commandVisitor) (rest []byte, err error) {
+	n, src, ok := cutNumber(src)
+	if !ok || n > uint64(len(src))/4 { // each has four bytes at least
+		return nil, errShortEntry
+	}
+	for range n {
+		due, ref, rest, ok := cutDueRef(src)
+		if !ok {
+			return nil, errShortEntry
+		}
+		src = rest
+		v.due(vhost, due, ref)
+	}
+	return src, nil
+}
+
+func cutDueRef(src []byte) (due int64, ref queue.Ref, rest []byte, ok bool) {
+	due, src, okDue := cutSigned(src)
+	index, src, okIndex := cutNumber(src)
+	at, src, okAt := cutNumber(src)
+	share, src, okShare := cutNumber(src)
+	if !okDue || !okIndex || !okAt || !okShare || at > math.MaxUint32 || share > math.MaxUint32 {
+		return 0, queue.Ref{}, nil, false
+	}
+	return due, queue.Ref{Index: index, At: uint32(at), Share: uint32(share)}, src, true
+}
+
+func appendWill(dst []byte, vhost string, queue uint64, w *Will) []byte {
+	dst = appendText(append(dst, commandWill), vhost)
+	for _, n := range []uint64{queue, uint64(w.Delay), uint64(w.Wait), uint64(w.Lifetime)} {
+		dst = binary.AppendUvarint(dst, n)
+	}
+	return w.Message.Append(dst)
+}
+
+func appendHeir(dst []byte, vhost string, queue uint64, what byte, due int64) []byte {
+	dst = appendText(append(dst, commandHeir), vhost)
+	dst = append(binary.AppendUvarint(dst, queue), what)
+	return binary.AppendVarint(dst, due)
+}
+
+// visitWill visits what is about the will of a session, src being behind the virtual host.
+func visitWill(at uint32, kind byte, vhost string, src []byte, v commandVisitor) (rest []byte, err error) {
+	q, src, ok := cutNumber(src)
+	if kind == commandHeir {
+		if !ok || len(src) == 0 || src[0] > heirLeaves {
+			return nil, errShortEntry
+		}
+		due, rest, ok := cutSigned(src[1:])
+		if !ok {
+			return nil, errShortEntry
+		}
+		v.heir(vhost, q, src[0], due)
+		return rest, nil
+	}
+	var millis [3]uint64
+	for i := range millis {
+		if ok {
+			millis[i], src, ok = cutNumber(src)
+		}
+		if !ok || millis[i] > math.MaxInt64/4 { // sums of them are times, too
+			return nil, errShortEntry
+		}
+	}
+	m, rest, err := message.Decode(src)
+	if err != nil {
+		return nil, err
+	}
+	v.will(at, vhost, q, &Will{Message: &m, Delay: int64(millis[0]), Wait: int64(millis[1]), Lifetime: int64(millis[2])})
+	return rest, nil
+}
+
+func cutSigned(src []byte) (n int64, rest []byte, ok bool) {
+	n, w := binary.Varint(src)
+	if w <= 0 {
+		return 0, nil, false
+	}
+	return n, src[w:], true
 }
 
 func cutNumber(src []byte) (n uint64, rest []byte, ok bool) {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"testing"
+	"unsafe"
 
 	"github.com/turnstone-mq/turnstone/broker/message"
 	"github.com/turnstone-mq/turnstone/broker/queue"
@@ -71,6 +72,26 @@ func (v *transcript) complete(r receipt) {
 	v.again = appendComplete(v.again, r.session, []uint16{r.packet})
 }
 
+func (v *transcript) delay(_ uint32, vhost string, due int64, also []string, m *message.Message) {
+	fmt.Fprintf(&v.text, "delay %s %d %s %q\n", vhost, due, m.Key, also)
+	v.again = appendDelay(v.again, vhost, due, also, m)
+}
+
+func (v *transcript) due(vhost string, due int64, ref queue.Ref) {
+	fmt.Fprintf(&v.text, "due %s %d %v\n", vhost, due, ref)
+	v.again = appendDue(v.again, vhost, []delayedEntry{{Due: due, Value: delayed{ref: ref}}})
+}
+
+func (v *transcript) will(_ uint32, vhost string, queue uint64, w *Will) {
+	fmt.Fprintf(&v.text, "will %s %d %d %d %d %s\n", vhost, queue, w.Delay, w.Wait, w.Lifetime, w.Message.Key)
+	v.again = appendWill(v.again, vhost, queue, w)
+}
+
+func (v *transcript) heir(vhost string, queue uint64, what byte, due int64) {
+	fmt.Fprintf(&v.text, "heir %s %d %d %d\n", vhost, queue, what, due)
+	v.again = appendHeir(v.again, vhost, queue, what, due)
+}
+
 func exampleEntry() []byte {
 	m := &message.Message{Encoding: message.MQTT, Key: "a/b", QoS: 1, Durable: true, Payload: []byte("hello")}
 	e := binary.AppendVarint(nil, 1_700_000_000_000)
@@ -80,7 +101,13 @@ func exampleEntry() []byte {
 	e = appendSession(e, "/", session.State{ClientID: "c", QueueID: 5}, true)
 	e = appendRetain(e, "tenant", m)
 	id := txID{1, 2, 3}
-	e = appendPrepare(e, id, 12, 2)
+	e = appendDelay(e, "tenant", 1_700_000_060_000, []string{"b", "c"}, m)
+	gone := []delayedEntry{{Due: 1_700_000_000_000, Value: delayed{ref: queue.Ref{Index: 5, At: 9, Share: 8}}}, {Due: -1}}
+	e = appendDue(e, "/", gone)
+	e = appendWill(e, "/", 5, &Will{Message: m, Delay: 1000, Wait: 2000, Lifetime: 3000})
+	e = appendHeir(e, "/", 5, heirWaits, 1_700_000_001_000)
+	e = appendPrepare(e, id, 12, 3)
+	e = appendDue(e, "/", gone[:1])
 	e = appendSettle(e, 7, []queue.Item{{ID: 8}})
 	e = appendEnqueue(e, []itemRef{{queue: 7, item: 2, qos: 1}}, m)
 	e = appendTx(e, commandDecide, id)
@@ -102,7 +129,13 @@ settle 7 9-9
 session / c 5 map[x/#:{1 true false 0}]
 end / c
 retain tenant a/b
+delay tenant 1700000060000 a/b ["b" "c"]
+due / 1700000000000 {5 9 8}
+due / -1 {0 0 0}
+will / 5 1000 2000 3000 a/b
+heir / 5 1 1700000001000
 prepare 0102 shard 12
+due / 1700000000000 {5 9 8}
 settle 7 8-8
 enqueue [{7 2 1}] "hello"
 prepared
@@ -114,6 +147,12 @@ return 7 5 1
 `
 	if v.text.String() != want {
 		t.Errorf("the entry says\n%s\nwant\n%s", v.text.String(), want)
+	}
+}
+
+func TestADelayedMessageTakesFewBytes(t *testing.T) {
+	if n := unsafe.Sizeof(delayedEntry{}); n > 40 {
+		t.Errorf("%d bytes", n)
 	}
 }
 

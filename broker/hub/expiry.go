@@ -84,59 +84,7 @@ func (s *mqttSession) completeAll() {
 	s.complete(packets, func(error) {}) // a session without a record has none at the next start
 }
 
-// farewell is a will that waits for its delay. [MQTT-3.1.3-9]
-type farewell struct {
-	timer *time.Timer
-	send  func()
-}
-
-// publish sends the will; it may be nil.
-func (f *farewell) publish() {
-	if f != nil {
-		f.timer.Stop()
-		f.send()
-	}
-}
-
-// Bequeath leaves a will with the session: send is called once, after the delay or when the session ends, whichever is
-// first, unless a connection attaches to the session before. It is for the time after Close of a session that outlives
-// its connection; for others send is called at once.
-func (s *Session) Bequeath(delay time.Duration, send func()) {
-	st := s.state
-	st.mu.Lock()
-	if st.current != nil || st.closed || delay <= 0 || st.epoch != s.epoch {
-		attached := st.current != nil || st.epoch != s.epoch
-		st.mu.Unlock()
-		if !attached || delay <= 0 { // another connection continues the session: nobody died
-			send()
-		}
-		return
-	}
-	w := &farewell{send: send}
-	w.timer = time.AfterFunc(delay, func() {
-		st.mu.Lock()
-		mine := st.will == w
-		if mine {
-			st.will = nil
-		}
-		st.mu.Unlock()
-		if mine {
-			send()
-		}
-	})
-	st.will = w
-	st.mu.Unlock()
-}
-
-// takeWillLocked takes the will that waits, nil if there is none; mu is held.
-func (s *mqttSession) takeWillLocked() *farewell {
-	w := s.will
-	s.will = nil
-	return w
-}
-
-// endWaits ends what sessions wait for, as the hub closes: wills are published now, and the time of those that are to end
-// begins anew with the next start.
+// endWaits ends what sessions wait for, as the hub closes: their time begins anew with the next start.
 func (v *VirtualHost) endWaits() {
 	v.mu.RLock()
 	sessions := slices.Collect(maps.Values(v.sessions))
@@ -144,8 +92,6 @@ func (v *VirtualHost) endWaits() {
 	for _, s := range sessions {
 		s.mu.Lock()
 		s.stopEndLocked()
-		will := s.takeWillLocked()
 		s.mu.Unlock()
-		will.publish()
 	}
 }

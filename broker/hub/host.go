@@ -35,6 +35,7 @@ type VirtualHost struct {
 	opening    keyedLock // by MQTT client id
 
 	connections atomic.Int64 // that Enter let in
+	delayed     atomic.Int64 // messages that wait for their time
 
 	tells     atomic.Uint32 // the events that are published, as eventMask has them
 	announcer *Announcer    // of events; publishEvents alone uses it

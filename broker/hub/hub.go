@@ -61,6 +61,9 @@ type Options struct {
 	Fatal func(error)
 	// DeadLetter makes the message that goes to a dead-letter exchange from the one that died. Nil passes it on unchanged.
 	DeadLetter func(*message.Message, Death) Dead
+	// Attributes are what exchanges see of a message that was delayed, which is routed when its protocol's endpoint is no
+	// longer there. Nil: they see none.
+	Attributes func(*message.Message) router.Attributes
 	// Now is the clock in milliseconds since 1970; nil is the real one.
 	Now func() int64
 }
@@ -91,6 +94,7 @@ type Hub struct {
 	logger      *slog.Logger
 	now         func() int64
 	deadLetter  func(*message.Message, Death) Dead
+	attributes  func(*message.Message) router.Attributes
 	journal     *journal.Journal
 	store       *cluster.Store
 	shards      []*shard
@@ -101,6 +105,9 @@ type Hub struct {
 	memory *memory
 	disk   gate
 	bodies atomic.Int64 // bytes of durable bodies that queues hold in memory
+
+	fleeting inMemory
+	clock    clock
 
 	meta    meta
 	watches watches
@@ -124,6 +131,7 @@ func Open(o Options) (*Hub, error) {
 		logger:      o.Logger,
 		now:         o.Now,
 		deadLetter:  o.DeadLetter,
+		attributes:  o.Attributes,
 		hosts:       make(map[string]*VirtualHost),
 		stop:        make(chan struct{}),
 		events:      newEvents(),
@@ -134,6 +142,7 @@ func Open(o Options) (*Hub, error) {
 	if h.now == nil {
 		h.now = func() int64 { return time.Now().UnixMilli() }
 	}
+	h.fleeting.hub, h.clock = h, clock{hub: h, sooner: make(chan struct{}, 1)}
 	h.config.Store(&o.Config)
 	h.memory = newMemory(func() int64 { return h.config.Load().Limits.MemoryBytes })
 	h.authority = auth.New(func() config.Config { return *h.config.Load() })
@@ -196,7 +205,15 @@ func (h *Hub) start(stopped <-chan error) error {
 			return fmt.Errorf("journal cannot go on: %w", err)
 		}
 	}
-	return h.finishTransactions()
+	if err := h.finishTransactions(); err != nil {
+		return err
+	}
+	for _, s := range h.shards {
+		s.post(&orphansOp{})
+	}
+	h.running.Go(h.clock.run) // ends when stop is closed
+	h.clock.runs = true
+	return nil
 }
 
 // ensureDefaults makes the virtual host "/" in a new data directory.
@@ -229,6 +246,11 @@ func (h *Hub) Close(context.Context) error {
 	h.events.close() // while the shards still take what is published
 	for _, v := range hosts {
 		v.endWaits()
+	}
+	if h.clock.runs {
+		for _, s := range h.shards {
+			s.move() // wills of connections that have just ended
+		}
 	}
 	close(h.stop)
 	h.watches.close()
@@ -286,6 +308,7 @@ const (
 	TooMany                      // a limit is reached
 	TooFast                      // a rate is exceeded: what came is not taken
 	Excess                       // a rate is exceeded, and the connection is to end
+	BadTopic                     // a topic that is no topic, or that nothing may be published to
 )
 
 // Error is a failure of one call; what the hub holds is as before.

@@ -205,6 +205,8 @@ func (s *sink) wait(t *testing.T, what string, ok func() bool) {
 func (s *sink) expect(t *testing.T, bodies ...string) {
 	t.Helper()
 	s.wait(t, fmt.Sprintf("delivery of %q", bodies), func() bool { return len(s.bodies) >= len(bodies) })
+	s.mu.Lock() // more may come
+	defer s.mu.Unlock()
 	if !slices.Equal(s.bodies, bodies) {
 		t.Fatalf("got %q, want %q", s.bodies, bodies)
 	}

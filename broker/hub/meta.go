@@ -417,6 +417,7 @@ func (v *VirtualHost) end() {
 		sessions = append(sessions, s)
 	}
 	v.mu.RUnlock()
+	v.dropDelayed()
 	for _, q := range queues {
 		v.remove(q)
 	}

@@ -188,13 +188,13 @@ func (p *Pace) wait(stop, ended <-chan struct{}) {
 	}
 	p.hub.stats.RateSlowed.add(1)
 	until := time.Now().Add(due)
-	t := time.NewTimer(min(due, lookAgain))
+	t := time.NewTimer(min(due, rateLook))
 	defer t.Stop()
 	for due > 0 && p.hub.authority.Generation() == p.authority {
 		select {
 		case <-t.C:
 			due = time.Until(until)
-			t.Reset(min(due, lookAgain))
+			t.Reset(min(due, rateLook))
 		case <-stop:
 			return
 		case <-ended:
@@ -203,8 +203,8 @@ func (p *Pace) wait(stop, ended <-chan struct{}) {
 	}
 }
 
-// lookAgain is how soon a connection that waits notices that rates changed.
-const lookAgain = time.Second
+// rateLook is how soon a connection that waits notices that rates changed.
+const rateLook = time.Second
 
 func (p *Pace) charge() (due time.Duration) {
 	for i, g := range p.touched {

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"cmp"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -47,6 +48,8 @@ type Publisher struct {
 	exactly   exactly                // of the message at hand
 	pace      *Pace                  // nil: there are no rates
 	stores    bool                   // the last batch had something for a shard
+	until     int64                  // when the next message goes where it is routed to; zero is at once
+	byClient  bool                   // no-local goes by the client id of the message
 }
 
 // PublisherOptions of VirtualHost.NewPublisher.
@@ -78,11 +81,13 @@ type Refusal struct {
 
 // Route is where messages of one exchange and key go. It belongs to its Publisher.
 type Route struct {
-	// Exchange and Key are interned copies of what was asked for, to put into the message.
+	// Exchange and Key are interned copies of what was asked for, to put into the message. Topic policies may have
+	// renamed the key.
 	Exchange, Key string
 	// Limits are what topic policies say of the key.
 	Limits auth.PublishLimits
 
+	asked      string // the key that was asked for
 	clears     uint64 // of the publisher, when it was made
 	generation uint64 // of the router
 	authority  uint64 // generation of the authority
@@ -120,6 +125,8 @@ type part struct {
 	qos     uint8
 	exactly exactly
 	token   uint64
+
+	postponed *postponed // the message waits in the shard; nil when it goes to the queue
 }
 
 // delivery is the QoS with its flags.
@@ -160,7 +167,7 @@ func (p *Publisher) Route(exchange, key []byte) (*Route, error) {
 // Again is Route for the exchange and the key of an earlier one, without the lookup.
 func (p *Publisher) Again(r *Route) (*Route, error) {
 	if r.clears != p.clears { // its parts of the batch are not those of newer routes
-		return p.Route([]byte(r.Exchange), []byte(r.Key))
+		return p.Route([]byte(r.Exchange), []byte(r.asked))
 	}
 	return p.fresh(r)
 }
@@ -179,7 +186,7 @@ func (p *Publisher) RouteAlso(exchange, key []byte, also []string) (*Route, erro
 	if len(also) == 0 {
 		return p.Route(exchange, key)
 	}
-	r := &Route{Exchange: string(exchange), Key: string(key), also: also}
+	r := &Route{Exchange: string(exchange), asked: string(key), also: also}
 	p.resolve(r)
 	for _, k := range also {
 		if r.err == nil {
@@ -196,7 +203,7 @@ func (p *Publisher) newRoute(exchange, key string) *Route {
 		p.cached = 0
 		p.clears++
 	}
-	r := &Route{Exchange: exchange, Key: key, clears: p.clears, generation: ^uint64(0)}
+	r := &Route{Exchange: exchange, asked: key, clears: p.clears, generation: ^uint64(0)}
 	if p.cached < maxCachedRoutes {
 		byKey := p.routes[exchange]
 		if byKey == nil {
@@ -221,6 +228,9 @@ func (p *Publisher) resolve(r *Route) {
 	r.generation, r.authority = p.host.router.Generation(), p.host.hub.authority.Generation()
 	p.pace.follow(r.authority)
 	r.to = r.to[:0]
+	if r.Key, r.err = p.rename(r.asked); r.err != nil {
+		return
+	}
 	if r.err = p.allowed(r); r.err != nil {
 		return
 	}
@@ -228,6 +238,21 @@ func (p *Publisher) resolve(r *Route) {
 		return
 	}
 	r.err = p.find(r, nil)
+}
+
+// rename is what topic policies make of a topic. Keys of AMQP stay what they are.
+func (p *Publisher) rename(key string) (string, error) {
+	if p.encoding != message.MQTT || p.access == internal {
+		return key, nil
+	}
+	renamed, err := p.access.RenameTopic(key)
+	if most := p.host.hub.Config().Limits.TopicLevels; err == nil && renamed != key && 1+strings.Count(renamed, "/") > most {
+		err = fmt.Errorf("%q is renamed by a topic policy and then has more than %d levels", key, most)
+	}
+	if err != nil {
+		return key, &Error{Code: BadTopic, Text: err.Error()}
+	}
+	return renamed, nil
 }
 
 func (p *Publisher) allowed(r *Route) error {
@@ -309,6 +334,9 @@ func (p *Publisher) shardPart(s *shard) *shardPart {
 // stay valid until the next Flush returns. Attributes may be nil. With a token other than zero, which must rise from call
 // to call, the message takes part in confirmations.
 func (p *Publisher) Publish(r *Route, m *message.Message, a router.Attributes, token uint64) (routed int, err error) {
+	if p.until != 0 {
+		return p.postpone(r, m, token)
+	}
 	if err := p.limit(r, m); err != nil {
 		return 0, err
 	}
@@ -365,7 +393,7 @@ func (p *Publisher) add(i int32, d destination, token uint64) int {
 		}
 		d = p.destination(m.session.queue, m.options)
 	}
-	if d.options.NoLocal && p.origin != 0 && d.queue.origin.Load() == p.origin {
+	if d.options.NoLocal && p.own(&p.batch[i], d.queue) {
 		return 0
 	}
 	if p.skip != nil && p.skip(d.queue.name) {
@@ -470,12 +498,14 @@ type enqueued struct {
 	qos     uint8
 	exactly exactly
 	token   uint64
+
+	postponed *postponed // the message waits in the shard
 }
 
 func (p *Publisher) keep(parts []part) []enqueued {
 	out := make([]enqueued, len(parts))
 	for i, it := range parts {
-		out[i] = enqueued{message: p.clone(it.message), queue: it.queue, qos: it.delivery(), exactly: it.exactly, token: it.token}
+		out[i] = enqueued{message: p.clone(it.message), queue: it.queue, qos: it.delivery(), exactly: it.exactly, token: it.token, postponed: it.postponed}
 	}
 	return out
 }

@@ -99,6 +99,7 @@ func (p *Publisher) PublishOnce(r *Route, m *message.Message, a router.Attribute
 	again := s.Took(packet)
 	if !s.state.durable {
 		if again {
+			p.until = 0
 			p.Pass(token)
 			return 1, nil
 		}

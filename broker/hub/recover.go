@@ -136,6 +136,57 @@ func (r *replay) received(id, first, last uint64) {
 func (r *replay) receipt(of receipt)  { r.shard.receipts[of] = true }
 func (r *replay) complete(of receipt) { delete(r.shard.receipts, of) }
 
+func (r *replay) delay(at uint32, vhost string, due int64, _ []string, m *message.Message) {
+	v, err := r.shard.hub.VirtualHost(vhost)
+	if err != nil {
+		return // it was deleted since
+	}
+	v.delayed.Add(1)
+	r.shard.delay(delayed{host: v, ref: queue.Ref{Index: r.index, At: at, Share: max(1, uint32(m.Size()))}}, due)
+}
+
+func (r *replay) due(vhost string, due int64, ref queue.Ref) {
+	v, err := r.shard.hub.VirtualHost(vhost)
+	if err != nil {
+		return
+	}
+	d := delayed{host: v, ref: ref}
+	r.shard.disinherit(d)
+	r.shard.delays.Remove(due, d)
+	if r.part != nil {
+		r.part.leaves = append(r.part.leaves, delayedEntry{Due: due, Value: d})
+		return
+	}
+	r.shard.undelay(d)
+}
+
+func (r *replay) will(at uint32, vhost string, queueID uint64, w *Will) {
+	st := r.sessionWith(vhost, queueID)
+	if st == nil {
+		return
+	}
+	ref := queue.Ref{Index: r.index, At: at, Share: max(1, uint32(w.Message.Size()))}
+	r.shard.keepWill(st, newTestament(delayed{host: st.host, ref: ref}, w))
+}
+
+func (r *replay) heir(vhost string, queueID uint64, what byte, due int64) {
+	if st := r.sessionWith(vhost, queueID); st != nil && r.shard.wills[st] != nil {
+		r.shard.inherit(st, what, due)
+	}
+}
+
+// sessionWith is the session that a queue belongs to; nil when it or its virtual host is gone.
+func (r *replay) sessionWith(vhost string, queueID uint64) *mqttSession {
+	if _, err := r.shard.hub.VirtualHost(vhost); err != nil {
+		return nil // it was deleted since
+	}
+	q := r.shard.queues[queueID]
+	if q == nil {
+		return nil
+	}
+	return q.session
+}
+
 func (r *replay) prepare(id txID, coordinator int) {
 	r.part = &prepared{id: id, coordinator: coordinator, index: r.index}
 }
@@ -239,6 +290,7 @@ func (s *shard) sawSessionQueue(id uint64) {
 // dropSession forgets a session while the log is read.
 func (s *shard) dropSession(old *mqttSession) {
 	delete(s.sessions, old)
+	s.dropWill(old)
 	s.forget(old.queue)
 	delete(old.host.sessions, old.clientID)
 }
@@ -257,6 +309,7 @@ func (h *Hub) finishRecovery() {
 		}
 	}
 	for _, s := range h.shards {
+		s.announceDue()
 		s.returnReceipts()
 		for _, q := range s.queues {
 			if q.session != nil {

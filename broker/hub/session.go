@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -35,8 +36,10 @@ type mqttSession struct {
 	receipts      map[uint16][]*shard // of messages of QoS 2 that wait for PUBREL, and which shards have them in the log
 	expiry        uint32              // seconds that it outlives its connection; session.Never is for ever
 	ending        *time.Timer         // ends it; nil while a connection is attached, and for sessions that never expire
-	will          *farewell           // waits for its delay; nil for none
 	closed        bool
+
+	willing sync.Mutex  // held while what becomes of the will is written
+	testate atomic.Bool // the log has a will
 }
 
 // Session is one connection's hold on a session. It is void once another connection took the session over.
@@ -47,6 +50,7 @@ type Session struct {
 	consumer *Consumer
 	epoch    uint64
 	exchange string
+	will     *testament // what the log has of this connection; nil for none
 }
 
 // SessionSink is the connection's side of a session. Deliveries with Tag zero need no acknowledgement (QoS 0).
@@ -69,6 +73,8 @@ type SessionOptions struct {
 	Origin uint64
 	// Limit is how many deliveries may be unsettled at a time.
 	Limit int
+	// Will is the client's; nil for none. A session that is not persistent does not keep it; see Session.HasWill.
+	Will *Will
 }
 
 // Subscription is a topic filter with the highest QoS that the client wants.
@@ -104,6 +110,9 @@ func (v *VirtualHost) OpenSession(ctx context.Context, o SessionOptions) (s *Ses
 	if s == nil { // it expired meanwhile
 		return nil, false, errorf(Unavailable, "session has just expired")
 	}
+	if err := s.makeWill(ctx, o.Will); err != nil {
+		return nil, false, errors.Join(err, s.Close(ctx))
+	}
 	return s, old != nil, nil
 }
 
@@ -119,9 +128,6 @@ func (s *mqttSession) attach(o SessionOptions) *Session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stopEndLocked()
-	if w := s.takeWillLocked(); w != nil {
-		w.timer.Stop()
-	}
 	s.epoch++
 	s.attached.Store(true)
 	s.current = &Session{state: s, sink: o.Sink, access: o.Access, consumer: c, epoch: s.epoch, exchange: s.host.hub.Config().MQTT.Exchange}
@@ -386,9 +392,10 @@ func (s *mqttSession) end(ctx context.Context) error {
 	}
 	s.closed = true
 	s.stopEndLocked()
-	will := s.takeWillLocked()
 	s.mu.Unlock()
-	will.publish()
+	if err := s.executeWill(ctx); err != nil {
+		s.host.hub.logger.Warn("will of a session was not published", "vhost", s.host.name, "client", s.clientID, "error", err)
+	}
 	s.completeAll()
 	s.passOn(s.leave())
 	if s.durable {

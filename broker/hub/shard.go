@@ -11,6 +11,7 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/journal"
 	"github.com/turnstone-mq/turnstone/broker/message"
 	"github.com/turnstone-mq/turnstone/broker/queue"
+	"github.com/turnstone-mq/turnstone/broker/schedule"
 	"github.com/turnstone-mq/turnstone/broker/session"
 )
 
@@ -47,6 +48,11 @@ type shard struct {
 	decided   map[txID]bool                  // transactions that this shard committed, until all parts are resolved
 	started   atomic.Bool                    // the goroutine runs
 	receipts  map[receipt]bool               // of messages of QoS 2; false while the entry is on its way
+	delays    schedule.Schedule[delayed]     // messages that wait in the log for their time
+	leaving   map[delayed]int64              // taken out of delays, and in the log all the same; with their time
+	waiting   waiting                        // read by the clock
+	wills     map[*mqttSession]*testament    // of sessions of the shard
+	heirs     map[delayed]*mqttSession       // whose will it is that waits among the delayed messages
 	bodies    [8]readBody
 	nextBody  int
 }
@@ -87,6 +93,9 @@ func newShard(h *Hub, number int) *shard {
 		prepared:  make(map[txID]*prepared),
 		decided:   make(map[txID]bool),
 		receipts:  make(map[receipt]bool),
+		leaving:   make(map[delayed]int64),
+		wills:     make(map[*mqttSession]*testament),
+		heirs:     make(map[delayed]*mqttSession),
 		lastID:    sessionQueueBit | uint64(number),
 	}
 }
@@ -319,8 +328,8 @@ func (o *enqueueOp) run(s *shard, now int64) {
 		s.propose1(now, a, o.sender, o.items[i:i+n])
 		if s.open != nil && len(s.open.entry) >= maxEntry {
 			// The entry is full: what has been gathered acts with it, the rest of the batch with the next one.
-			first := &enqueueAct{items: a.items, receipts: a.receipts}
-			a.items, a.receipts = nil, nil
+			first := &enqueueAct{items: a.items, receipts: a.receipts, delayed: a.delayed}
+			a.items, a.receipts, a.delayed = nil, nil, nil
 			s.act(first)
 			s.open.brings = true
 			s.cut(now)
@@ -335,6 +344,13 @@ func (o *enqueueOp) run(s *shard, now int64) {
 func (s *shard) propose1(now int64, a *enqueueAct, sender uint64, items []enqueued) {
 	m := items[0].message
 	if o := items[0].exactly; o.packet != 0 && !s.takeReceipt(now, a, receipt{session: sender, packet: o.packet}, o.again) {
+		if p := items[0].postponed; p != nil {
+			p.host.delayed.Add(-1) // it waits already, or has waited
+		}
+		return
+	}
+	if items[0].postponed != nil {
+		s.proposeDelayed(now, a, items[0])
 		return
 	}
 	var space [8]itemRef
@@ -400,6 +416,7 @@ type enqueueAct struct {
 	flush    *flush
 	items    []flying
 	receipts []receipt // that the entry has
+	delayed  []delaying
 }
 
 func (a *enqueueAct) commit(s *shard, now int64, index uint64) {
@@ -408,6 +425,13 @@ func (a *enqueueAct) commit(s *shard, now int64, index uint64) {
 	}
 	for i := range a.items {
 		s.enqueue(now, &a.items[i], index)
+	}
+	for _, d := range a.delayed {
+		d.ref.Index = index
+		s.delay(d.delayed, d.due)
+	}
+	if len(a.delayed) > 0 {
+		s.announceDue()
 	}
 	if a.flush != nil {
 		a.flush.done()
@@ -461,6 +485,10 @@ func (a *enqueueAct) fail(s *shard, err error) {
 		if f.flush != nil {
 			f.flush.refuse(f.token, unavailable(err))
 		}
+	}
+	for _, d := range a.delayed {
+		d.host.delayed.Add(-1)
+		d.flush.refuse(d.token, unavailable(err))
 	}
 	if a.flush != nil {
 		a.flush.done()

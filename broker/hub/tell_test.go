@@ -22,9 +22,9 @@ func (b *bench) events(kinds ...object.EventKind) {
 	}
 }
 
-func (b *bench) bind(queue, key string) {
+func (b *bench) bind(exchange, queue, key string) {
 	b.Helper()
-	if err := b.host.Bind(context.Background(), b.access, hub.Binding{Source: "amq.topic", Destination: queue, Key: key, Origin: 1}); err != nil {
+	if err := b.host.Bind(context.Background(), b.access, hub.Binding{Source: exchange, Destination: queue, Key: key, Origin: 1}); err != nil {
 		b.Fatal(err)
 	}
 }
@@ -45,7 +45,7 @@ func TestEventsReachQueues(t *testing.T) {
 		t.Error("not those that were asked for are on")
 	}
 	b.queue("q", object.QueueSpec{Durable: true})
-	b.bind("q", "$events.clients.*.connected")
+	b.bind("amq.topic", "q", "$events.clients.*.connected")
 	version := int64(0)
 	expect := func(s *sink, clients ...string) {
 		t.Helper()
@@ -89,7 +89,7 @@ func TestStormOfEvents(t *testing.T) {
 	b := open(t, vfs.NewMemory(), small())
 	b.events(object.EventConnected)
 	b.queue("q", object.QueueSpec{Arguments: object.Arguments{"x-max-length": int64(10)}})
-	b.bind("q", "$events.#")
+	b.bind("amq.topic", "q", "$events.#")
 	const storm = 100_000
 	for i := range storm {
 		b.host.Tell(connectedEvent(fmt.Sprint(i)))

@@ -40,6 +40,9 @@ type txPart struct {
 	shard  *shard
 	items  []enqueued
 	settle []Settlement
+	leaves []delayedEntry // delayed messages of the shard that wait no longer
+	// moves: the part belongs to a move of delayed messages. A full queue refuses what it is to take, and the rest goes on.
+	moves bool
 }
 
 func (h *held) part(s *shard) *txPart {
@@ -161,6 +164,7 @@ type prepared struct {
 	coordinator int // number of the shard that decides
 	puts        []flying
 	gone        []goneItem
+	leaves      []delayedEntry
 	index       uint64 // of the entry
 	counted     bool   // puts are in their queues' inFlight
 }
@@ -192,6 +196,10 @@ func (o *txOp) run(s *shard, now int64) {
 		p = &prepared{}
 	}
 	p.counted = true
+	for _, e := range o.part.leaves {
+		delete(s.leaving, e.Value)
+	}
+	p.leaves = o.part.leaves
 	o.settle(s, p)
 	entry, _ := s.write(now, journal.Always)
 	if o.prepare != nil {
@@ -206,11 +214,38 @@ func (o *txOp) run(s *shard, now int64) {
 
 // admit asks whether the queues have room.
 func (o *txOp) admit(s *shard) error {
+	if o.part.moves {
+		return o.admitMove(s)
+	}
 	for _, it := range o.part.items {
 		q := it.queue
 		if !q.closed && !q.frozen && q.state.Full(q.inFlight, q.flightSize) {
 			return errorf(Precondition, "queue '%s' in vhost '%s' is full", q.name, q.host.name)
 		}
+	}
+	return nil
+}
+
+// admitMove leaves out what full queues refuse.
+func (o *txOp) admitMove(s *shard) error {
+	for _, it := range o.part.items {
+		if !takes(it) && it.qos&flagShared != 0 {
+			return errorf(Unavailable, "the member of a shared subscription has just left") // another one may have it
+		}
+	}
+	o.part.items = slices.DeleteFunc(o.part.items, func(it enqueued) bool {
+		q := it.queue
+		if takes(it) && q.state.Full(q.inFlight, q.flightSize) {
+			s.refuse(q, it, &enqueueAct{})
+			return true
+		}
+		q.inFlight++ // the next one finds what room this one leaves
+		q.flightSize += int64(it.message.Size())
+		return false
+	})
+	for _, it := range o.part.items {
+		it.queue.inFlight--
+		it.queue.flightSize -= int64(it.message.Size())
 	}
 	return nil
 }
@@ -254,6 +289,9 @@ func (p *prepared) eachQueue(fn func(*Queue, []queue.Item)) {
 func (o *txOp) commands(p *prepared) (n int) {
 	p.eachQueue(func(*Queue, []queue.Item) { n++ })
 	o.eachMessage(func([]enqueued) { n++ })
+	if len(p.leaves) > 0 {
+		n++
+	}
 	return n
 }
 
@@ -261,6 +299,9 @@ func (o *txOp) writeSettled(s *shard, p *prepared) {
 	p.eachQueue(func(q *Queue, items []queue.Item) {
 		s.open.entry = appendSettle(s.open.entry, q.id, items)
 	})
+	if len(p.leaves) > 0 {
+		s.open.entry = appendDue(s.open.entry, p.leaves[0].Value.host.name, p.leaves)
+	}
 }
 
 // eachMessage calls fn for each message that is durable, with the queues that take it.
@@ -370,6 +411,9 @@ func (s *shard) takeEffect(now int64, p *prepared) {
 			s.unuse(g.item.Ref)
 		}
 	}
+	for _, e := range p.leaves {
+		s.undelay(e.Value)
+	}
 }
 
 // giveUp forgets a part. Applied says that the log had it.
@@ -382,6 +426,14 @@ func (s *shard) giveUp(p *prepared, applied bool) {
 		}
 		if applied && f.durable && !f.queue.closed {
 			s.unuse(f.ref(p.index))
+		}
+	}
+	for _, e := range p.leaves {
+		if p.counted { // who moves them tries again
+			s.leaving[e.Value] = e.Due
+		} else {
+			s.delays.Add(e.Due, e.Value)
+			s.announceDue()
 		}
 	}
 	for _, g := range p.gone {

@@ -51,6 +51,7 @@ func (c *connection) accept() error {
 	c.in.trusted = true
 	c.active = c.endpoint.wheel.now.Load()
 	c.endpoint.wheel.add(c)
+	c.autoSubscribe()
 	c.session.Resume()
 	c.resumeQueues()
 	return nil
@@ -169,11 +170,12 @@ func (c *connection) connect(ctx context.Context, p *packet.Connect, ack *packet
 	})
 	c.session, ack.SessionPresent, err = c.host.OpenSession(ctx, hub.SessionOptions{
 		ClientID: c.clientID, Clean: p.CleanStart, Expiry: c.expiry, Access: c.access, Sink: c, Origin: c.origin,
-		Limit: c.inFlight,
+		Limit: c.inFlight, Will: c.testament(),
 	})
 	if err != nil {
 		return err
 	}
+	c.entrustWill()
 	if c.version == packet.V5 {
 		c.outgoing.follow(c.session.Subscriptions())
 	}

@@ -322,6 +322,9 @@ func (c *connection) handleDisconnect(frame []byte) error {
 	}
 	if p.Reason != packet.DisconnectWithWill { // [MQTT5-3.1.2-10]
 		c.will = nil // [MQTT-3.14.4-3]
+		if err := c.session.TakeBackWill(context.Background()); err != nil {
+			c.log(slog.LevelWarn, "will was not taken back", err)
+		}
 	}
 	return errEnd
 }

@@ -28,12 +28,16 @@ func (c *connection) handlePublish(frame []byte) error {
 			return err
 		}
 	}
-	routed, err := 0, c.check(p, &m)
+	routed := 0
+	wait, topic, err := cutDelay(p.Topic)
+	if p.Topic = topic; err == nil {
+		err = c.check(p, &m)
+	}
 	if p.QoS > 0 {
 		c.token++
 	}
 	if err == nil {
-		routed, err = c.route(p, &m)
+		routed, err = c.route(p, &m, wait)
 	}
 	return c.answer(p, routed, err)
 }
@@ -97,13 +101,16 @@ func (c *connection) check(p *packet.Publish, m *message.Message) error {
 	return nil
 }
 
-// route hands the message to the publisher.
-func (c *connection) route(p *packet.Publish, m *message.Message) (routed int, err error) {
+// route hands the message to the publisher, to go on after a while if it is to wait.
+func (c *connection) route(p *packet.Publish, m *message.Message, wait time.Duration) (routed int, err error) {
 	route, err := c.find(p.Topic)
 	if err != nil {
 		return 0, err
 	}
 	m.Exchange, m.Key = route.Exchange, route.Key
+	if wait > 0 {
+		c.publisher.Postpone(wait)
+	}
 	var a router.Attributes
 	if len(m.Properties) > 0 {
 		c.attributes.Properties = packet.Properties(m.Properties)

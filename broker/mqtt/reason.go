@@ -45,6 +45,8 @@ func reasonOf(err error) packet.ReasonCode {
 		return packet.QuotaExceeded
 	case hub.Excess:
 		return packet.MessageRateTooHigh
+	case hub.BadTopic:
+		return packet.TopicNameInvalid
 	case hub.Invalid:
 		return packet.ImplementationError
 	}

@@ -29,6 +29,7 @@ import (
 //	queue NAME FILTER a durable queue is bound to the exchange of MQTT with a filter
 //	events KIND...    the virtual host has events of these kinds alone; of what they say, time, version, address and connection
 //	                  are left out
+//	policy NAME SPEC  a topic policy, as JSON without blanks
 //	user NAME [LIMITS] a user with its name as password is made, and may publish and subscribe under ok/ alone
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
@@ -99,6 +100,9 @@ func (s *scenario) line(words []string) {
 		return
 	case "queue":
 		s.queue(words[1], words[2])
+		return
+	case "policy":
+		s.apply(object.Object{Key: object.Key{Kind: object.KindTopicPolicy, VirtualHost: "/", Name: words[1]}, Spec: json.RawMessage(words[2])})
 		return
 	}
 	p := s.peers[words[0]]

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 
 	"github.com/turnstone-mq/turnstone/broker/hub"
 	"github.com/turnstone-mq/turnstone/broker/mqtt/packet"
@@ -22,23 +24,21 @@ func (c *connection) handleSubscribe(frame []byte) error {
 	id := p.Properties.Number(packet.SubscriptionID, 0)
 	granted := make([]wish, 0, len(p.Subscriptions))
 	for i, s := range p.Subscriptions {
-		refused, err := c.allowed(s)
-		if err != nil {
-			return err
+		filter, refused := c.renamed(s.Filter)
+		if s.Filter = filter; refused == nil {
+			var err error
+			if refused, err = c.allowed(s); err != nil {
+				return err
+			}
 		}
 		if refused != nil {
 			ack.Reasons[i], ack.Properties = c.subackReason(refused), c.fitting(c.reasonText(refused, false))
 			c.log(slog.LevelInfo, "subscription was refused", refused)
 			continue
 		}
-		kind, rest, _ := topic.Parse(s.Filter)
-		qos := min(s.QoS, c.access.SubscribeLimits(rest).MaxQoS) // [MQTT-3.8.4-6]
-		if kind == topic.OfQueue {
-			qos = min(s.QoS, maxQueueQoS)
-		}
-		ack.Reasons[i] = packet.ReasonCode(qos)
-		o := router.Options{QoS: qos, NoLocal: s.NoLocal, RetainAsPublished: s.RetainAsPublished, SubscriptionID: id}
-		granted = append(granted, wish{hub.Subscription{Filter: s.Filter, Options: o}, s.RetainHandling})
+		w := c.grant(s, id)
+		ack.Reasons[i] = packet.ReasonCode(w.QoS)
+		granted = append(granted, w)
 	}
 	replayed, err := c.subscribe(granted)
 	if err != nil {
@@ -54,6 +54,53 @@ func (c *connection) handleSubscribe(frame []byte) error {
 	c.resumeQueues()
 	c.startReplay(replayed)
 	return nil
+}
+
+// grant is what the client gets of a subscription that may be. [MQTT-3.8.4-6]
+func (c *connection) grant(s packet.Subscription, id uint32) wish {
+	kind, rest, _ := topic.Parse(s.Filter)
+	qos := min(s.QoS, c.access.SubscribeLimits(rest).MaxQoS)
+	if kind == topic.OfQueue {
+		qos = min(s.QoS, maxQueueQoS)
+	}
+	o := router.Options{QoS: qos, NoLocal: s.NoLocal, RetainAsPublished: s.RetainAsPublished, SubscriptionID: id}
+	return wish{hub.Subscription{Filter: s.Filter, Options: o}, s.RetainHandling}
+}
+
+// renamed is a filter as topic policies rename it; what it begins with stays. Refused says that it becomes none.
+func (c *connection) renamed(filter string) (string, error) {
+	kind, rest, err := topic.Parse(filter)
+	if err != nil || kind == topic.OfQueue || topic.CheckFilter(rest, c.limits.TopicLevels) != nil {
+		return filter, nil // allowed says what is wrong
+	}
+	renamed, err := c.access.RenameFilter(rest)
+	if err != nil {
+		return filter, &packet.Error{Code: packet.TopicFilterInvalid, Text: err.Error()}
+	}
+	return strings.TrimSuffix(filter, rest) + renamed, nil
+}
+
+// renamedAll are the filters of UNSUBSCRIBE as topic policies rename them. One that the client subscribed with before it
+// was to be renamed is meant as it is.
+func (c *connection) renamedAll(filters []string) []string {
+	var has map[string]bool
+	out := slices.Clone(filters)
+	for i, f := range filters {
+		renamed, err := c.renamed(f)
+		if err != nil || renamed == f {
+			continue
+		}
+		if has == nil {
+			has = make(map[string]bool)
+			for _, s := range c.session.Subscriptions() {
+				has[s.Filter] = true
+			}
+		}
+		if has[renamed] || !has[f] {
+			out[i] = renamed
+		}
+	}
+	return out
 }
 
 // wish is a subscription that may be, and when its client wants retained messages.
@@ -130,6 +177,7 @@ func (c *connection) handleUnsubscribe(frame []byte) error {
 		return err
 	}
 	c.flush()
+	p.Filters = c.renamedAll(p.Filters)
 	existed, err := c.session.Unsubscribe(context.Background(), p.Filters) // [MQTT-3.10.4-1], [MQTT-3.10.4-2]
 	if err != nil {
 		return fmt.Errorf("unsubscribe: %w", err)

@@ -181,7 +181,8 @@ type TopicRule struct {
 	Subscribe bool   `json:"subscribe,omitempty"`
 }
 
-// TopicPolicySpec limits what happens on topics that match Filter and queues whose name matches QueuePattern.
+// TopicPolicySpec limits what happens on topics that match Filter and queues whose name matches QueuePattern, renames
+// topics, and subscribes clients.
 // Where several policies match, the highest Priority wins, then the smaller name.
 type TopicPolicySpec struct {
 	Priority int `json:"priority,omitempty"`
@@ -204,6 +205,10 @@ type TopicPolicySpec struct {
 	// QueuePattern is a regular expression over queue names; QueueArguments are used where the queue did not set them.
 	QueuePattern   string    `json:"queuePattern,omitempty"`
 	QueueArguments Arguments `json:"queueArguments,omitempty"`
+	// Rewrite gives topics that match Filter another name, for MQTT clients.
+	Rewrite *TopicRewrite `json:"rewrite,omitempty"`
+	// AutoSubscribe are what MQTT clients are subscribed to when they connect; all of the virtual host, or Subscribers.
+	AutoSubscribe []AutoSubscription `json:"autoSubscribe,omitempty"`
 }
 
 // New makes an object of a spec.

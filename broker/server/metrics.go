@@ -14,6 +14,7 @@ func (s *Server) expose() {
 	m.Counter("turnstone_messages_dead_lettered_total", "Messages sent to a dead-letter exchange.", stats.DeadLettered.Load)
 	m.Counter("turnstone_retained_refused_total", "Retained messages over limits.retainedMessages.", stats.RetainRefused.Load)
 	m.Gauge("turnstone_retained_messages", "Retained messages that are stored.", func() float64 { return float64(s.hub.RetainedCount()) })
+	m.Gauge("turnstone_delayed_messages", "Messages that wait for the time at which they are to be delivered.", func() float64 { return float64(s.hub.DelayedCount()) })
 	m.Gauge("turnstone_sessions", "MQTT sessions, connected or not.", func() float64 { return float64(s.hub.SessionCount()) })
 	m.Counter("turnstone_sessions_expired_total", "MQTT sessions that expired.", stats.Expired.Load)
 	m.Gauge("turnstone_durable_body_bytes", "Bodies of durable messages kept in memory.", func() float64 { return float64(s.hub.BodyBytes()) })

@@ -120,6 +120,14 @@ func topicPolicy(o v1alpha1.Topology, _ *scope) (object.Object, error) {
 		q := uint8(*s.MaxQoS)
 		spec.MaxQoS = &q
 	}
+	if r := s.Rewrite; r != nil {
+		spec.Rewrite = &object.TopicRewrite{To: r.To, Publish: r.Publish, Subscribe: r.Subscribe}
+	}
+	for _, a := range s.AutoSubscribe {
+		spec.AutoSubscribe = append(spec.AutoSubscribe, object.AutoSubscription{
+			Filter: a.Filter, QoS: uint8(a.QoS), NoLocal: a.NoLocal, RetainAsPublished: a.RetainAsPublished, RetainHandling: uint8(a.RetainHandling),
+		})
+	}
 	if s.Queues != nil {
 		spec.QueuePattern = s.Queues.Pattern
 		spec.QueueArguments = object.Arguments{}
