@@ -35,7 +35,7 @@ func (s *Session) SetExpiry(ctx context.Context, seconds uint32) error {
 }
 
 // awaitEnd lets the session end when its time without a connection is over. After a restart, the time begins anew.
-// [MQTT-3.1.2-23]
+// [MQTT5-3.1.2-23], [MQTT5-4.1.0-2]
 func (s *mqttSession) awaitEnd() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -84,7 +84,7 @@ func (s *mqttSession) completeAll() {
 	s.complete(packets, func(error) {}) // a session without a record has none at the next start
 }
 
-// farewell is a will that waits for its delay. [MQTT-3.1.3-9]
+// farewell is a will that waits for its delay. [MQTT5-3.1.2-8], [MQTT5-3.1.3-9]
 type farewell struct {
 	timer *time.Timer
 	send  func()

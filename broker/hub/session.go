@@ -142,7 +142,7 @@ func (s *mqttSession) displace() {
 }
 
 // direct gives messages of QoS 0 to the attached connection and answers the others. Without a connection they are
-// dropped, as MQTT allows for QoS 0. [MQTT-3.1.2-5 leaves storing them to the server]
+// dropped: only those of QoS 1 and 2 must wait for it. [MQTT-3.1.2-5]
 func (s *mqttSession) direct(batch []message.Message, items []part) (rest []part) {
 	ds := s.host.deliveries.get()
 	defer s.host.deliveries.put(ds)
@@ -452,7 +452,7 @@ func (v *VirtualHost) sessionQueue(s *mqttSession) *Queue {
 		host: v, session: s, durable: s.durable, durability: v.hub.durability(nil),
 		name:  "mqtt-subscription-" + s.clientID,
 		spec:  object.QueueSpec{Durable: s.durable},
-		state: queue.New(queue.Options{DeadLetterless: true, MaxLength: int64(limits.SessionQueueMessages), HasMaxLength: true, MaxBytes: limits.SessionQueueBytes, HasMaxBytes: true}),
+		state: queue.New(queue.Options{DeadLetterless: true, SentStays: true, MaxLength: int64(limits.SessionQueueMessages), HasMaxLength: true, MaxBytes: limits.SessionQueueBytes, HasMaxBytes: true}),
 	}
 }
 

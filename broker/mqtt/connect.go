@@ -110,9 +110,9 @@ func (c *connection) refuseMalformed(v packet.Version, err error) error {
 func (c *connection) refuse(v packet.Version, err error) error {
 	c.endpoint.stats.Refused.Add(1)
 	c.version = v
-	ack := packet.Connack{Reason: reasonOf(err)}
+	ack := packet.Connack{Reason: connackReason(err)}
 	if ack.Reason != packet.UnsupportedVersion { // who knows what its client can read
-		ack.Properties = c.reasonText(err, true)
+		ack.Properties = c.fitting(c.reasonText(err, true), 0) // [MQTT5-3.2.2-19]
 	}
 	c.send(&ack)
 	return fmt.Errorf("refuse CONNECT: %w", err)
@@ -192,6 +192,9 @@ func (c *connection) negotiate(p *packet.Connect, ack *packet.Connack) error {
 		a = a.AppendNumber(packet.ServerKeepAlive, uint32(most)) // [MQTT5-3.2.2-22]
 	}
 	ack.Properties = a
+	if !c.outgoing.fits(len(ack.Append(nil, c.version))) {
+		return &refusal{packet.PacketTooLarge, errors.New("maximum packet size is less than CONNACK has")}
+	}
 	return nil
 }
 

@@ -303,22 +303,30 @@ func (c *connection) handleDisconnect(frame []byte) error {
 			return err
 		}
 	}
-	if p.Reason != packet.DisconnectWithWill { // [MQTT5-3.1.2-10]
+	if p.Reason == packet.Success { // [MQTT5-3.1.2-8], [MQTT5-3.1.2-10]
 		c.will = nil // [MQTT-3.14.4-3]
 	}
 	return errEnd
 }
 
-// send appends a packet to the outbox.
+// send appends a packet to the outbox, unless it is larger than the client takes: that counts as sent. [MQTT5-3.1.2-24],
+// [MQTT5-3.1.2-25]
 func (c *connection) send(p packet.Packet) {
 	c.endpoint.stats.PacketsOut.Add(1)
-	c.out.Append(func(dst []byte) []byte { return p.Append(dst, c.version) })
+	c.out.Append(func(dst []byte) []byte {
+		at := len(dst)
+		if dst = p.Append(dst, c.version); !c.outgoing.fits(len(dst) - at) {
+			return dst[:at]
+		}
+		return dst
+	})
 }
 
-// fitting answers the properties if a packet with them alone is not too large for the client. [MQTT5-3.1.2-24]
-func (c *connection) fitting(p packet.Properties) packet.Properties {
+// fitting answers the properties if a packet with them and with a payload of so many bytes is not too large for the
+// client. [MQTT5-3.4.2-2], [MQTT5-3.5.2-2], [MQTT5-3.9.2-1]
+func (c *connection) fitting(p packet.Properties, payload int) packet.Properties {
 	const others = 16
-	if most := c.outgoing.most; most > 0 && len(p)+others > most {
+	if !c.outgoing.fits(len(p) + payload + others) {
 		return nil
 	}
 	return p

@@ -30,6 +30,9 @@ type aliases struct {
 	given map[string]uint16
 }
 
+// fits says whether the client takes a packet of so many bytes.
+func (o *outgoing) fits(bytes int) bool { return o.most == 0 || bytes <= o.most }
+
 // of is the alias of a topic, zero for none; known says that the client has been told.
 func (a *aliases) of(topic string) (alias uint16, known bool) {
 	if a.most == 0 {
@@ -95,25 +98,35 @@ func (c *connection) appendDelivery(dst []byte, d *queue.Delivery) []byte {
 	}
 	at := len(dst)
 	dst = c.appendMessage(dst, f, id, d.Message, d.Shared)
-	if o.most > 0 && len(dst)-at > o.most { // [MQTT5-3.1.2-24], [MQTT5-3.1.2-25]
-		c.endpoint.stats.TooLarge.Add(1)
-		dst = dst[:at]
-		if id != 0 {
-			o.tooLarge = append(o.tooLarge, o.inflight.take(id))
-		}
+	if len(dst) == at && id != 0 {
+		o.tooLarge = append(o.tooLarge, o.inflight.take(id))
 	}
 	return dst
 }
 
-// appendMessage writes a PUBLISH; outgoing is locked. The key of a message of another protocol is a topic name
-// [MQTT-3.3.2-2]: the router passes over others for the filters of MQTT. Shared says that it comes by a shared
-// subscription.
+// appendMessage writes a PUBLISH, or nothing when the client does not take one that is so large; outgoing is locked. The
+// key of a message of another protocol is a topic name [MQTT-3.3.2-2]: the router passes over others for the filters of
+// MQTT. Shared says that it comes by a shared subscription.
 func (c *connection) appendMessage(dst []byte, f packet.PublishFlags, id uint16, m *message.Message, shared bool) []byte {
-	topic := m.Topic()
 	if c.version != packet.V5 {
-		return packet.AppendPublish(dst, c.version, f, topic, id, nil, m.Payload)
+		return packet.AppendPublish(dst, c.version, f, m.Topic(), id, nil, m.Payload)
 	}
 	o := &c.outgoing
+	at, given := len(dst), len(o.aliases.given)
+	if dst = c.appendExtended(dst, f, id, m, shared); o.fits(len(dst) - at) {
+		return dst
+	}
+	c.endpoint.stats.TooLarge.Add(1) // [MQTT5-3.1.2-24], [MQTT5-3.1.2-25]
+	if len(o.aliases.given) > given {
+		delete(o.aliases.given, m.Topic()) // the client was not told
+	}
+	return dst[:at]
+}
+
+// appendExtended writes a PUBLISH of version 5, whatever its size; outgoing is locked.
+func (c *connection) appendExtended(dst []byte, f packet.PublishFlags, id uint16, m *message.Message, shared bool) []byte {
+	o := &c.outgoing
+	topic := m.Topic()
 	alias, known := o.aliases.of(topic)
 	if alias == 0 && o.selection == nil && m.Encoding == message.MQTT && m.Expiry == 0 {
 		return packet.AppendPublish(dst, c.version, f, topic, id, packet.Properties(m.Properties), m.Payload) // [MQTT5-3.3.2-17], [MQTT5-3.3.2-18]

@@ -168,7 +168,7 @@ func (c *connection) confirmed(done hub.Confirmation) {
 // refused writes the acknowledgement of a message that was refused.
 func (c *connection) refused(err error) func(dst []byte, a ack) []byte {
 	return func(dst []byte, a ack) []byte {
-		reason, text := publishReason(err), c.fitting(c.reasonText(err, false))
+		reason, text := publishReason(err), c.fitting(c.reasonText(err, false), 0)
 		if a.kind == packet.TypePubrec {
 			return (&packet.Pubrec{PacketID: a.id, Reason: reason, Properties: text}).Append(dst, packet.V5)
 		}

@@ -119,11 +119,5 @@ func (c *connection) sendRetained(page []*message.Message, qos uint8) {
 
 // appendRetained writes a retained message of QoS 0; outgoing is locked.
 func (c *connection) appendRetained(dst []byte, m *message.Message) []byte {
-	at := len(dst)
-	dst = c.appendMessage(dst, packet.PublishFlags{Retain: true}, 0, m, false)
-	if most := c.outgoing.most; most > 0 && len(dst)-at > most {
-		c.endpoint.stats.TooLarge.Add(1)
-		return dst[:at]
-	}
-	return dst
+	return c.appendMessage(dst, packet.PublishFlags{Retain: true}, 0, m, false)
 }

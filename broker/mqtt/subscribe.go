@@ -27,7 +27,7 @@ func (c *connection) handleSubscribe(frame []byte) error {
 			return err
 		}
 		if refused != nil {
-			ack.Reasons[i], ack.Properties = c.subackReason(refused), c.fitting(c.reasonText(refused, false))
+			ack.Reasons[i], ack.Properties = c.subackReason(refused), c.fitting(c.reasonText(refused, false), len(ack.Reasons))
 			c.log(slog.LevelInfo, "subscription was refused", refused)
 			continue
 		}
@@ -47,7 +47,7 @@ func (c *connection) handleSubscribe(frame []byte) error {
 				ack.Reasons[i] = c.subackReason(err)
 			}
 		}
-		ack.Properties = c.fitting(c.reasonText(err, false))
+		ack.Properties = c.fitting(c.reasonText(err, false), len(ack.Reasons))
 		c.log(slog.LevelInfo, "subscription was refused", err)
 	}
 	c.send(&ack) // [MQTT-3.8.4-1], [MQTT-3.8.4-4]
@@ -62,16 +62,15 @@ type wish struct {
 	retainHandling uint8
 }
 
-// subackReason is reasonOf for SUBACK, which knows fewer codes, and one alone before version 5. [MQTT 5 §3.9.3]
+// subackReason is reasonOf for SUBACK, which knows fewer codes, and one alone before version 5. [MQTT-3.9.3-2]
 func (c *connection) subackReason(err error) packet.ReasonCode {
 	switch r := reasonOf(err); {
 	case c.version != packet.V5:
 		return packet.Failure
-	case r == packet.ServerUnavailable:
-		return packet.ImplementationError
-	default:
+	case packet.TypeSuback.Knows(r):
 		return r
 	}
+	return packet.ImplementationError
 }
 
 // subscribe brings subscriptions into force and answers those whose retained messages are due.

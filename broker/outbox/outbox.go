@@ -40,6 +40,7 @@ type Outbox struct {
 	spare   []byte // the writer's last buffer, for reuse
 	writing bool
 	held    bool      // appended frames wait for Release
+	ended   bool      // End was called
 	moved   int       // by the last attempt
 	last    time.Time // when the last write ended
 	err     error
@@ -71,7 +72,7 @@ func New(conn net.Conn, o Options) *Outbox {
 // runs under the box's lock: it encodes and returns. It answers false when the connection is gone.
 func (b *Outbox) Append(fill func(dst []byte) []byte) bool {
 	b.mu.Lock()
-	if b.err != nil {
+	if b.err != nil || b.ended {
 		b.mu.Unlock()
 		return false
 	}
@@ -86,7 +87,7 @@ func (b *Outbox) Append(fill func(dst []byte) []byte) bool {
 // Write appends one whole frame that is encoded already. It answers false when the connection is gone.
 func (b *Outbox) Write(frame []byte) bool {
 	b.mu.Lock()
-	if b.err != nil {
+	if b.err != nil || b.ended {
 		b.mu.Unlock()
 		return false
 	}
@@ -95,6 +96,13 @@ func (b *Outbox) Write(frame []byte) bool {
 	b.added(len(frame))
 	b.mu.Unlock()
 	return true
+}
+
+// End says that the last frame was appended: what comes later is refused. What waits is still written.
+func (b *Outbox) End() {
+	b.mu.Lock()
+	b.ended = true
+	b.mu.Unlock()
 }
 
 // buffers are those of boxes that are idle now; a box that has something to write borrows one, so that a burst does not

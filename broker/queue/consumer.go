@@ -189,6 +189,9 @@ func (q *Queue) back(it Item, o Outcome) {
 		q.die(it, Rejected)
 	default:
 		it.Returned = true
+		if q.options.SentStays && it.QoS == 2 {
+			it.Expiry = 0 // [MQTT5-4.3.3-7]
+		}
 		if o == Requeue && (q.options.HasDeliveryLimit || q.options.CountReturns) {
 			it.Count++
 			if q.options.HasDeliveryLimit && it.Count > q.options.DeliveryLimit {

@@ -67,6 +67,7 @@ type Options struct {
 	MaxPriority      uint8
 	SingleActive     bool // one consumer at a time, the others stand by
 	DeadLetterless   bool // there is no dead-letter exchange: dead items are gone for good
+	SentStays        bool // an item of QoS 2 that was delivered does not expire any more
 }
 
 // Outcome is what a consumer says of a delivery.

@@ -54,6 +54,10 @@ func (p *Connect) Decode(src []byte, _ Version) error {
 		c.fail(MalformedPacket, "protocol name is not MQTT") // [MQTT-3.1.2-1]
 	case name == protocolName && p.Version != V311 && p.Version != V5, name == protocolName31 && p.Version != V31:
 		c.fail(UnsupportedVersion, "protocol level is unknown") // [MQTT-3.1.2-2]
+	case p.Version == V5: // whose fixed header is looked at closer
+		if again, _ := open(src, TypeConnect, V5); again.err != nil {
+			c.fail(again.err.Code, again.err.Text)
+		}
 	}
 	flags := c.octet()
 	c.connectFlags(flags, p.Version)

@@ -131,7 +131,7 @@ func Next(src []byte, most int) (size int, err error) {
 		return 0, malformed("remaining length of more than four bytes")
 	}
 	if size = 1 + n + length; size > most {
-		return 0, errorf(PacketTooLarge, "packet of %d bytes is more than %d", size, most) // [MQTT5-3.1.2-24]
+		return 0, errorf(PacketTooLarge, "packet of %d bytes is more than %d", size, most) // [MQTT5-3.2.2-15]
 	}
 	return size, nil
 }
