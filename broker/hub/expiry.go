@@ -84,7 +84,8 @@ func (s *mqttSession) completeAll() {
 	s.complete(packets, func(error) {}) // a session without a record has none at the next start
 }
 
-// farewell is a will that waits for its delay. [MQTT5-3.1.2-8], [MQTT5-3.1.3-9]
+// farewell is a will that waits for its delay. [MQTT5-3.1.2-7], [MQTT5-3.1.2-8],
+// [MQTT5-3.1.3-9]
 type farewell struct {
 	timer *time.Timer
 	send  func()

@@ -43,7 +43,7 @@ func (c *connection) accept() error {
 		return c.cause
 	}
 	c.endpoint.stats.Connects.Add(1)
-	c.send(&ack) // [MQTT-3.2.2-1], [MQTT-3.2.2-2], [MQTT-3.2.2-3]
+	c.send(&ack) // [MQTT-3.1.4-4], [MQTT-3.2.2-1 to 3], [MQTT5-3.2.0-2]
 	c.live.Store(true)
 	c.in.trusted = true
 	c.active = c.endpoint.wheel.now.Load()
@@ -106,7 +106,8 @@ func (c *connection) refuseMalformed(v packet.Version, err error) error {
 	return c.refuse(v, &refusal{e.Code, err})
 }
 
-// refuse sends CONNACK with an error, after which the connection ends. [MQTT-3.2.2-5]
+// refuse sends CONNACK with an error, after which the connection ends and nothing more is read. [MQTT-3.2.2-5],
+// [MQTT-3.1.4-5], [MQTT5-4.13.2-1]
 func (c *connection) refuse(v packet.Version, err error) error {
 	c.endpoint.stats.Refused.Add(1)
 	c.version = v
@@ -125,7 +126,7 @@ func (c *connection) connect(ctx context.Context, p *packet.Connect, ack *packet
 		return err
 	}
 	credentials := c.credentials(p)
-	c.access, err = c.endpoint.hub.Authority().Authenticate(ctx, credentials)
+	c.access, err = c.endpoint.hub.Authority().Authenticate(ctx, credentials) // [MQTT5-3.1.4-2]
 	if err != nil {
 		return err
 	}
@@ -160,7 +161,7 @@ func (c *connection) negotiate(p *packet.Connect, ack *packet.Connack) error {
 		return err
 	}
 	settings := c.endpoint.hub.Config().MQTT
-	c.inFlight = min(c.limits.InFlight, int(p.Properties.Number(packet.ReceiveMaximum, maxPacketIDs))) // [MQTT5-3.3.4-9]
+	c.inFlight = min(c.limits.InFlight, int(p.Properties.Number(packet.ReceiveMaximum, maxPacketIDs))) // [MQTT5-3.3.4-9], [MQTT5-4.9.0-1]
 	longest := uint32(settings.MaxSessionExpirySeconds)
 	c.silence = silenceOf(p.KeepAlive)
 	if c.version != packet.V5 {
@@ -198,7 +199,7 @@ func (c *connection) negotiate(p *packet.Connect, ack *packet.Connack) error {
 	return nil
 }
 
-// identify takes or makes the client id.
+// identify takes or makes the client id, which may be any string. [MQTT-3.1.3-5]
 func (c *connection) identify(p *packet.Connect) error {
 	c.clientID = p.ClientID
 	switch {

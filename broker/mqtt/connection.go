@@ -276,7 +276,7 @@ func (c *connection) handle(frame []byte) error {
 	case packet.TypeConnect:
 		return protocolError("a second CONNECT") // [MQTT-3.1.0-2]
 	default:
-		return protocolError(t.String() + " from a client")
+		return protocolError(t.String() + " from a client") // AUTH without a method, too: [MQTT5-4.12.0-6], [MQTT5-4.12.0-7]
 	}
 }
 
@@ -295,7 +295,7 @@ func (c *connection) handlePingreq(frame []byte) error {
 
 func (c *connection) handleDisconnect(frame []byte) error {
 	var p packet.Disconnect
-	if err := p.Decode(frame, c.version); err != nil { // [MQTT-3.14.1-1]
+	if err := p.Decode(frame, c.version); err != nil {
 		return err
 	}
 	if v, ok := p.Properties.Get(packet.SessionExpiry); ok {
@@ -332,7 +332,8 @@ func (c *connection) fitting(p packet.Properties, payload int) packet.Properties
 	return p
 }
 
-// finish ends what the connection holds, in this order: deliveries, the will, the outbox.
+// finish ends what the connection holds, in this order: deliveries, the will, the outbox. After DISCONNECT, of either side,
+// nothing is read or written. [MQTT-3.14.4-1], [MQTT-3.14.4-2]
 func (c *connection) finish(err error) {
 	c.disconnect(err)
 	c.Stop(errEnd) // ends the replay
@@ -348,7 +349,7 @@ func (c *connection) finish(err error) {
 	if c.host != nil {
 		c.host.Leave()
 	}
-	c.out.Close(linger) // [MQTT-3.14.4-1], [MQTT-4.8.0-1]
+	c.out.Close(linger) // [MQTT5-3.14.4-2], [MQTT-4.8.0-1], [MQTT-4.8.0-2], [MQTT5-4.13.2-1]
 	c.tasks.Wait()
 	c.record(err)
 }

@@ -44,7 +44,7 @@ func (a *aliases) of(topic string) (alias uint16, known bool) {
 	if a.given == nil {
 		a.given = make(map[string]uint16)
 	}
-	alias = uint16(len(a.given) + 1) // [MQTT5-3.1.2-26]
+	alias = uint16(len(a.given) + 1) // [MQTT5-3.1.2-26], [MQTT5-3.3.2-11]
 	a.given[topic] = alias
 	return alias, false
 }
@@ -80,7 +80,8 @@ func (c *connection) Deliver(_ *hub.Consumer, ds []queue.Delivery) bool {
 	return !c.out.Full()
 }
 
-// appendDelivery writes the PUBLISH of a delivery, or the PUBREL of one that the client has; outgoing is locked.
+// appendDelivery writes the PUBLISH of a delivery, or the PUBREL of one that the client has; outgoing is locked. They come
+// in the order in which they were published. [MQTT-4.6.0-1]
 func (c *connection) appendDelivery(dst []byte, d *queue.Delivery) []byte {
 	o := &c.outgoing
 	if d.Received {
@@ -93,7 +94,7 @@ func (c *connection) appendDelivery(dst []byte, d *queue.Delivery) []byte {
 		if d.QoS == 2 {
 			state = awaitsPubrec
 		}
-		f.QoS, f.Dup = d.QoS, d.Returned // [MQTT-3.3.1-1], [MQTT-3.3.1-3]
+		f.QoS, f.Dup = d.QoS, d.Returned // [MQTT-3.3.1-1], [MQTT-3.3.1-3], [MQTT5-4.3.2-2], [MQTT5-4.3.3-2]
 		id = o.inflight.add(d.ID, d.Tag, state)
 	}
 	at := len(dst)
@@ -140,8 +141,8 @@ func (c *connection) appendExtended(dst []byte, f packet.PublishFlags, id uint16
 	}
 	if o.selection != nil {
 		s := o.selection.find(topic, shared)
-		p = append(p, s.ids...) // [MQTT5-3.3.4-3], [MQTT5-3.3.4-4], [MQTT5-3.3.4-5]
-		f.Retain = f.Retain || s.asPublished && m.Retain
+		p = append(p, s.ids...)                          // [MQTT5-3.3.4-3], [MQTT5-3.3.4-4], [MQTT5-3.3.4-5]
+		f.Retain = f.Retain || s.asPublished && m.Retain // [MQTT5-3.3.1-13]
 	}
 	if p = mapping.AppendMQTT(p, m); known {
 		topic = ""

@@ -123,6 +123,8 @@ type peer struct {
 	name    string
 	version packet.Version
 	buf     []byte
+
+	patience time.Duration // with one packet; zero is that of all tests
 }
 
 func (b *broker) dial(name string) *peer {
@@ -138,7 +140,7 @@ func (b *broker) dial(name string) *peer {
 
 // read waits for a packet; io.EOF when the broker closed the connection.
 func (p *peer) read() (packet.Packet, error) {
-	if err := p.SetReadDeadline(time.Now().Add(patience)); err != nil {
+	if err := p.SetReadDeadline(time.Now().Add(max(p.patience, patience))); err != nil {
 		return nil, err
 	}
 	for {

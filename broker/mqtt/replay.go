@@ -104,7 +104,7 @@ func (c *connection) sendRetained(page []*message.Message, qos uint8) {
 	c.out.Append(func(dst []byte) []byte {
 		for _, m := range page {
 			switch {
-			case m.Expiry != 0 && m.Expiry <= now:
+			case m.Expiry != 0 && m.Expiry <= now: // [MQTT5-3.3.2-5]
 			case min(m.QoS, qos) > 0:
 				acknowledged = append(acknowledged, m)
 			default:

@@ -18,7 +18,7 @@ func (c *connection) handleSubscribe(frame []byte) error {
 		return err
 	}
 	c.flush()                                                                                            // what came before takes effect before
-	ack := packet.Suback{PacketID: p.PacketID, Reasons: make([]packet.ReasonCode, len(p.Subscriptions))} // [MQTT-3.8.4-2], [MQTT-3.8.4-5]
+	ack := packet.Suback{PacketID: p.PacketID, Reasons: make([]packet.ReasonCode, len(p.Subscriptions))} // [MQTT-2.3.1-7], [MQTT-3.8.4-2], [MQTT-3.8.4-5]
 	id := p.Properties.Number(packet.SubscriptionID, 0)
 	granted := make([]wish, 0, len(p.Subscriptions))
 	for i, s := range p.Subscriptions {
@@ -36,7 +36,7 @@ func (c *connection) handleSubscribe(frame []byte) error {
 		if kind == topic.OfQueue {
 			qos = min(s.QoS, maxQueueQoS)
 		}
-		ack.Reasons[i] = packet.ReasonCode(qos)
+		ack.Reasons[i] = packet.ReasonCode(qos) // [MQTT-3.9.3-1], [MQTT5-3.8.4-7]
 		o := router.Options{QoS: qos, NoLocal: s.NoLocal, RetainAsPublished: s.RetainAsPublished, SubscriptionID: id}
 		granted = append(granted, wish{hub.Subscription{Filter: s.Filter, Options: o}, s.RetainHandling})
 	}
@@ -82,7 +82,7 @@ func (c *connection) subscribe(granted []wish) (replayed []hub.Subscription, err
 	for i, w := range granted {
 		subs[i] = w.Subscription
 	}
-	existed, err := c.session.Subscribe(context.Background(), subs) // [MQTT-3.8.4-3]
+	existed, err := c.session.Subscribe(context.Background(), subs) // [MQTT-3.8.4-3], [MQTT5-3.8.4-4]
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +136,7 @@ func (c *connection) handleUnsubscribe(frame []byte) error {
 	for _, f := range p.Filters {
 		c.leaveQueue(f)
 	}
-	ack := packet.Unsuback{PacketID: p.PacketID}
+	ack := packet.Unsuback{PacketID: p.PacketID} // [MQTT-2.3.1-7]
 	if c.version == packet.V5 {
 		c.outgoing.follow(c.session.Subscriptions())
 		for _, was := range existed {

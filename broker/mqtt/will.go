@@ -37,7 +37,7 @@ func (c *connection) acceptWill(w *packet.Will) error {
 		case packet.MessageExpiry:
 			kept.expiry = time.Duration(v.Number) * time.Second
 		default:
-			return true
+			return true // [MQTT5-3.1.3-10]
 		}
 		return false
 	})

@@ -129,7 +129,8 @@ func (q *Queue) pick() *Consumer {
 	return best
 }
 
-// chosen is pick, with room taken in what the consumer shares with others.
+// chosen is pick, with room taken in what the consumer shares with others. Nothing but deliveries needs that room.
+// [MQTT5-3.3.4-10], [MQTT5-4.9.0-2], [MQTT5-4.9.0-3]
 func (q *Queue) chosen() *Consumer {
 	for {
 		c := q.pick()

@@ -244,7 +244,8 @@ func (q *Queue) admit(now int64, it *Item) {
 	}
 }
 
-// put adds an item to those that wait, in the place of its ID.
+// put adds an item to those that wait, in the place of its ID: their order is that of the publishes, also of those that
+// came back. [MQTT-4.6.0-5], [MQTT-4.6.0-6]
 func (q *Queue) put(it Item) {
 	it.own()
 	l := q.level(it.Priority)
@@ -323,7 +324,7 @@ func (q *Queue) take(d *level) Item {
 	return it
 }
 
-// Pump expires what is due at the heads and gives what waits to consumers with credit.
+// Pump expires what is due at the heads and gives what waits to consumers with credit. [MQTT5-3.3.2-5]
 func (q *Queue) Pump(now int64) {
 	q.expire(now)
 	for q.ready > 0 {

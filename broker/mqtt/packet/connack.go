@@ -12,7 +12,7 @@ const connackSessionPresent = 1
 // returnCodes are the reasons that versions before 5 can give, by their return code. [MQTT 3.1.1 §3.2.2.3]
 var returnCodes = [...]ReasonCode{Success, UnsupportedVersion, ClientIDNotValid, ServerUnavailable, BadUserNameOrPassword, NotAuthorized}
 
-// returnCode is the nearest return code of versions before 5.
+// returnCode is the nearest return code of versions before 5; there is one for every reason. [MQTT-3.2.2-6]
 func returnCode(r ReasonCode) byte {
 	for code, reason := range returnCodes {
 		if reason == r {

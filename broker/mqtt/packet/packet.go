@@ -198,7 +198,7 @@ func flagsAllowed(t Type, flags byte, v Version) bool {
 		// [MQTT-3.6.1-1], [MQTT-3.8.1-1], [MQTT-3.10.1-1]; version 3.1 may set DUP when it sends one again.
 		return flags == reservedFlags || v == V31 && flags == reservedFlags|flagDup
 	}
-	return flags == 0
+	return flags == 0 // [MQTT-3.14.1-1], [MQTT5-3.15.1-1]
 }
 
 // begin writes a fixed header with room for a remaining length of one byte; finish puts the right one in.

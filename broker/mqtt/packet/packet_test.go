@@ -422,6 +422,19 @@ func TestProperties(t *testing.T) {
 	}
 }
 
+// TestReturnCodes: versions before 5 have a return code for whatever reason there is. [MQTT-3.2.2-6]
+func TestReturnCodes(t *testing.T) {
+	for r := range ReasonCode(len(reasonPlaces)) {
+		if !TypeConnack.Knows(r) {
+			continue
+		}
+		b := (&Connack{Reason: r}).Append(nil, V311)
+		if code := b[3]; code > 5 || (code == 0) != (r == Success) {
+			t.Errorf("reason %#x has return code %d", r, code)
+		}
+	}
+}
+
 func TestPublishDoesNotAllocate(t *testing.T) {
 	b := (&Publish{QoS: 1, PacketID: 7, Topic: []byte("plant/1/temperature"), Payload: make([]byte, 64)}).Append(nil, V311)
 	dst := make([]byte, 0, 256)
