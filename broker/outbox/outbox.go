@@ -128,7 +128,7 @@ func (b *Outbox) giveBack() {
 
 func (b *Outbox) added(n int) {
 	if n == 0 {
-		if !b.writing {
+		if !b.writing && len(b.buf) == 0 { // what waits for Release stays
 			b.giveBack()
 		}
 		return

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -53,6 +54,7 @@ func TestBytes(t *testing.T) {
 		{"[MQTT-3.12.4-1] PINGRESP", connectPacket + "c0 00", connackPacket + "d0 00", true},
 		{"[MQTT-3.14.4-2] DISCONNECT", connectPacket + "e0 00", connackPacket, false},
 		{"[MQTT-3.14.1-1] flags of DISCONNECT", connectPacket + "e1 00", connackPacket, false},
+		{"[MQTT-2.3.1-5] PUBLISH with QoS 0", connectPacket + "82 06 0001 0001 61 01 30 04 0001 61 78", connackPacket + "90 03 0001 01 30 04 0001 61 78", true},
 		{"[MQTT-4.3.3-2] PUBREC and PUBCOMP", connectPacket + "34 05 0001 61 0001 62 02 0001", connackPacket + "50 02 0001 70 02 0001", true},
 		{"a packet of a server", connectPacket + "20 02 00 00", connackPacket, false},
 		{"a packet of type 0", connectPacket + "00 00", connackPacket, false},
@@ -87,6 +89,104 @@ func TestBytes(t *testing.T) {
 		t.Errorf("the broker no longer serves: %v", err)
 	}
 	b.stop()
+}
+
+// TestReasonStrings: packets are as short as the client takes them, and the reason says why without words when it does not
+// want to have problems explained. [MQTT5-3.1.2-29], [MQTT5-3.2.2-19], [MQTT5-3.4.2-2], [MQTT5-3.5.2-2], [MQTT5-3.9.2-1],
+// [MQTT5-3.14.2-3]
+func TestReasonStrings(t *testing.T) {
+	b := start(t)
+	const (
+		small    = "27 00000014"
+		reticent = "17 00"
+	)
+	for _, c := range []struct {
+		name, send, want string
+		always           bool // whatever the client wants to have explained
+	}{
+		{"PUBACK", "32 09 0006 24 5359532f78 0001 00", "40 03 0001 87", false},
+		{"PUBREC", "34 0b 0006 24 5359532f78 0002 00", "50 03 0002 87", false},
+		{"SUBACK", "82 0d 0003 00 0007 24 73686172652f 00", "90 04 0003 00 8f", false},
+		{"DISCONNECT", "c1 00", "e0 01 81", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			want := bytesOf(t, c.want)
+			for _, properties := range []string{"", small, reticent} {
+				conn := b.dial(t)
+				send := connect5(t, properties)
+				if _, err := conn.Write(append(send, packetOf(t, c.send)...)); err != nil {
+					t.Fatal(err)
+				}
+				if ack := readPacket(t, conn); ack[0] != 0x20 || ack[3] != 0 {
+					t.Fatalf("CONNACK is % x", ack)
+				}
+				got := readPacket(t, conn)
+				explained := properties == "" || properties == reticent && c.always
+				switch {
+				case explained && (got[0] != want[0] || len(got) < len(want)+10):
+					t.Errorf("with properties %q: got % x, want one with a reason string", properties, got)
+				case !explained && string(got) != string(want):
+					t.Errorf("with properties %q: got % x, want % x", properties, got, want)
+				}
+			}
+		})
+	}
+	conn := b.dial(t)
+	refused := connect5(t, small)
+	refused[9] |= 0xc0
+	refused = append(refused, 0, 6, 'n', 'o', 'b', 'o', 'd', 'y', 0, 1, 'x')
+	refused[1] = byte(len(refused) - 2)
+	if _, err := conn.Write(refused); err != nil {
+		t.Fatal(err)
+	}
+	if got := readPacket(t, conn); string(got) != "\x20\x03\x00\x86\x00" {
+		t.Errorf("CONNACK is % x", got)
+	}
+}
+
+// TestPacketsThatAreTooLarge: also SUBACK and UNSUBACK count as sent when the client does not take them.
+// [MQTT5-3.1.2-24], [MQTT5-3.1.2-25]
+func TestPacketsThatAreTooLarge(t *testing.T) {
+	b := start(t)
+	conn := b.dial(t)
+	send := append(connect5(t, "27 00000014"), packetOf(t, "82 00 0001 00"+strings.Repeat("0001 61 00", 20))...)
+	send = append(send, packetOf(t, "a2 00 0002 00"+strings.Repeat("0001 61", 20))...)
+	if _, err := conn.Write(send); err != nil {
+		t.Fatal(err)
+	}
+	if ack := readPacket(t, conn); ack[0] != 0x20 || ack[3] != 0 {
+		t.Fatalf("CONNACK is % x", ack)
+	}
+	ping(t, conn)
+}
+
+// connect5 is a CONNECT of version 5 with properties.
+func connect5(t *testing.T, properties string) []byte {
+	t.Helper()
+	p := bytesOf(t, properties)
+	return packetOf(t, fmt.Sprintf("10 00 0004 4d515454 05 02 003c %02x %x 0001 61", len(p), p))
+}
+
+// packetOf is bytesOf for a packet of less than 128 bytes, whose remaining length it puts right.
+func packetOf(t *testing.T, text string) []byte {
+	t.Helper()
+	b := bytesOf(t, text)
+	b[1] = byte(len(b) - 2)
+	return b
+}
+
+// readPacket reads a packet of less than 128 bytes.
+func readPacket(t *testing.T, conn net.Conn) []byte {
+	t.Helper()
+	b := make([]byte, 2, 130)
+	if _, err := io.ReadFull(conn, b); err != nil {
+		t.Fatal(err)
+	}
+	b = b[:2+int(b[1])]
+	if _, err := io.ReadFull(conn, b[2:]); err != nil {
+		t.Fatalf("% x: %v", b, err)
+	}
+	return b
 }
 
 func (b *broker) dial(t *testing.T) net.Conn {

@@ -42,11 +42,12 @@ func build(m *testing.M) int {
 
 // broker is one process.
 type broker struct {
-	t         *testing.T
-	data      string
-	command   *exec.Cmd
-	addresses map[string]string // by scheme
-	ended     chan struct{}     // closed when its output has ended
+	t             *testing.T
+	data          string
+	configuration string // a file; empty for none
+	command       *exec.Cmd
+	addresses     map[string]string // by scheme
+	ended         chan struct{}     // closed when its output has ended
 }
 
 func start(t *testing.T) *broker {
@@ -60,7 +61,7 @@ func start(t *testing.T) *broker {
 func (b *broker) start() {
 	b.t.Helper()
 	b.command = exec.Command(program, "serve", "--data", b.data, "--log-format", "json",
-		"--listen", "mqtt://127.0.0.1:0", "--listen", "ws://127.0.0.1:0", "--listen", "http://127.0.0.1:0")
+		"--listen", "mqtt://127.0.0.1:0", "--listen", "ws://127.0.0.1:0", "--listen", "http://127.0.0.1:0", "--config", b.configuration)
 	log, err := b.command.StderrPipe()
 	if err != nil {
 		b.t.Fatal(err)
