@@ -140,7 +140,7 @@ func (c *connection) appendExtended(dst []byte, f packet.PublishFlags, id uint16
 		p = p.AppendNumber(packet.MessageExpiry, secondsLeft(m.Expiry))
 	}
 	if o.selection != nil {
-		s := o.selection.find(topic, shared)
+		s := o.selection.find(selectionKey{topic: topic, shared: shared, own: m.Origin == c.origin})
 		p = append(p, s.ids...)                          // [MQTT5-3.3.4-3], [MQTT5-3.3.4-4], [MQTT5-3.3.4-5]
 		f.Retain = f.Retain || s.asPublished && m.Retain // [MQTT5-3.3.1-13]
 	}

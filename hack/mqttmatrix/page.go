@@ -41,11 +41,11 @@ func renderRows(b *bytes.Buffer, t *table, servers bool) {
 		switch s.lack {
 		case nothing:
 		case test:
-			tests = s.reason
+			tests = escape(s.reason)
 		default:
-			code = s.reason
+			code = escape(s.reason)
 		}
-		fmt.Fprintf(b, "| %s%s | %s | %s | %s |\n", s.number, relation(s), escape(s.text), escape(code), escape(tests))
+		fmt.Fprintf(b, "| %s%s | %s | %s | %s |\n", s.number, relation(s), escape(s.text), code, tests)
 	}
 }
 
@@ -79,13 +79,21 @@ func cell(p places) string {
 			last = x.file
 			files = append(files, "`"+name+"`")
 			if x.part != "" {
-				files[len(files)-1] += " " + x.part
+				files[len(files)-1] += " " + partName(x)
 			}
 		} else {
-			files[len(files)-1] += ", " + x.part
+			files[len(files)-1] += ", " + partName(x)
 		}
 	}
 	return strings.Join(files, "; ")
+}
+
+// partName is a declaration, or a heading in quotes.
+func partName(x place) string {
+	if strings.HasSuffix(x.file, ".go") {
+		return escape(x.part)
+	}
+	return "“" + escape(x.part) + "”"
 }
 
 // escape keeps a text from ending its cell or becoming markup.
