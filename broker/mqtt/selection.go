@@ -66,7 +66,7 @@ func (s *selection) find(k selectionKey) selected {
 		if sub.shared != k.shared || k.own && sub.NoLocal || !topic.Match(sub.filter, k.topic) {
 			continue
 		}
-		found.asPublished = found.asPublished || sub.RetainAsPublished // [MQTT5-3.8.4-4]
+		found.asPublished = found.asPublished || sub.RetainAsPublished // [MQTT5-3.3.1-13]
 		if sub.SubscriptionID != 0 {
 			found.ids = found.ids.AppendNumber(packet.SubscriptionID, sub.SubscriptionID)
 		}
