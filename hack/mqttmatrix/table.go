@@ -77,7 +77,7 @@ func readTable(file string, v version, older *table) (*table, error) {
 func (t *table) explain(line string) error {
 	kind, reason, _ := strings.Cut(line, ": ")
 	if k := lack(kind); k != code && k != test && k != both || reason == "" {
-		return fmt.Errorf("%q does not begin with none:, no code: or no test:", line)
+		return fmt.Errorf("%q does not begin with none, no code or no test, and a colon", line)
 	}
 	if len(t.statements) == 0 {
 		return errors.New("a reason before the first statement")
