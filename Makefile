@@ -13,7 +13,7 @@ images: build ## Make both container images in .build/images (REGISTRY=... pushe
 	hack/images $(REGISTRY)
 
 .PHONY: generate
-generate: ## Generate Go code: deep copies, protocol tables
+generate: ## Generate Go code (deep copies, protocol tables) and the conformance matrix of MQTT
 	hack/generate code
 
 .PHONY: manifests

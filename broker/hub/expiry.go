@@ -35,7 +35,7 @@ func (s *Session) SetExpiry(ctx context.Context, seconds uint32) error {
 }
 
 // awaitEnd lets the session end when its time without a connection is over. After a restart, the time begins anew.
-// [MQTT-3.1.2-23]
+// [MQTT5-3.1.2-23], [MQTT5-4.1.0-2]
 func (s *mqttSession) awaitEnd() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

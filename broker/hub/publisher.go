@@ -351,10 +351,10 @@ func (p *Publisher) Publish(r *Route, m *message.Message, a router.Attributes, t
 	if token != 0 {
 		p.upTo = token
 	}
-	for _, d := range r.to {
+	for _, d := range r.to { // [MQTT-4.5.0-1]
 		routed += p.add(i, d, token)
 	}
-	if m.Retain && !p.exactly.again {
+	if m.Retain && !p.exactly.again { // [MQTT-3.3.1-12]
 		p.retain = append(p.retain, i)
 	}
 	p.published++
@@ -393,13 +393,13 @@ func (p *Publisher) add(i int32, d destination, token uint64) int {
 		}
 		d = p.destination(m.session.queue, m.options)
 	}
-	if d.options.NoLocal && p.own(&p.batch[i], d.queue) {
+	if d.options.NoLocal && p.own(&p.batch[i], d.queue) { // [MQTT5-3.8.3-3]
 		return 0
 	}
 	if p.skip != nil && p.skip(d.queue.name) {
 		return 0
 	}
-	qos := min(p.batch[i].QoS, d.options.QoS)
+	qos := min(p.batch[i].QoS, d.options.QoS) // [MQTT-3.8.4-6], [MQTT5-4.8.2-3]
 	it := part{message: i, queue: d.queue, group: g, qos: qos, exactly: p.exactly, token: token}
 	if d.local != nil && (d.shard == nil || qos == 0) {
 		if p.exactly.again {

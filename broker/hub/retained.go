@@ -6,7 +6,7 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/queue"
 )
 
-// retainedKey is a topic with a retained message.
+// retainedKey is a topic with a retained message. It belongs to the virtual host, and to no session. [MQTT-3.1.2-7]
 type retainedKey struct {
 	host  *VirtualHost
 	topic string
@@ -18,7 +18,8 @@ type retained struct {
 	ref     queue.Ref
 }
 
-// retainOp makes a message the retained one of its topic; an empty payload clears the topic. [MQTT-3.3.1-5, 3.3.1-10]
+// retainOp makes a message the retained one of its topic, whatever its QoS; an empty payload clears the topic.
+// [MQTT-3.3.1-5], [MQTT-3.3.1-7], [MQTT-3.3.1-10], [MQTT-3.3.1-11]
 type retainOp struct {
 	flush   *flush // nil when nobody waits
 	host    *VirtualHost

@@ -63,7 +63,7 @@ type SessionSink interface {
 // SessionOptions of VirtualHost.OpenSession.
 type SessionOptions struct {
 	ClientID string
-	// Clean ends what an earlier session left and makes a new one. [MQTT-3.1.2-4]
+	// Clean ends what an earlier session left and makes a new one. [MQTT-3.1.2-6]
 	Clean bool
 	// Expiry is for how many seconds the session outlives its connection; zero ends it with the connection, session.Never
 	// never.
@@ -84,7 +84,8 @@ type Subscription struct {
 }
 
 // OpenSession attaches a connection to the session of its client id and displaces the connection that has it. Present
-// says that there was a session to continue. Deliveries begin with Resume.
+// says that there was a session to continue. Deliveries begin with Resume. [MQTT-3.1.2-4], [MQTT5-3.1.2-5],
+// [MQTT5-3.1.2-6], [MQTT-3.1.3-2], [MQTT-3.1.4-3]
 func (v *VirtualHost) OpenSession(ctx context.Context, o SessionOptions) (s *Session, present bool, err error) {
 	v.opening.Lock(o.ClientID)
 	defer v.opening.Unlock(o.ClientID)
@@ -148,7 +149,7 @@ func (s *mqttSession) displace() {
 }
 
 // direct gives messages of QoS 0 to the attached connection and answers the others. Without a connection they are
-// dropped, as MQTT allows for QoS 0. [MQTT-3.1.2-5 leaves storing them to the server]
+// dropped: only those of QoS 1 and 2 must wait for it. [MQTT-3.1.2-5]
 func (s *mqttSession) direct(batch []message.Message, items []part) (rest []part) {
 	ds := s.host.deliveries.get()
 	defer s.host.deliveries.put(ds)
@@ -220,7 +221,8 @@ func (s *Session) Subscribe(ctx context.Context, subs []Subscription) (existed [
 	})
 }
 
-// Unsubscribe ends subscriptions and says of each whether it existed.
+// Unsubscribe ends subscriptions and says of each whether it existed. What the session has of their messages stays.
+// [MQTT-3.10.4-3]
 func (s *Session) Unsubscribe(ctx context.Context, filters []string) (existed []bool, err error) {
 	existed = make([]bool, len(filters))
 	return existed, s.change(ctx, func(next map[string]router.Options) error {
@@ -362,7 +364,7 @@ func (s *Session) Retained(filter string, after retain.Cursor, limit int) (page 
 }
 
 // Close ends the connection's hold. A clean session ends with it; a persistent one keeps its subscriptions and its queue,
-// and what was delivered and not settled goes back to its place. It is idempotent.
+// and what was delivered and not settled goes back to its place. It is idempotent. [MQTT-4.1.0-1], [MQTT-4.1.0-2]
 func (s *Session) Close(ctx context.Context) error {
 	st := s.state
 	st.mu.Lock()
@@ -459,7 +461,7 @@ func (v *VirtualHost) sessionQueue(s *mqttSession) *Queue {
 		host: v, session: s, durable: s.durable, durability: v.hub.durability(nil),
 		name:  "mqtt-subscription-" + s.clientID,
 		spec:  object.QueueSpec{Durable: s.durable},
-		state: queue.New(queue.Options{DeadLetterless: true, MaxLength: int64(limits.SessionQueueMessages), HasMaxLength: true, MaxBytes: limits.SessionQueueBytes, HasMaxBytes: true}),
+		state: queue.New(queue.Options{DeadLetterless: true, SentStays: true, MaxLength: int64(limits.SessionQueueMessages), HasMaxLength: true, MaxBytes: limits.SessionQueueBytes, HasMaxBytes: true}),
 	}
 }
 

@@ -15,8 +15,8 @@ import (
 
 // group is a shared subscription: each message goes to one of its members. The router knows it by a queue that holds
 // nothing; a publisher asks the group for a member and puts the message into that member's own queue, where it stays when
-// the member is away, as MQTT wants it for what was begun with QoS 2. What a member leaves behind when its session ends
-// goes to others. [MQTT 5 §4.8.2]
+// the member is away, as MQTT wants it for what was begun with QoS 2. [MQTT5-4.8.2-4] What a member leaves behind when its
+// session ends goes to others.
 type group struct {
 	queue *Queue
 	share string // $share/NAME/FILTER
@@ -180,7 +180,7 @@ func (s *mqttSession) standing(qos uint8) standing {
 }
 
 // passOn gives what waits in the queue of a session that ends to other members of the shared subscriptions it came by. A
-// message of QoS 2 that was delivered, or may have been, is not given to another client. [MQTT 5 §4.8.2]
+// message of QoS 2 that was delivered, or may have been, is not given to another client. [MQTT5-4.8.2-5]
 func (s *mqttSession) passOn(shares []string) {
 	if len(shares) == 0 {
 		return

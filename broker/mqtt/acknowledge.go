@@ -44,7 +44,7 @@ func (c *connection) complete(id uint16, last flightState) error {
 	if f.state != last {
 		return protocolError(fmt.Sprintf("acknowledgement of packet identifier %d is not the one that it waits for", id))
 	}
-	c.done = append(c.done, o.inflight.take(id))
+	c.done = append(c.done, o.inflight.take(id)) // whatever its reason [MQTT5-4.4.0-2], [MQTT5-4.8.2-6]
 	return nil
 }
 
@@ -62,7 +62,7 @@ func (c *connection) handlePubrec(frame []byte) error {
 		c.released = append(c.released, release{id: p.PacketID, reason: c.reason(packet.PacketIDNotFound)})
 	case f.state == awaitsPuback:
 		return protocolError(fmt.Sprintf("PUBREC for packet identifier %d, which has QoS 1", p.PacketID))
-	case p.Reason >= packet.Failure: // the client does not want it [MQTT5-4.3.3-4]
+	case p.Reason >= packet.Failure: // the client does not want it [MQTT5-4.4.0-2], [MQTT5-4.8.2-6]
 		c.done = append(c.done, o.inflight.take(p.PacketID))
 	default:
 		o.inflight.received(p.PacketID)
@@ -103,7 +103,8 @@ func (c *connection) settle() {
 }
 
 // release sends PUBREL when it is as durable as the deliveries are that the client has them: after PUBREL it forgets
-// them, and would take a second PUBLISH for another message. [MQTT-4.3.3-1], [MQTT5-4.3.3-7]
+// them, and would take a second PUBLISH for another message. They come in the order of the PUBRECs. [MQTT5-4.3.3-4],
+// [MQTT5-4.3.3-6], [MQTT-4.6.0-4]
 func (c *connection) release() {
 	due := slices.Clone(c.released)
 	tags := make([]uint64, 0, len(due))

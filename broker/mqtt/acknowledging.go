@@ -61,7 +61,7 @@ func (a *acknowledging) completed(n int) {
 
 // append writes the acknowledgement of every publish up to a token, in their order; refused, unless it is nil, writes
 // those of messages that were not taken. With last, it is the last time: what comes after is not acknowledged.
-// [MQTT-3.3.4-1], [MQTT-4.6.0-2], [MQTT-4.6.0-3]
+// [MQTT-3.3.4-1], [MQTT-4.6.0-2], [MQTT-4.6.0-3], [MQTT5-4.3.2-4]
 func (a *acknowledging) append(dst []byte, upTo uint64, last bool, refused func([]byte, ack) []byte) []byte {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -74,14 +74,14 @@ func (a *acknowledging) append(dst []byte, upTo uint64, last bool, refused func(
 		a.head++
 		switch {
 		case refused == nil:
-			dst = appendAck(dst, e.kind, e.id, e.reason) // [MQTT-2.3.1-6]
+			dst = appendAck(dst, e.kind, e.id, e.reason) // [MQTT-2.3.1-6], [MQTT-4.3.2-2], [MQTT5-4.3.3-8]
 			if e.kind == packet.TypePubrec {
 				a.unsure++
 			}
 		default:
 			dst = refused(dst, e)
 			if e.kind == packet.TypePubrec {
-				a.void = append(a.void, e.id)
+				a.void = append(a.void, e.id) // [MQTT5-4.3.3-9]
 			}
 		}
 	}

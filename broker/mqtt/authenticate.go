@@ -120,7 +120,7 @@ func (c *connection) appendAuthentication(p packet.Properties, data []byte) pack
 
 // challenge sends an AUTH, to a client that named a method. [MQTT5-4.12.0-2], [MQTT5-4.12.0-6], [MQTT5-3.15.2-1]
 func (c *connection) challenge(reason packet.ReasonCode, data []byte) error {
-	p := c.fitting(c.appendAuthentication(nil, data))
+	p := c.fitting(c.appendAuthentication(nil, data), 0)
 	if p == nil {
 		return &refusal{packet.PacketTooLarge, errors.New("AUTH would be larger than the client takes")}
 	}

@@ -46,7 +46,7 @@ func (c *connection) accept() error {
 	c.arrived(hub.Connected{
 		CleanStart: p.CleanStart, SessionPresent: ack.SessionPresent, SessionExpirySeconds: c.expiry, KeepAliveSeconds: p.KeepAlive,
 	})
-	c.send(&ack) // [MQTT-3.2.2-1], [MQTT-3.2.2-2], [MQTT-3.2.2-3]
+	c.send(&ack) // [MQTT-3.1.4-4], [MQTT-3.2.2-1 to 3], [MQTT5-3.2.0-2]
 	c.live.Store(true)
 	c.in.trusted = true
 	c.active = c.endpoint.wheel.now.Load()
@@ -125,7 +125,8 @@ func (c *connection) refuseMalformed(v packet.Version, err error) error {
 	return c.refuse(v, &refusal{e.Code, err})
 }
 
-// refuse sends CONNACK with an error, after which the connection ends, unless the client ended it. [MQTT-3.2.2-5]
+// refuse sends CONNACK with an error, after which the connection ends and nothing more is read, unless the client ended it.
+// [MQTT-3.2.2-5], [MQTT-3.1.4-5], [MQTT5-4.13.2-1]
 func (c *connection) refuse(v packet.Version, err error) error {
 	if errors.Is(err, errEnd) || gone(err) || errors.As(err, new(*net.OpError)) {
 		return err
@@ -133,7 +134,7 @@ func (c *connection) refuse(v packet.Version, err error) error {
 	c.endpoint.stats.Refused.Add(1)
 	c.version = v
 	ack := packet.Connack{}
-	ack.Reason, ack.Properties = c.farewell(err)
+	ack.Reason, ack.Properties = c.farewell(packet.TypeConnack, err)
 	if ack.Reason == packet.UnsupportedVersion { // who knows what its client can read
 		ack.Properties = nil
 	}
@@ -150,7 +151,7 @@ func (c *connection) connect(ctx context.Context, p *packet.Connect, ack *packet
 	if err := c.negotiate(p, ack); err != nil {
 		return err
 	}
-	if err := c.authenticate(ctx, p, ack); err != nil {
+	if err := c.authenticate(ctx, p, ack); err != nil { // [MQTT5-3.1.4-2]
 		return err
 	}
 	c.host, err = c.endpoint.hub.Enter(c.access)
@@ -189,7 +190,7 @@ func (c *connection) negotiate(p *packet.Connect, ack *packet.Connack) error {
 		return err
 	}
 	settings := c.endpoint.hub.Config().MQTT
-	c.inFlight = min(c.limits.InFlight, int(p.Properties.Number(packet.ReceiveMaximum, maxPacketIDs))) // [MQTT5-3.3.4-9]
+	c.inFlight = min(c.limits.InFlight, int(p.Properties.Number(packet.ReceiveMaximum, maxPacketIDs))) // [MQTT5-3.3.4-9], [MQTT5-4.9.0-1]
 	longest := uint32(settings.MaxSessionExpirySeconds)
 	c.silence = silenceOf(p.KeepAlive)
 	if c.version != packet.V5 {
@@ -221,10 +222,13 @@ func (c *connection) negotiate(p *packet.Connect, ack *packet.Connack) error {
 		a = a.AppendNumber(packet.ServerKeepAlive, uint32(most)) // [MQTT5-3.2.2-22]
 	}
 	ack.Properties = a
+	if !c.outgoing.fits(len(ack.Append(nil, c.version))) {
+		return &refusal{packet.PacketTooLarge, errors.New("maximum packet size is less than CONNACK has")}
+	}
 	return nil
 }
 
-// identify takes or makes the client id.
+// identify takes or makes the client id, which may be any string. [MQTT-3.1.3-5]
 func (c *connection) identify(p *packet.Connect) error {
 	c.clientID = p.ClientID
 	switch {

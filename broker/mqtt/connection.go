@@ -289,7 +289,7 @@ func (c *connection) handle(frame []byte) error {
 	case packet.TypeAuth:
 		return c.handleAuth(frame)
 	default:
-		return protocolError(t.String() + " from a client")
+		return protocolError(t.String() + " from a client") // AUTH without a method, too: [MQTT5-4.12.0-6], [MQTT5-4.12.0-7]
 	}
 }
 
@@ -308,7 +308,7 @@ func (c *connection) handlePingreq(frame []byte) error {
 
 func (c *connection) handleDisconnect(frame []byte) error {
 	var p packet.Disconnect
-	if err := p.Decode(frame, c.version); err != nil { // [MQTT-3.14.1-1]
+	if err := p.Decode(frame, c.version); err != nil {
 		return err
 	}
 	if v, ok := p.Properties.Get(packet.SessionExpiry); ok {
@@ -320,7 +320,7 @@ func (c *connection) handleDisconnect(frame []byte) error {
 	if v, ok := p.Properties.Get(packet.ReasonString); ok {
 		c.goodbye.text = string(v.Bytes)
 	}
-	if p.Reason != packet.DisconnectWithWill { // [MQTT5-3.1.2-10]
+	if p.Reason == packet.Success { // [MQTT5-3.1.2-8], [MQTT5-3.1.2-10]
 		c.will = nil // [MQTT-3.14.4-3]
 		if err := c.session.TakeBackWill(context.Background()); err != nil {
 			c.log(slog.LevelWarn, "will was not taken back", err)
@@ -329,22 +329,31 @@ func (c *connection) handleDisconnect(frame []byte) error {
 	return errEnd
 }
 
-// send appends a packet to the outbox.
+// send appends a packet to the outbox, unless it is larger than the client takes: that counts as sent. [MQTT5-3.1.2-24],
+// [MQTT5-3.1.2-25]
 func (c *connection) send(p packet.Packet) {
 	c.endpoint.stats.PacketsOut.Add(1)
-	c.out.Append(func(dst []byte) []byte { return p.Append(dst, c.version) })
+	c.out.Append(func(dst []byte) []byte {
+		at := len(dst)
+		if dst = p.Append(dst, c.version); !c.outgoing.fits(len(dst) - at) {
+			return dst[:at]
+		}
+		return dst
+	})
 }
 
-// fitting answers the properties if a packet with them alone is not too large for the client. [MQTT5-3.1.2-24]
-func (c *connection) fitting(p packet.Properties) packet.Properties {
+// fitting answers the properties if a packet with them and with a payload of so many bytes is not too large for the
+// client. [MQTT5-3.4.2-2], [MQTT5-3.5.2-2], [MQTT5-3.9.2-1]
+func (c *connection) fitting(p packet.Properties, payload int) packet.Properties {
 	const others = 16
-	if most := c.outgoing.most; most > 0 && len(p)+others > most {
+	if !c.outgoing.fits(len(p) + payload + others) {
 		return nil
 	}
 	return p
 }
 
-// finish ends what the connection holds, in this order: deliveries, the will, the outbox.
+// finish ends what the connection holds, in this order: deliveries, the will, the outbox. After DISCONNECT, of either side,
+// nothing is read or written. [MQTT-3.14.4-1], [MQTT-3.14.4-2]
 func (c *connection) finish(err error) {
 	c.disconnect(err)
 	c.Stop(errEnd) // ends the replay
@@ -361,7 +370,7 @@ func (c *connection) finish(err error) {
 	if c.host != nil {
 		c.host.Leave(c.access)
 	}
-	c.out.Close(linger) // [MQTT-3.14.4-1], [MQTT-4.8.0-1]
+	c.out.Close(linger) // [MQTT5-3.14.4-2], [MQTT-4.8.0-1], [MQTT-4.8.0-2], [MQTT5-4.13.2-1]
 	c.tasks.Wait()
 	c.record(err)
 }

@@ -57,7 +57,7 @@ func TestMessagesOfAMQP(t *testing.T) {
 }
 
 // TestRefusedMessage: a message that a full queue refuses is not acknowledged, nor is what follows it; what came before
-// is, and the connection ends.
+// is, and the connection ends. [MQTT-4.8.0-2]
 func TestRefusedMessage(t *testing.T) {
 	b := newBroker(t)
 	v, a := b.other()

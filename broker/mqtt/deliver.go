@@ -30,6 +30,9 @@ type aliases struct {
 	given map[string]uint16
 }
 
+// fits says whether the client takes a packet of so many bytes.
+func (o *outgoing) fits(bytes int) bool { return o.most == 0 || bytes <= o.most }
+
 // of is the alias of a topic, zero for none; known says that the client has been told.
 func (a *aliases) of(topic string) (alias uint16, known bool) {
 	if a.most == 0 {
@@ -41,7 +44,7 @@ func (a *aliases) of(topic string) (alias uint16, known bool) {
 	if a.given == nil {
 		a.given = make(map[string]uint16)
 	}
-	alias = uint16(len(a.given) + 1) // [MQTT5-3.1.2-26]
+	alias = uint16(len(a.given) + 1) // [MQTT5-3.1.2-26], [MQTT5-3.3.2-11]
 	a.given[topic] = alias
 	return alias, false
 }
@@ -77,7 +80,8 @@ func (c *connection) Deliver(_ *hub.Consumer, ds []queue.Delivery) bool {
 	return !c.out.Full()
 }
 
-// appendDelivery writes the PUBLISH of a delivery, or the PUBREL of one that the client has; outgoing is locked.
+// appendDelivery writes the PUBLISH of a delivery, or the PUBREL of one that the client has; outgoing is locked. They come
+// in the order in which they were published. [MQTT-4.6.0-1]
 func (c *connection) appendDelivery(dst []byte, d *queue.Delivery) []byte {
 	o := &c.outgoing
 	if d.Received {
@@ -90,30 +94,40 @@ func (c *connection) appendDelivery(dst []byte, d *queue.Delivery) []byte {
 		if d.QoS == 2 {
 			state = awaitsPubrec
 		}
-		f.QoS, f.Dup = d.QoS, d.Returned // [MQTT-3.3.1-1], [MQTT-3.3.1-3]
+		f.QoS, f.Dup = d.QoS, d.Returned // [MQTT-3.3.1-1], [MQTT-3.3.1-3], [MQTT5-4.3.2-2], [MQTT5-4.3.3-2]
 		id = o.inflight.add(d.ID, d.Tag, state)
 	}
 	at := len(dst)
 	dst = c.appendMessage(dst, f, id, d.Message, d.Shared)
-	if o.most > 0 && len(dst)-at > o.most { // [MQTT5-3.1.2-24], [MQTT5-3.1.2-25]
-		c.endpoint.stats.TooLarge.Add(1)
-		dst = dst[:at]
-		if id != 0 {
-			o.tooLarge = append(o.tooLarge, o.inflight.take(id))
-		}
+	if len(dst) == at && id != 0 {
+		o.tooLarge = append(o.tooLarge, o.inflight.take(id))
 	}
 	return dst
 }
 
-// appendMessage writes a PUBLISH; outgoing is locked. The key of a message of another protocol is a topic name
-// [MQTT-3.3.2-2]: the router passes over others for the filters of MQTT. Shared says that it comes by a shared
-// subscription.
+// appendMessage writes a PUBLISH, or nothing when the client does not take one that is so large; outgoing is locked. The
+// key of a message of another protocol is a topic name [MQTT-3.3.2-2]: the router passes over others for the filters of
+// MQTT. Shared says that it comes by a shared subscription.
 func (c *connection) appendMessage(dst []byte, f packet.PublishFlags, id uint16, m *message.Message, shared bool) []byte {
-	topic := m.Topic()
 	if c.version != packet.V5 {
-		return packet.AppendPublish(dst, c.version, f, topic, id, nil, m.Payload)
+		return packet.AppendPublish(dst, c.version, f, m.Topic(), id, nil, m.Payload)
 	}
 	o := &c.outgoing
+	at, given := len(dst), len(o.aliases.given)
+	if dst = c.appendExtended(dst, f, id, m, shared); o.fits(len(dst) - at) {
+		return dst
+	}
+	c.endpoint.stats.TooLarge.Add(1) // [MQTT5-3.1.2-24], [MQTT5-3.1.2-25]
+	if len(o.aliases.given) > given {
+		delete(o.aliases.given, m.Topic()) // the client was not told
+	}
+	return dst[:at]
+}
+
+// appendExtended writes a PUBLISH of version 5, whatever its size; outgoing is locked.
+func (c *connection) appendExtended(dst []byte, f packet.PublishFlags, id uint16, m *message.Message, shared bool) []byte {
+	o := &c.outgoing
+	topic := m.Topic()
 	alias, known := o.aliases.of(topic)
 	if alias == 0 && o.selection == nil && m.Encoding == message.MQTT && m.Expiry == 0 {
 		return packet.AppendPublish(dst, c.version, f, topic, id, packet.Properties(m.Properties), m.Payload) // [MQTT5-3.3.2-17], [MQTT5-3.3.2-18]
@@ -126,9 +140,9 @@ func (c *connection) appendMessage(dst []byte, f packet.PublishFlags, id uint16,
 		p = p.AppendNumber(packet.MessageExpiry, secondsLeft(m.Expiry))
 	}
 	if o.selection != nil {
-		s := o.selection.find(topic, shared)
-		p = append(p, s.ids...) // [MQTT5-3.3.4-3], [MQTT5-3.3.4-4], [MQTT5-3.3.4-5]
-		f.Retain = f.Retain || s.asPublished && m.Retain
+		s := o.selection.find(selectionKey{topic: topic, shared: shared, own: m.Origin == c.origin})
+		p = append(p, s.ids...)                          // [MQTT5-3.3.4-3], [MQTT5-3.3.4-4], [MQTT5-3.3.4-5]
+		f.Retain = f.Retain || s.asPublished && m.Retain // [MQTT5-3.3.1-13]
 	}
 	if p = mapping.AppendMQTT(p, m); known {
 		topic = ""

@@ -29,9 +29,9 @@ type flight struct {
 type flightState uint8
 
 const (
-	awaitsPuback flightState = iota
-	awaitsPubrec
-	awaitsPubcomp
+	awaitsPuback  flightState = iota // [MQTT5-4.3.2-3]
+	awaitsPubrec                     // [MQTT5-4.3.3-3]
+	awaitsPubcomp                    // [MQTT5-4.3.3-5]
 )
 
 const (
@@ -40,7 +40,7 @@ const (
 )
 
 func (f *inflight) add(item, tag uint64, state flightState) uint16 {
-	id := uint16((item-1)%maxPacketIDs) + 1 // [MQTT-2.3.1-1]
+	id := uint16((item-1)%maxPacketIDs) + 1 // [MQTT-2.3.1-1], [MQTT5-4.3.2-1], [MQTT5-4.3.3-1]
 	for f.waits(id) {                       // [MQTT-2.3.1-4]
 		if id++; id == 0 {
 			id = 1

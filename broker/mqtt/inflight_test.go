@@ -6,6 +6,7 @@ import (
 )
 
 // TestInflightAgainstAMap: whatever is acknowledged in whatever order, identifiers are unique and lead to their tags.
+// [MQTT-2.3.1-4], [MQTT5-4.3.2-1], [MQTT5-4.3.3-1]
 func TestInflightAgainstAMap(t *testing.T) {
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 0))
@@ -41,6 +42,7 @@ func TestInflightAgainstAMap(t *testing.T) {
 }
 
 // TestRedeliveryHasItsIdentifier: the identifier depends on the item alone while the window is smaller than the numbers.
+// [MQTT-4.4.0-1]
 func TestRedeliveryHasItsIdentifier(t *testing.T) {
 	var first, second inflight
 	for item := uint64(65500); item < 65600; item++ {

@@ -21,6 +21,7 @@ type addressed struct{ net.Conn }
 
 func (addressed) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
 
+// TestKeepAlive: the connection ends after one and a half keep alives without a packet. [MQTT-3.1.2-24]
 func TestKeepAlive(t *testing.T) {
 	for _, c := range []struct {
 		name      string

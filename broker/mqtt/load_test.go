@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"testing"
 
@@ -67,7 +68,7 @@ func TestLargeMessages(t *testing.T) {
 }
 
 // TestOrderAndCompleteness: what four publishers send with QoS 1 arrives complete, in the order of each, with a window
-// that is smaller than the backlog.
+// that is smaller than the backlog. [MQTT-4.5.0-1], [MQTT-4.6.0-5], [MQTT-4.6.0-6]
 func TestOrderAndCompleteness(t *testing.T) {
 	const publishers, count = 4, 3000
 	for _, clean := range []bool{true, false} {
@@ -174,6 +175,70 @@ func bytesOf(b []byte, n int) func(yield func([]byte) bool) {
 			}
 			b = b[k:]
 		}
+	}
+}
+
+// TestNothingFollowsDisconnect: a client that is sent as much as it reads gets nothing more behind DISCONNECT.
+// [MQTT5-3.14.4-1], [MQTT5-3.14.4-2]
+func TestNothingFollowsDisconnect(t *testing.T) {
+	b := newBroker(t)
+	p := b.connected("p", true)
+	ended := make(chan struct{})
+	var flood sync.WaitGroup
+	flood.Go(func() { // ends when ended is closed
+		for m := (&packet.Publish{Topic: []byte("t"), Payload: []byte("x")}).Append(nil, packet.V311); ; {
+			select {
+			case <-ended:
+				return
+			default:
+				p.write(m)
+			}
+		}
+	})
+	connect := func() *peer {
+		s := b.dial("s")
+		s.version = packet.V5
+		s.send(&packet.Connect{Version: packet.V5, ClientID: "s", CleanStart: true})
+		s.expect("connack 00")
+		s.subscribe("t", 0)
+		return s
+	}
+	s := connect()
+	for range 20 {
+		next := connect()
+		told := false
+		for {
+			q, err := s.read()
+			if err != nil {
+				break
+			}
+			if told {
+				t.Fatalf("%s behind DISCONNECT", describe(q))
+			}
+			_, told = q.(*packet.Disconnect)
+		}
+		if !told {
+			t.Fatal("no DISCONNECT")
+		}
+		s = next
+	}
+	close(ended)
+	flood.Wait()
+}
+
+// TestLongestTopic: names and filters may have 65,535 bytes. [MQTT-4.7.3-3]
+func TestLongestTopic(t *testing.T) {
+	b := newBroker(t)
+	p := b.connected("p", true)
+	name := strings.Repeat("n", 65535)
+	p.subscribe(name, 0)
+	p.send(&packet.Publish{Topic: []byte(name), Payload: []byte("x")})
+	q, err := p.read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, ok := q.(*packet.Publish); !ok || string(m.Topic) != name || string(m.Payload) != "x" {
+		t.Errorf("got %s", describe(q))
 	}
 }
 

@@ -128,6 +128,8 @@ type peer struct {
 	buf     []byte
 	scram   *scram.ClientConversation // the exchange at hand
 	message string                    // its next message
+
+	patience time.Duration // with one packet; zero is that of all tests
 }
 
 func (b *broker) dial(name string) *peer {
@@ -143,7 +145,7 @@ func (b *broker) dial(name string) *peer {
 
 // read waits for a packet; io.EOF when the broker closed the connection.
 func (p *peer) read() (packet.Packet, error) {
-	if err := p.SetReadDeadline(time.Now().Add(patience)); err != nil {
+	if err := p.SetReadDeadline(time.Now().Add(max(p.patience, patience))); err != nil {
 		return nil, err
 	}
 	for {

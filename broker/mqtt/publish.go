@@ -70,7 +70,7 @@ func (c *connection) extend(p *packet.Publish, m *message.Message) error {
 
 // follow obeys a topic alias: it names the topic, or stands for it. [MQTT5-3.3.2-7 to 12]
 func (c *connection) follow(p *packet.Publish, alias int) error {
-	if alias > c.limits.TopicAliases { // [MQTT5-3.3.2-9]
+	if alias > c.limits.TopicAliases { // [MQTT5-3.2.2-17], [MQTT5-3.3.2-9]
 		return &packet.Error{Code: packet.TopicAliasInvalid, Text: fmt.Sprintf("topic alias %d is more than %d", alias, c.limits.TopicAliases)}
 	}
 	for len(c.topics) <= alias && len(p.Topic) > 0 {
@@ -120,7 +120,7 @@ func (c *connection) route(p *packet.Publish, m *message.Message, wait time.Dura
 	case 0:
 		return c.publisher.Publish(route, m, a, 0)
 	case 1:
-		return c.publisher.Publish(route, m, a, c.token)
+		return c.publisher.Publish(route, m, a, c.token) // a new message each time [MQTT5-4.3.2-5]
 	}
 	for _, id := range c.acknowledging.takeVoid() { // before the client uses one of them again
 		c.session.Complete([]uint16{id}, func(error) {})
@@ -199,7 +199,7 @@ func (c *connection) confirmed(done hub.Confirmation) {
 // refused writes the acknowledgement of a message that was refused.
 func (c *connection) refused(err error) func(dst []byte, a ack) []byte {
 	return func(dst []byte, a ack) []byte {
-		reason, text := publishReason(err), c.fitting(c.reasonText(err, false))
+		reason, text := publishReason(err), c.fitting(c.reasonText(err, false), 0)
 		if a.kind == packet.TypePubrec {
 			return (&packet.Pubrec{PacketID: a.id, Reason: reason, Properties: text}).Append(dst, packet.V5)
 		}
@@ -222,7 +222,7 @@ func (c *connection) handlePubrel(frame []byte) error {
 }
 
 // finishReceived sends PUBCOMP for what the client released, when that is durable: the client may then use the
-// identifiers for other messages.
+// identifiers for other messages. What became of the messages makes no difference. [MQTT5-4.3.3-12], [MQTT5-4.3.3-13]
 func (c *connection) finishReceived() {
 	due := append([]ack(nil), c.completed...)
 	ids := make([]uint16, len(due))

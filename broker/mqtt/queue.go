@@ -167,14 +167,10 @@ func (q *queueConsumer) append(dst []byte, d *queue.Delivery) []byte {
 	}
 	at := len(dst)
 	dst = c.appendMessage(dst, f, id, &m, false)
-	if o.most > 0 && len(dst)-at > o.most {
-		c.endpoint.stats.TooLarge.Add(1)
-		dst = dst[:at]
-		if id != 0 {
-			o.inflight.takeLoan(id)
-			tag := d.Tag
-			c.tasks.Go(func() { q.consumer.Settle(queue.Accept, hub.Range{From: tag, To: tag}) }) // ends at once
-		}
+	if len(dst) == at && id != 0 {
+		o.inflight.takeLoan(id)
+		tag := d.Tag
+		c.tasks.Go(func() { q.consumer.Settle(queue.Accept, hub.Range{From: tag, To: tag}) }) // ends at once
 	}
 	return dst
 }

@@ -53,12 +53,12 @@ func reasonOf(err error) packet.ReasonCode {
 	return packet.ServerUnavailable
 }
 
-// publishReason is reasonOf for PUBACK and PUBREC, which know fewer codes. [MQTT 5 §3.4.2.1, §3.5.2.1]
+// publishReason is reasonOf for PUBACK and PUBREC, which know fewer codes. [MQTT5-3.4.2-1], [MQTT5-3.5.2-1]
 func publishReason(err error) packet.ReasonCode {
-	switch r := reasonOf(err); r {
-	case packet.NotAuthorized, packet.TopicNameInvalid, packet.PacketIDInUse, packet.QuotaExceeded, packet.PayloadFormatInvalid, packet.ImplementationError:
+	switch r := reasonOf(err); {
+	case packet.TypePuback.Knows(r):
 		return r
-	case packet.ServerUnavailable: // a queue is full, or the disk
+	case r == packet.ServerUnavailable: // a queue is full, or the disk
 		return packet.QuotaExceeded
 	}
 	return packet.Failure
@@ -78,17 +78,16 @@ func (c *connection) reasonText(err error, always bool) packet.Properties {
 // mostReason is how long a reason string may be; the texts of the broker are shorter but for the names in them.
 const mostReason = 1024
 
-// disconnect tells a client of version 5 why its connection ends. [MQTT5-3.14.0-1], [MQTT5-4.13.1-1]
+// disconnect tells a client of version 5 why its connection ends, with its last packet. [MQTT5-3.14.0-1],
+// [MQTT5-3.14.4-1], [MQTT5-4.13.1-1]
 func (c *connection) disconnect(err error) {
 	if c.version != packet.V5 || !c.Live() || errors.Is(err, errEnd) || gone(err) {
 		return
 	}
-	p := packet.Disconnect{}
-	p.Reason, p.Properties = c.farewell(err)
-	if p.Reason == packet.ServerUnavailable {
-		p.Reason = packet.ServerBusy // DISCONNECT does not know the other
-	}
+	p := packet.Disconnect{} // [MQTT5-3.14.2-2], [MQTT5-3.14.2-3]
+	p.Reason, p.Properties = c.farewell(packet.TypeDisconnect, err)
 	c.send(&p)
+	c.out.End()
 }
 
 // gone says that the peer ended the connection without a word.

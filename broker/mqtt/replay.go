@@ -104,7 +104,7 @@ func (c *connection) sendRetained(page []*message.Message, qos uint8) {
 	c.out.Append(func(dst []byte) []byte {
 		for _, m := range page {
 			switch {
-			case m.Expiry != 0 && m.Expiry <= now:
+			case m.Expiry != 0 && m.Expiry <= now: // [MQTT5-3.3.2-5]
 			case min(m.QoS, qos) > 0:
 				acknowledged = append(acknowledged, m)
 			default:
@@ -119,11 +119,5 @@ func (c *connection) sendRetained(page []*message.Message, qos uint8) {
 
 // appendRetained writes a retained message of QoS 0; outgoing is locked.
 func (c *connection) appendRetained(dst []byte, m *message.Message) []byte {
-	at := len(dst)
-	dst = c.appendMessage(dst, packet.PublishFlags{Retain: true}, 0, m, false)
-	if most := c.outgoing.most; most > 0 && len(dst)-at > most {
-		c.endpoint.stats.TooLarge.Add(1)
-		return dst[:at]
-	}
-	return dst
+	return c.appendMessage(dst, packet.PublishFlags{Retain: true}, 0, m, false)
 }

@@ -31,6 +31,13 @@ import (
 //	                  are left out
 //	policy NAME SPEC  a topic policy, as JSON without blanks
 //	user NAME [LIMITS] a user with its name as password is made, and may publish and subscribe under ok/ alone
+//
+// Two lines are for bytes that are wrong. BYTES are hexadecimal digits and "text", and # is the remaining length of what
+// follows; CODE is the reason code of the answer, or closed when the connection ends without one, as it does before
+// version 5:
+//
+//	first V BYTES => CODE     a client of version V begins with them; CONNACK answers, and the connection ends
+//	wrong V BYTES => CODE     a client of version V that is connected sends them; DISCONNECT answers, and it ends
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -103,6 +110,8 @@ func (s *scenario) line(words []string) {
 		return
 	case "policy":
 		s.apply(object.Object{Key: object.Key{Kind: object.KindTopicPolicy, VirtualHost: "/", Name: words[1]}, Spec: json.RawMessage(words[2])})
+	case "first", "wrong":
+		s.refused(words[0], versions[words[1]], strings.Join(words[2:], " "))
 		return
 	}
 	p := s.peers[words[0]]
@@ -125,10 +134,62 @@ func (s *scenario) line(words []string) {
 		p.Close() //nolint:errcheck // that is the point
 		delete(s.peers, words[0])
 	case "version":
-		p.version = map[string]packet.Version{"3.1": packet.V31, "3.1.1": packet.V311, "5": packet.V5}[words[2]]
+		p.version = versions[words[2]]
 	default:
 		s.Fatalf("unknown line %q", words)
 	}
+}
+
+var versions = map[string]packet.Version{"3.1": packet.V31, "3.1.1": packet.V311, "5": packet.V5}
+
+// refused plays a line of bytes that are wrong; line is what follows the version.
+func (s *scenario) refused(when string, v packet.Version, line string) {
+	s.Helper()
+	line, _, _ = strings.Cut(line, " //")
+	text, code, found := strings.Cut(line, "=>")
+	if code = strings.TrimSpace(code); !found || v == 0 {
+		s.Fatalf("%q is no line of wrong bytes", line)
+	}
+	p := s.dial("client")
+	defer p.Close() //nolint:errcheck // the broker has closed it
+	p.version = v
+	answer := "connack "
+	if when == "wrong" {
+		p.send(&packet.Connect{Version: v, ClientID: "wrong", CleanStart: true})
+		p.expect("connack 00")
+		answer = "disconnect "
+	}
+	p.write(s.bytes(text))
+	if code != "closed" {
+		p.expect(answer + code)
+	}
+	p.expect("closed")
+}
+
+// bytes reads what refused describes.
+func (s *scenario) bytes(text string) (out []byte) {
+	s.Helper()
+	head, rest, sized := strings.Cut(text, " # ")
+	for i, part := range strings.Split(head, `"`) {
+		if i%2 == 1 {
+			out = append(out, part...)
+			continue
+		}
+		b, err := hex.DecodeString(strings.ReplaceAll(part, " ", ""))
+		if err != nil {
+			s.Fatalf("%q: %v", part, err)
+		}
+		out = append(out, b...)
+	}
+	if !sized {
+		return out
+	}
+	body := s.bytes(rest)
+	length := len(body)
+	for ; length >= 0x80; length >>= 7 {
+		out = append(out, byte(length)|0x80)
+	}
+	return append(append(out, byte(length)), body...)
 }
 
 // described are the properties that a scenario writes and sees, by their words. Others that the broker sends (its limits

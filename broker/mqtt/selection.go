@@ -27,6 +27,7 @@ type selective struct {
 type selectionKey struct {
 	topic  string
 	shared bool
+	own    bool // the connection itself published it
 }
 
 // selected is what the subscriptions that match a topic come to.
@@ -56,17 +57,16 @@ func (o *outgoing) follow(subs []hub.Subscription) {
 	o.mu.Unlock()
 }
 
-func (s *selection) find(name string, shared bool) selected {
-	k := selectionKey{name, shared}
+func (s *selection) find(k selectionKey) selected {
 	if found, ok := s.known[k]; ok {
 		return found
 	}
 	var found selected
 	for _, sub := range s.subscriptions {
-		if sub.shared != shared || !topic.Match(sub.filter, name) {
+		if sub.shared != k.shared || k.own && sub.NoLocal || !topic.Match(sub.filter, k.topic) {
 			continue
 		}
-		found.asPublished = found.asPublished || sub.RetainAsPublished // [MQTT5-3.8.4-4]
+		found.asPublished = found.asPublished || sub.RetainAsPublished // [MQTT5-3.3.1-13]
 		if sub.SubscriptionID != 0 {
 			found.ids = found.ids.AppendNumber(packet.SubscriptionID, sub.SubscriptionID)
 		}
@@ -74,6 +74,7 @@ func (s *selection) find(name string, shared bool) selected {
 	if len(s.known) >= mostKnown {
 		clear(s.known)
 	}
-	s.known[selectionKey{strings.Clone(name), shared}] = found
+	k.topic = strings.Clone(k.topic)
+	s.known[k] = found
 	return found
 }

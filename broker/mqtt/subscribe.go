@@ -20,7 +20,7 @@ func (c *connection) handleSubscribe(frame []byte) error {
 		return err
 	}
 	c.flush()                                                                                            // what came before takes effect before
-	ack := packet.Suback{PacketID: p.PacketID, Reasons: make([]packet.ReasonCode, len(p.Subscriptions))} // [MQTT-3.8.4-2], [MQTT-3.8.4-5]
+	ack := packet.Suback{PacketID: p.PacketID, Reasons: make([]packet.ReasonCode, len(p.Subscriptions))} // [MQTT-2.3.1-7], [MQTT-3.8.4-2], [MQTT-3.8.4-5]
 	id := p.Properties.Number(packet.SubscriptionID, 0)
 	granted := make([]wish, 0, len(p.Subscriptions))
 	for i, s := range p.Subscriptions {
@@ -32,12 +32,12 @@ func (c *connection) handleSubscribe(frame []byte) error {
 			}
 		}
 		if refused != nil {
-			ack.Reasons[i], ack.Properties = c.subackReason(refused), c.fitting(c.reasonText(refused, false))
+			ack.Reasons[i], ack.Properties = c.subackReason(refused), c.fitting(c.reasonText(refused, false), len(ack.Reasons))
 			c.log(slog.LevelInfo, "subscription was refused", refused)
 			continue
 		}
 		w := c.grant(s, id)
-		ack.Reasons[i] = packet.ReasonCode(w.QoS)
+		ack.Reasons[i] = packet.ReasonCode(w.QoS) // [MQTT-3.9.3-1], [MQTT5-3.8.4-7]
 		granted = append(granted, w)
 	}
 	replayed, err := c.subscribe(granted)
@@ -47,7 +47,7 @@ func (c *connection) handleSubscribe(frame []byte) error {
 				ack.Reasons[i] = c.subackReason(err)
 			}
 		}
-		ack.Properties = c.fitting(c.reasonText(err, false))
+		ack.Properties = c.fitting(c.reasonText(err, false), len(ack.Reasons))
 		c.log(slog.LevelInfo, "subscription was refused", err)
 	}
 	c.send(&ack) // [MQTT-3.8.4-1], [MQTT-3.8.4-4]
@@ -109,16 +109,15 @@ type wish struct {
 	retainHandling uint8
 }
 
-// subackReason is reasonOf for SUBACK, which knows fewer codes, and one alone before version 5. [MQTT 5 §3.9.3]
+// subackReason is reasonOf for SUBACK, which knows fewer codes, and one alone before version 5. [MQTT-3.9.3-2]
 func (c *connection) subackReason(err error) packet.ReasonCode {
 	switch r := reasonOf(err); {
 	case c.version != packet.V5:
 		return packet.Failure
-	case r == packet.ServerUnavailable:
-		return packet.ImplementationError
-	default:
+	case packet.TypeSuback.Knows(r):
 		return r
 	}
+	return packet.ImplementationError
 }
 
 // subscribe brings subscriptions into force and answers those whose retained messages are due.
@@ -130,7 +129,7 @@ func (c *connection) subscribe(granted []wish) (replayed []hub.Subscription, err
 	for i, w := range granted {
 		subs[i] = w.Subscription
 	}
-	existed, err := c.session.Subscribe(context.Background(), subs) // [MQTT-3.8.4-3]
+	existed, err := c.session.Subscribe(context.Background(), subs) // [MQTT-3.8.4-3], [MQTT5-3.8.4-4]
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +188,7 @@ func (c *connection) handleUnsubscribe(frame []byte) error {
 			c.unsubscribed(f)
 		}
 	}
-	ack := packet.Unsuback{PacketID: p.PacketID}
+	ack := packet.Unsuback{PacketID: p.PacketID} // [MQTT-2.3.1-7]
 	if c.version == packet.V5 {
 		c.outgoing.follow(c.session.Subscriptions())
 		for _, was := range existed {

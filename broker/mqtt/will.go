@@ -21,7 +21,7 @@ type will struct {
 	expiry time.Duration // from when it is published; zero is never
 }
 
-// acceptWill keeps the will for the end of the connection. [MQTT-3.1.2-8] Whether the client may publish it is asked
+// acceptWill keeps the will for the end of the connection. [MQTT-3.1.2-8], [MQTT5-3.1.2-7] Whether the client may publish it is asked
 // then.
 func (c *connection) acceptWill(w *packet.Will) error {
 	if w == nil {
@@ -44,7 +44,7 @@ func (c *connection) acceptWill(w *packet.Will) error {
 		case packet.MessageExpiry:
 			kept.expiry = time.Duration(v.Number) * time.Second
 		default:
-			return true
+			return true // [MQTT5-3.1.3-10]
 		}
 		return false
 	})

@@ -44,6 +44,7 @@ type Outbox struct {
 	spare   []byte // the writer's last buffer, for reuse
 	writing bool
 	held    bool      // appended frames wait for Release
+	ended   bool      // End was called
 	last    time.Time // when the last write ended
 	err     error
 	idle    *sync.Cond // signalled when the writer ends
@@ -74,7 +75,7 @@ func New(conn net.Conn, o Options) *Outbox {
 // runs under the box's lock: it encodes and returns. It answers false when the connection is gone.
 func (b *Outbox) Append(fill func(dst []byte) []byte) bool {
 	b.mu.Lock()
-	if b.err != nil {
+	if b.err != nil || b.ended {
 		b.mu.Unlock()
 		return false
 	}
@@ -89,7 +90,7 @@ func (b *Outbox) Append(fill func(dst []byte) []byte) bool {
 // Write appends one whole frame that is encoded already. It answers false when the connection is gone.
 func (b *Outbox) Write(frame []byte) bool {
 	b.mu.Lock()
-	if b.err != nil {
+	if b.err != nil || b.ended {
 		b.mu.Unlock()
 		return false
 	}
@@ -98,6 +99,13 @@ func (b *Outbox) Write(frame []byte) bool {
 	b.added(len(frame))
 	b.mu.Unlock()
 	return true
+}
+
+// End says that the last frame was appended: what comes later is refused. What waits is still written.
+func (b *Outbox) End() {
+	b.mu.Lock()
+	b.ended = true
+	b.mu.Unlock()
 }
 
 // buffers are those of boxes that are idle now; a box that has something to write borrows one, so that a burst does not
@@ -123,7 +131,7 @@ func (b *Outbox) giveBack() {
 
 func (b *Outbox) added(n int) {
 	if n == 0 {
-		if !b.writing {
+		if !b.writing && len(b.buf) == 0 { // what waits for Release stays
 			b.giveBack()
 		}
 		return

@@ -63,6 +63,43 @@ func TestManyProducersKeepTheirOrder(t *testing.T) {
 	})
 }
 
+// TestHeldFramesStay: who appends nothing takes nothing away of what waits for Release.
+func TestHeldFramesStay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, there := net.Pipe()
+		box := New(here, Options{Limit: 1 << 20})
+		nothing := func(dst []byte) []byte { return dst }
+		box.Append(nothing)
+		box.Hold()
+		box.Write([]byte("one"))
+		box.Append(nothing)
+		box.Write([]byte("two"))
+		box.Append(nothing)
+		box.Release()
+		go box.Close(time.Minute) // ends when the pipe was read
+		if got, err := io.ReadAll(there); err != nil || string(got) != "onetwo" {
+			t.Errorf("got %q, %v", got, err)
+		}
+	})
+}
+
+// TestNothingFollowsEnd: what waits at End is written, and what comes later refused.
+func TestNothingFollowsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, there := net.Pipe()
+		box := New(here, Options{Limit: 1 << 20})
+		box.Write([]byte("last"))
+		box.End()
+		if box.Write([]byte("late")) || box.Append(func(dst []byte) []byte { return append(dst, "late"...) }) {
+			t.Error("a frame was taken after End")
+		}
+		go box.Close(time.Minute) // ends when the pipe was read
+		if got, err := io.ReadAll(there); err != nil || string(got) != "last" {
+			t.Errorf("got %q, %v", got, err)
+		}
+	})
+}
+
 func TestFullAndDrained(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		here, there := net.Pipe()

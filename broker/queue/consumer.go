@@ -129,7 +129,8 @@ func (q *Queue) pick() *Consumer {
 	return best
 }
 
-// chosen is pick, with room taken in what the consumer shares with others.
+// chosen is pick, with room taken in what the consumer shares with others. Nothing but deliveries needs that room.
+// [MQTT5-3.3.4-10], [MQTT5-4.9.0-2], [MQTT5-4.9.0-3]
 func (q *Queue) chosen() *Consumer {
 	for {
 		c := q.pick()
@@ -189,6 +190,9 @@ func (q *Queue) back(it Item, o Outcome) {
 		q.die(it, Rejected)
 	default:
 		it.Returned = true
+		if q.options.SentStays && it.QoS == 2 {
+			it.Expiry = 0 // [MQTT5-4.3.3-7]
+		}
 		if o == Requeue && (q.options.HasDeliveryLimit || q.options.CountReturns) {
 			it.Count++
 			if q.options.HasDeliveryLimit && it.Count > q.options.DeliveryLimit {

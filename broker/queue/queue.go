@@ -67,6 +67,7 @@ type Options struct {
 	MaxPriority      uint8
 	SingleActive     bool // one consumer at a time, the others stand by
 	DeadLetterless   bool // there is no dead-letter exchange: dead items are gone for good
+	SentStays        bool // an item of QoS 2 that was delivered does not expire any more
 }
 
 // Outcome is what a consumer says of a delivery.
@@ -249,7 +250,8 @@ func (q *Queue) admit(now int64, it *Item) {
 	}
 }
 
-// put adds an item to those that wait, in the place of its ID.
+// put adds an item to those that wait, in the place of its ID: their order is that of the publishes, also of those that
+// came back. [MQTT-4.6.0-5], [MQTT-4.6.0-6]
 func (q *Queue) put(it Item) {
 	it.own()
 	l := q.level(it.Priority)
@@ -328,7 +330,7 @@ func (q *Queue) take(d *level) Item {
 	return it
 }
 
-// Pump expires what is due at the heads and gives what waits to consumers with credit.
+// Pump expires what is due at the heads and gives what waits to consumers with credit. [MQTT5-3.3.2-5]
 func (q *Queue) Pump(now int64) {
 	q.expire(now)
 	for q.ready > 0 {

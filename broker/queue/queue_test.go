@@ -91,6 +91,7 @@ func (s *stage) run(words []string) {
 			MaxLength: number("max-length"), HasMaxLength: maxLength, MaxBytes: number("max-bytes"), HasMaxBytes: maxBytes, Overflow: overflow[mode], HasTTL: ttl, TTL: number("ttl"),
 			HasDeliveryLimit: limit, DeliveryLimit: uint32(number("delivery-limit")), MaxPriority: uint8(number("max-priority")),
 			SingleActive: slices.Contains(words, "single-active"), DeadLetterless: !dead,
+			SentStays: slices.Contains(words, "sent-stays"),
 		})
 		return
 	case "at":
@@ -102,7 +103,7 @@ func (s *stage) run(words []string) {
 				continue
 			}
 			m := &message.Message{Payload: []byte(body), Owned: true}
-			s.queue.Enqueue(s.now, Item{Message: m, Size: uint32(len(body)), Expiry: number("expiry"), Priority: uint8(number("priority")), Durable: true})
+			s.queue.Enqueue(s.now, Item{Message: m, Size: uint32(len(body)), Expiry: number("expiry"), Priority: uint8(number("priority")), QoS: uint8(number("qos")), Durable: true})
 		}
 	case "join":
 		s.consumers[words[1]] = s.queue.Join(ConsumerOptions{

@@ -159,7 +159,7 @@ var applicationProtocols = map[string][]string{
 	"tls":   {"mqtt", "amqp", "x-amzn-mqtt-ca"},
 }
 
-// accept takes one connection; false says that the listener is closed.
+// accept takes one connection; false says that the listener is closed. [MQTT-7.1.1-1]
 func (s *Server) accept(ctx context.Context, scheme string, l net.Listener, secure *tls.Config) bool {
 	conn, err := l.Accept()
 	switch {

@@ -112,6 +112,7 @@ func TestConnectionsAreLimited(t *testing.T) {
 	}
 }
 
+// TestWebSocket: the subprotocols that are answered, and what ends the connection. [MQTT-6.0.0-4]
 func TestWebSocket(t *testing.T) {
 	s, e := withHub(t, 10)
 	server := httptest.NewServer(s.webSocket("ws"))

@@ -21,7 +21,7 @@ func (s *Server) webSocket(scheme string) http.Handler {
 			return
 		}
 		ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
-			Subprotocols: webSocketProtocols,
+			Subprotocols: webSocketProtocols, // [MQTT-6.0.0-4]
 			// Unless origins are named, any page may connect: MQTT authenticates by what the page sends, never by what the
 			// browser remembers.
 			InsecureSkipVerify: len(settings.Origins) == 0,

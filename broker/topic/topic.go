@@ -140,7 +140,8 @@ func cutShare(s string) (filter string, err error) {
 	return filter, nil
 }
 
-// Match says whether a valid MQTT filter matches a topic name. Wildcard characters in the name are text.
+// Match says whether a valid MQTT filter matches a topic name, byte by byte. Wildcard characters in the name are text.
+// [MQTT-3.3.2-3], [MQTT-4.7.3-4]
 func Match(filter, name string) bool {
 	if name == "" || filter == "" {
 		return false

@@ -14,7 +14,7 @@ func (p *acknowledgement) decode(src []byte, t Type, v Version) error {
 	c, _ := open(src, t, v)
 	p.PacketID, p.Reason, p.Properties = c.packetID(), Success, nil
 	if v == V5 && len(c.src) > 0 {
-		p.Reason = ReasonCode(c.octet())
+		p.Reason = c.reason(t) // [MQTT5-3.4.2-1], [MQTT5-3.5.2-1], [MQTT5-3.6.2-1], [MQTT5-3.7.2-1]
 	}
 	if v == V5 && len(c.src) > 0 {
 		p.Properties = c.properties(t, v)

@@ -12,7 +12,7 @@ const connackSessionPresent = 1
 // returnCodes are the reasons that versions before 5 can give, by their return code. [MQTT 3.1.1 §3.2.2.3]
 var returnCodes = [...]ReasonCode{Success, UnsupportedVersion, ClientIDNotValid, ServerUnavailable, BadUserNameOrPassword, NotAuthorized}
 
-// returnCode is the nearest return code of versions before 5.
+// returnCode is the nearest return code of versions before 5; there is one for every reason. [MQTT-3.2.2-6]
 func returnCode(r ReasonCode) byte {
 	for code, reason := range returnCodes {
 		if reason == r {
@@ -35,13 +35,12 @@ func (p *Connack) Decode(src []byte, v Version) error {
 		c.fail(MalformedPacket, "reserved acknowledge flags are set") // [MQTT5-3.2.2-1]
 	}
 	p.SessionPresent = flags&connackSessionPresent != 0
-	p.Reason = ReasonCode(c.octet())
-	if v != V5 && c.err == nil {
-		if int(p.Reason) >= len(returnCodes) {
-			c.fail(MalformedPacket, "return code is unknown")
-		} else {
-			p.Reason = returnCodes[p.Reason]
-		}
+	if v == V5 {
+		p.Reason = c.reason(TypeConnack) // [MQTT5-3.2.2-8]
+	} else if code := c.octet(); int(code) < len(returnCodes) {
+		p.Reason = returnCodes[code]
+	} else {
+		c.fail(MalformedPacket, "return code is unknown")
 	}
 	p.Properties = c.properties(TypeConnack, v)
 	return c.end()

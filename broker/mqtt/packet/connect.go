@@ -42,7 +42,8 @@ const (
 	protocolName31 = "MQIsdp"
 )
 
-// Decode reads the packet. When the error is UnsupportedVersion, Version is what the client asked for.
+// Decode reads the packet, whose payload has its fields in this order. [MQTT-3.1.3-1] When the error is
+// UnsupportedVersion, Version is what the client asked for.
 func (p *Connect) Decode(src []byte, _ Version) error {
 	*p = Connect{}
 	c, _ := open(src, TypeConnect, V311)
@@ -54,6 +55,10 @@ func (p *Connect) Decode(src []byte, _ Version) error {
 		c.fail(MalformedPacket, "protocol name is not MQTT") // [MQTT-3.1.2-1]
 	case name == protocolName && p.Version != V311 && p.Version != V5, name == protocolName31 && p.Version != V31:
 		c.fail(UnsupportedVersion, "protocol level is unknown") // [MQTT-3.1.2-2]
+	case p.Version == V5: // whose fixed header is looked at closer
+		if again, _ := open(src, TypeConnect, V5); again.err != nil {
+			c.fail(again.err.Code, again.err.Text)
+		}
 	}
 	flags := c.octet()
 	c.connectFlags(flags, p.Version)
@@ -62,12 +67,12 @@ func (p *Connect) Decode(src []byte, _ Version) error {
 	p.Properties = c.properties(TypeConnect, p.Version)
 	p.ClientID = string(c.text()) // [MQTT-3.1.3-3], [MQTT-3.1.3-4]
 	if flags&connectWill != 0 && c.err == nil {
-		p.Will = c.will(flags, p.Version)
+		p.Will = c.will(flags, p.Version) // [MQTT-3.1.2-9]
 	}
-	if flags&connectUsername != 0 {
+	if flags&connectUsername != 0 { // [MQTT-3.1.2-18], [MQTT-3.1.2-19]
 		p.Username = c.text() // [MQTT-3.1.3-11]
 	}
-	if flags&connectPassword != 0 {
+	if flags&connectPassword != 0 { // [MQTT-3.1.2-20], [MQTT-3.1.2-21]
 		p.Password = c.binary()
 	}
 	if _, ok := p.Properties.Get(AuthData); ok {

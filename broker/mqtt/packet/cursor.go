@@ -77,7 +77,7 @@ func (c *cursor) take(n int) []byte {
 // binary reads two bytes of length and that many bytes.
 func (c *cursor) binary() []byte { return c.take(int(c.uint16())) }
 
-// text reads a string of valid UTF-8 without U+0000. [MQTT-1.5.3-1], [MQTT-1.5.3-2]
+// text reads a string of valid UTF-8 without U+0000, of which nothing is taken away. [MQTT-1.5.3-1 to 3]
 func (c *cursor) text() []byte {
 	b := c.binary()
 	if !validText(b) {

@@ -25,7 +25,7 @@ func (p *reasoned) decode(src []byte, t Type, v Version) error {
 	*p = reasoned{}
 	c, _ := open(src, t, v)
 	if v == V5 && len(c.src) > 0 {
-		p.Reason = ReasonCode(c.octet())
+		p.Reason = c.reason(t) // [MQTT5-3.14.2-1], [MQTT5-3.15.2-1]
 	}
 	if v == V5 && len(c.src) > 0 {
 		p.Properties = c.properties(t, v)

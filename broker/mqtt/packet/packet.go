@@ -131,7 +131,7 @@ func Next(src []byte, most int) (size int, err error) {
 		return 0, malformed("remaining length of more than four bytes")
 	}
 	if size = 1 + n + length; size > most {
-		return 0, errorf(PacketTooLarge, "packet of %d bytes is more than %d", size, most) // [MQTT5-3.1.2-24]
+		return 0, errorf(PacketTooLarge, "packet of %d bytes is more than %d", size, most) // [MQTT5-3.2.2-15]
 	}
 	return size, nil
 }
@@ -198,7 +198,7 @@ func flagsAllowed(t Type, flags byte, v Version) bool {
 		// [MQTT-3.6.1-1], [MQTT-3.8.1-1], [MQTT-3.10.1-1]; version 3.1 may set DUP when it sends one again.
 		return flags == reservedFlags || v == V31 && flags == reservedFlags|flagDup
 	}
-	return flags == 0
+	return flags == 0 // [MQTT-3.14.1-1], [MQTT5-3.15.1-1]
 }
 
 // begin writes a fixed header with room for a remaining length of one byte; finish puts the right one in.

@@ -230,9 +230,22 @@ func (g generator) properties(place Type, v Version) (out Properties) {
 	return out
 }
 
-func (g generator) reasons() (out []ReasonCode) {
+// reason is one that a packet of version 5 may carry.
+func (g generator) reason(t Type) ReasonCode {
+	for {
+		if r := ReasonCode(g.IntN(len(reasonPlaces))); t.Knows(r) {
+			return r
+		}
+	}
+}
+
+func (g generator) reasons(t Type, v Version) (out []ReasonCode) {
 	for range 1 + g.IntN(5) {
-		out = append(out, []ReasonCode{Success, GrantedQoS1, GrantedQoS2, Failure}[g.IntN(4)])
+		r := g.reason(t)
+		if v != V5 {
+			r = min(r, Failure)
+		}
+		out = append(out, r)
 	}
 	return out
 }
@@ -240,7 +253,7 @@ func (g generator) reasons() (out []ReasonCode) {
 func (g generator) acknowledgement(t Type, v Version) acknowledgement {
 	a := acknowledgement{PacketID: g.id(), Properties: g.properties(t, v)}
 	if v == V5 {
-		a.Reason = []ReasonCode{Success, NoMatchingSubscribers, QuotaExceeded}[g.IntN(3)]
+		a.Reason = g.reason(t)
 	}
 	return a
 }
@@ -249,7 +262,7 @@ func (g generator) reasoned(t Type, v Version) reasoned {
 	if v != V5 {
 		return reasoned{}
 	}
-	return reasoned{Reason: []ReasonCode{Success, ServerMoved}[g.IntN(2)], Properties: g.properties(t, v)}
+	return reasoned{Reason: g.reason(t), Properties: g.properties(t, v)}
 }
 
 func (g generator) connect(v Version) *Connect {
@@ -312,13 +325,13 @@ func (g generator) packet(t Type, v Version) Packet {
 		}
 		return p
 	case TypeSuback:
-		return &Suback{PacketID: g.id(), Properties: g.properties(t, v), Reasons: g.reasons()}
+		return &Suback{PacketID: g.id(), Properties: g.properties(t, v), Reasons: g.reasons(t, v)}
 	case TypeUnsubscribe:
 		return &Unsubscribe{PacketID: g.id(), Properties: g.properties(t, v), Filters: []string{g.text(), g.text()}}
 	case TypeUnsuback:
 		p := &Unsuback{PacketID: g.id(), Properties: g.properties(t, v)}
 		if v == V5 {
-			p.Reasons = g.reasons()
+			p.Reasons = g.reasons(t, v)
 		}
 		return p
 	case TypePingreq:
@@ -406,6 +419,19 @@ func TestProperties(t *testing.T) {
 	}
 	if !reflect.DeepEqual(order, []string{"1", "2"}) {
 		t.Errorf("user properties came as %q", order)
+	}
+}
+
+// TestReturnCodes: versions before 5 have a return code for whatever reason there is. [MQTT-3.2.2-6]
+func TestReturnCodes(t *testing.T) {
+	for r := range ReasonCode(len(reasonPlaces)) {
+		if !TypeConnack.Knows(r) {
+			continue
+		}
+		b := (&Connack{Reason: r}).Append(nil, V311)
+		if code := b[3]; code > 5 || (code == 0) != (r == Success) {
+			t.Errorf("reason %#x has return code %d", r, code)
+		}
 	}
 }
 

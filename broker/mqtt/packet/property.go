@@ -211,11 +211,11 @@ func (c *cursor) property() (id PropertyID, v Value) {
 	case formVarint:
 		v.Number = uint32(c.varint())
 	case formText:
-		v.Bytes = c.text()
+		v.Bytes = c.text() // [MQTT5-3.3.2-13], [MQTT5-3.3.2-19]
 	case formBinary:
 		v.Bytes = c.binary()
 	case formPair:
-		v.Name, v.Text = c.text(), c.text()
+		v.Name, v.Text = c.text(), c.text() // [MQTT5-1.5.7-1]
 	}
 	return id, v
 }
@@ -260,7 +260,8 @@ func (c *cursor) check(id PropertyID, v Value, place Type, seen uint64) {
 	}
 }
 
-// appendProperties writes properties with their length. Versions before 5 have none.
+// appendProperties writes properties with their length, which is there when they are not. Versions before 5 have none.
+// [MQTT5-2.2.2-1]
 func appendProperties(dst []byte, p Properties, v Version) []byte {
 	if v != V5 {
 		return dst

@@ -126,7 +126,7 @@ func (f PublishFlags) bits() byte {
 	if f.Retain {
 		b |= flagRetain
 	}
-	if f.Dup && f.QoS > 0 { // [MQTT-3.3.1-2]
+	if f.Dup && f.QoS > 0 { // [MQTT-3.3.1-2], [MQTT-4.3.1-1]
 		b |= flagDup
 	}
 	return b

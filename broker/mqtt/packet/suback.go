@@ -17,16 +17,20 @@ func (p *Suback) Decode(src []byte, v Version) error {
 	p.PacketID = c.packetID()
 	p.Properties = c.properties(TypeSuback, v)
 	for len(c.src) > 0 {
+		if v == V5 {
+			p.Reasons = append(p.Reasons, c.reason(TypeSuback))
+			continue
+		}
 		r := ReasonCode(c.octet())
-		if v != V5 && r > GrantedQoS2 && r != Failure {
-			c.fail(MalformedPacket, "return code is unknown") // [MQTT-3.9.3-2]
+		if r > GrantedQoS2 && r != Failure {
+			c.fail(MalformedPacket, "return code is unknown")
 		}
 		p.Reasons = append(p.Reasons, r)
 	}
 	return c.end()
 }
 
-// Append writes the packet. Before MQTT 5, every error is 0x80.
+// Append writes the packet. Before MQTT 5, every error is 0x80. [MQTT-3.9.3-2]
 func (p *Suback) Append(dst []byte, v Version) []byte {
 	dst, at := begin(dst, TypeSuback, 0)
 	dst = binary.BigEndian.AppendUint16(dst, p.PacketID)

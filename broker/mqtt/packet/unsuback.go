@@ -17,7 +17,7 @@ func (p *Unsuback) Decode(src []byte, v Version) error {
 	p.PacketID = c.packetID()
 	p.Properties = c.properties(TypeUnsuback, v)
 	for v == V5 && len(c.src) > 0 {
-		p.Reasons = append(p.Reasons, ReasonCode(c.octet()))
+		p.Reasons = append(p.Reasons, c.reason(TypeUnsuback)) // [MQTT5-3.11.3-2]
 	}
 	return c.end()
 }

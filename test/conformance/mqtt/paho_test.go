@@ -81,6 +81,8 @@ func (c *client) quiet() {
 	c.expect(topic, "end")
 }
 
+// TestPublishSubscribe: clients that know nothing of this broker, over TCP and WebSocket.
+// [MQTT-7.0.0-2], [MQTT-7.1.1-1], [MQTT5-4.2.0-1]
 func TestPublishSubscribe(t *testing.T) {
 	b := start(t)
 	for _, scheme := range []string{"mqtt", "ws"} {

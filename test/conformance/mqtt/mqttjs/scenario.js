@@ -41,6 +41,28 @@ for (const text of ["first", "second"]) {
   assert.deepEqual((await next()).topic, "js/alias");
 }
 
+if (five) {
+  // Retain handling, retain as published and no-local, and one message for one member of a group.
+  await p.publishAsync("opt/kept", "kept", { qos: 1, retain: true });
+  await s.subscribeAsync({ "opt/#": { qos: 1, rh: 2, rap: true, nl: true } });
+  await s.publishAsync("opt/mine", "mine", { qos: 1 });
+  await p.publishAsync("opt/live", "live", { qos: 1, retain: true });
+  const live = await next();
+  assert.deepEqual([live.text, live.packet.retain], ["live", true]);
+  await s.subscribeAsync({ "opt/#": { qos: 1, rh: 0 } });
+  const retained = [await next(), await next()];
+  assert.deepEqual(retained.map((m) => m.text).sort(), ["kept", "live"]);
+  assert.ok(retained.every((m) => m.packet.retain));
+  await s.unsubscribeAsync("opt/#");
+  for (const topic of ["opt/kept", "opt/live"]) await p.publishAsync(topic, "", { qos: 1, retain: true });
+  await p.subscribeAsync({ "$share/js/work": { qos: 1 } });
+  await s.subscribeAsync({ "$share/js/work": { qos: 1 } });
+  const nextOfP = collect(p);
+  for (const text of ["1", "2"]) await p.publishAsync("work", text, { qos: 1 });
+  assert.deepEqual([(await next()).text, (await nextOfP()).text].sort(), ["1", "2"]);
+  await s.unsubscribeAsync("$share/js/work");
+}
+
 // What comes while the subscriber is away waits for it, in order. (mqtt.js shows a message of QoS 2 when PUBREL comes, so
 // the order is that within one quality of service.)
 await s.endAsync();
