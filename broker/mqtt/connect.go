@@ -12,7 +12,6 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/auth"
 	"github.com/turnstone-mq/turnstone/broker/endpoint"
 	"github.com/turnstone-mq/turnstone/broker/hub"
-	"github.com/turnstone-mq/turnstone/broker/message"
 	"github.com/turnstone-mq/turnstone/broker/mqtt/packet"
 	"github.com/turnstone-mq/turnstone/broker/session"
 )
@@ -45,7 +44,7 @@ func (c *connection) accept() error {
 	c.endpoint.stats.Connects.Add(1)
 	c.send(&ack) // [MQTT-3.2.2-1], [MQTT-3.2.2-2], [MQTT-3.2.2-3]
 	c.live.Store(true)
-	c.in.trusted = true
+	c.in.trusted, c.quiet = true, true
 	c.active = c.endpoint.wheel.now.Load()
 	c.endpoint.wheel.add(c)
 	c.session.Resume()
@@ -137,9 +136,6 @@ func (c *connection) connect(ctx context.Context, p *packet.Connect, ack *packet
 		return err
 	}
 	c.exchange = []byte(c.endpoint.hub.Config().MQTT.Exchange)
-	c.publisher = c.host.NewPublisher(hub.PublisherOptions{
-		Access: c.access, Origin: c.origin, Encoding: message.MQTT, Confirmed: c.confirmed, Ended: c.stopping,
-	})
 	c.session, ack.SessionPresent, err = c.host.OpenSession(ctx, hub.SessionOptions{
 		ClientID: c.clientID, Clean: p.CleanStart, Expiry: c.expiry, Access: c.access, Sink: c, Origin: c.origin,
 		Limit: c.inFlight,

@@ -39,6 +39,7 @@ type connection struct {
 	exchange  []byte
 	silence   int64  // seconds after which the client counts as gone; zero is never
 	expiry    uint32 // of the session, as CONNECT asked
+	ended     func() // what Serve is to call
 	reticent  bool   // the client wants no reason strings but in CONNACK and DISCONNECT
 
 	// Owned by the reader.
@@ -54,9 +55,13 @@ type connection struct {
 	released   []release // PUBRECs since the last flush
 	completed  []ack     // PUBCOMPs that PUBRELs since the last flush ask for
 	active     int64     // the wheel's second in which the last whole packet came
+	quiet      bool      // the peer was silent for a lull before it said something
+	slept      bool      // once at least
 
 	// live: CONNACK is in the outbox, deliveries may follow. [MQTT-3.2.0-1]
 	live atomic.Bool
+	// asleep: nobody reads, and whoever makes it false is the reader. See sleep.go.
+	asleep atomic.Bool
 	// heard is active while the reader waits for the peer, and zero while it does not.
 	heard atomic.Int64
 
@@ -125,6 +130,7 @@ func (c *connection) Stop(cause error) {
 		c.cause = cause
 		close(c.stopping)
 		c.interrupt()
+		c.Wake()
 	})
 }
 
@@ -164,32 +170,51 @@ func (c *connection) drained() {
 var errEnd = errors.New("connection ended")
 
 func (c *connection) serve() {
-	defer c.in.release()
 	err := c.accept()
 	if err == nil {
-		err = c.run()
+		err = c.work()
+	}
+	asleep := false
+	if err == nil {
+		asleep, err = c.run()
+	}
+	c.finishUnlessAsleep(asleep, err)
+}
+
+// run reads and handles packets until the connection ends or sleeps.
+func (c *connection) run() (asleep bool, err error) {
+	for {
+		if asleep, err = c.read(); asleep || err != nil {
+			return asleep, err
+		}
+		if err = c.work(); err != nil {
+			return false, err
+		}
+	}
+}
+
+// work handles what the buffer holds, all of it.
+func (c *connection) work() error {
+	err := c.handleBuffered()
+	c.flush()
+	if err == nil {
+		err = c.awaitRoom()
+	}
+	return err
+}
+
+// finishUnlessAsleep follows run. A connection that sleeps is not the caller's any more.
+func (c *connection) finishUnlessAsleep(asleep bool, err error) {
+	if asleep {
+		return
 	}
 	if c.stopped() {
 		err = c.cause
 	}
 	c.finish(err)
-}
-
-// run handles packets until the connection ends.
-func (c *connection) run() error {
-	for {
-		err := c.handleBuffered()
-		c.flush()
-		if err == nil {
-			err = c.awaitRoom()
-		}
-		if err == nil {
-			err = c.read()
-		}
-		if err != nil {
-			return err
-		}
-	}
+	c.in.release()
+	c.endpoint.connections.Leave(c)
+	c.ended()
 }
 
 // handleBuffered handles every packet that the buffer holds.
@@ -219,13 +244,17 @@ func (c *connection) handleBuffered() error {
 // flush hands over what the packets since the last flush brought. Nothing points into the buffer afterwards.
 func (c *connection) flush() {
 	c.out.Hold() // what all of it is answered with goes with one write
-	c.publisher.HandOver()
+	if c.publisher != nil {
+		c.publisher.HandOver()
+	}
 	c.settle()
 	if len(c.completed) > 0 {
 		c.finishReceived()
 	}
 	c.out.Release()
-	c.publisher.Wait()
+	if c.publisher != nil {
+		c.publisher.Wait()
+	}
 }
 
 // awaitRoom holds the reader back while its client does not read what it is sent: a client that lets answers pile up
@@ -241,16 +270,32 @@ func (c *connection) awaitRoom() error {
 	return nil
 }
 
-// read waits for bytes. The keep alive runs only while it waits: what makes the broker slow is not the client's silence,
-// and bytes that are no whole packet do not end it.
-func (c *connection) read() error {
-	if c.silence == 0 {
-		return c.in.fill()
+// read waits for bytes, awake or asleep. The keep alive runs only while it waits: what makes the broker slow is not the
+// client's silence, and bytes that are no whole packet do not end it.
+func (c *connection) read() (asleep bool, err error) {
+	if c.silence > 0 {
+		c.heard.Store(c.active)
 	}
-	c.heard.Store(c.active)
-	err := c.in.fill()
-	c.heard.Store(0)
-	return err
+	ready := false
+	if c.quiet {
+		ready, err = c.in.fillNow()
+		if !ready && err == nil && c.in.empty() && c.sleep() {
+			return true, nil
+		}
+	}
+	if !ready && err == nil {
+		err = c.in.fill()
+	}
+	c.note()
+	return false, err
+}
+
+// note follows a wait.
+func (c *connection) note() {
+	c.quiet = c.endpoint.wheel.now.Load()-c.active >= lull
+	if c.silence > 0 {
+		c.heard.Store(0)
+	}
 }
 
 func (c *connection) handle(frame []byte) error {
@@ -330,7 +375,9 @@ func (c *connection) finish(err error) {
 	c.Stop(errEnd) // ends the replay
 	c.endpoint.wheel.remove(c)
 	if c.session != nil {
-		c.publisher.Flush()
+		if c.publisher != nil {
+			c.publisher.Flush()
+		}
 		c.leaveQueues()
 		if err := c.session.Close(context.Background()); err != nil {
 			c.log(slog.LevelWarn, "session was not ended", err)
@@ -340,6 +387,7 @@ func (c *connection) finish(err error) {
 	if c.host != nil {
 		c.host.Leave()
 	}
+	c.forget()
 	c.out.Close(linger) // [MQTT-3.14.4-1], [MQTT-4.8.0-1]
 	c.tasks.Wait()
 	c.record(err)

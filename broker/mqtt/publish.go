@@ -13,6 +13,7 @@ import (
 
 // handlePublish adds a message to the batch. Nothing is copied and nothing allocated: the hub copies what it keeps.
 func (c *connection) handlePublish(frame []byte) error {
+	c.startPublishing()
 	p := &c.publish
 	c.published++
 	if err := p.Decode(frame, c.version); err != nil {
@@ -35,6 +36,15 @@ func (c *connection) handlePublish(frame []byte) error {
 		routed, err = c.route(p, &m)
 	}
 	return c.answer(p, routed, err)
+}
+
+// startPublishing makes the publisher, which a client that only listens does not need.
+func (c *connection) startPublishing() {
+	if c.publisher == nil {
+		c.publisher = c.host.NewPublisher(hub.PublisherOptions{
+			Access: c.access, Origin: c.origin, Encoding: message.MQTT, Confirmed: c.confirmed, Ended: c.stopping,
+		})
+	}
 }
 
 // extend takes what only version 5 says of a message. The properties that are for others stay with it, in their order.

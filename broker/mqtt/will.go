@@ -53,6 +53,7 @@ func (c *connection) bequeath() {
 		return
 	}
 	c.will = nil
+	c.startPublishing()
 	// The publisher belongs to the reader, which has ended: from here on it belongs to the will.
 	c.session.Bequeath(w.delay, func() { c.publishWill(c.publisher, w) })
 }
