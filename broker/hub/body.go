@@ -74,6 +74,7 @@ func (v *bodyVisitor) enqueue(_ uint32, _ []itemRef, m *message.Message) { v.bod
 func (v *bodyVisitor) retain(_ uint32, _ string, m *message.Message)     { v.body = m }
 func (v *bodyVisitor) settle(_, _, _ uint64)                             {}
 func (v *bodyVisitor) session(uint32, string, session.State)             {}
+func (v *bodyVisitor) change(string, session.State, []string)            {}
 func (v *bodyVisitor) end(string, session.State)                         {}
 func (v *bodyVisitor) returned(uint64, uint64, uint32)                   {}
 func (v *bodyVisitor) received(uint64, uint64, uint64)                   {}

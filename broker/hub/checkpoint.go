@@ -53,6 +53,7 @@ type capturedRetained struct {
 func (s *shard) Capture() func(*cluster.CheckpointWriter) error {
 	c := captured{lastID: s.lastID}
 	for st, state := range s.sessions {
+		state.Subscriptions = st.subscriptions // which this goroutine alone changes
 		c.sessions = append(c.sessions, capturedSession{vhost: st.host.name, state: state.Append(nil)})
 	}
 	for id, q := range s.queues {

@@ -27,6 +27,7 @@ import (
 //	receive  11 | as settle: the consumer of these items has them (QoS 2 after PUBREC)
 //	receipt  12 | queue of a session uvarint | packet identifier uvarint: of the message of the next command
 //	complete 13 | queue of a session uvarint | count uvarint | count × packet identifier uvarint
+//	change   16 | vhost text | session record with the subscriptions that are new alone | count uvarint | count × filter text: those that ended
 //
 // The kinds are written to disk: never renumber them.
 const (
@@ -44,6 +45,8 @@ const (
 	commandReceipt
 	commandComplete
 )
+
+const commandChange byte = 16
 
 // itemRef is one queue's share in an enqueue.
 type itemRef struct {
@@ -103,6 +106,37 @@ func appendSession(dst []byte, vhost string, s session.State, end bool) []byte {
 	return s.Append(dst)
 }
 
+func appendChange(dst []byte, vhost string, s session.State, removed []string) []byte {
+	dst = s.Append(appendText(append(dst, commandChange), vhost))
+	dst = binary.AppendUvarint(dst, uint64(len(removed)))
+	for _, f := range removed {
+		dst = appendText(dst, f)
+	}
+	return dst
+}
+
+func visitChange(vhost string, src []byte, v commandVisitor) (rest []byte, err error) {
+	s, src, err := session.Decode(src)
+	if err != nil {
+		return nil, err
+	}
+	n, w := binary.Uvarint(src)
+	if w <= 0 || n > uint64(len(src)) {
+		return nil, errShortEntry
+	}
+	src = src[w:]
+	var removed []string
+	for range n {
+		f, rest, ok := cutText(src)
+		if !ok {
+			return nil, errShortEntry
+		}
+		removed, src = append(removed, f), rest
+	}
+	v.change(vhost, s, removed)
+	return src, nil
+}
+
 func appendRetain(dst []byte, vhost string, m *message.Message) []byte {
 	dst = append(dst, commandRetain)
 	dst = appendText(dst, vhost)
@@ -119,6 +153,8 @@ type commandVisitor interface {
 	enqueue(at uint32, refs []itemRef, m *message.Message)
 	settle(q, first, last uint64)
 	session(at uint32, vhost string, s session.State)
+	// change brings a session new subscriptions and takes others away.
+	change(vhost string, s session.State, removed []string)
 	end(vhost string, s session.State)
 	retain(at uint32, vhost string, m *message.Message)
 	// prepare is before the commands of a part of a transaction, prepared behind them.
@@ -185,6 +221,8 @@ func visitCommand(at uint32, src []byte, v commandVisitor) (rest []byte, err err
 			v.session(at, vhost, s)
 		}
 		return rest, nil
+	case commandChange:
+		return visitChange(vhost, src, v)
 	case commandRetain:
 		m, rest, err := message.Decode(src)
 		if err != nil {

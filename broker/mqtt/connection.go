@@ -14,7 +14,6 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/config"
 	"github.com/turnstone-mq/turnstone/broker/endpoint"
 	"github.com/turnstone-mq/turnstone/broker/hub"
-	"github.com/turnstone-mq/turnstone/broker/mapping"
 	"github.com/turnstone-mq/turnstone/broker/mqtt/packet"
 	"github.com/turnstone-mq/turnstone/broker/outbox"
 	"github.com/turnstone-mq/turnstone/broker/queue"
@@ -29,34 +28,30 @@ type connection struct {
 	since    time.Time
 
 	// Set while CONNECT is handled, before live; immutable afterwards.
-	limits    config.Limits
-	version   packet.Version
-	clientID  string
-	host      *hub.VirtualHost
-	access    *auth.Access
-	session   *hub.Session
-	publisher *hub.Publisher
-	exchange  []byte
-	silence   int64  // seconds after which the client counts as gone; zero is never
-	expiry    uint32 // of the session, as CONNECT asked
-	ended     func() // what Serve is to call
-	reticent  bool   // the client wants no reason strings but in CONNACK and DISCONNECT
+	limits   *config.Limits // those in force when the connection began
+	version  packet.Version
+	clientID string
+	host     *hub.VirtualHost
+	access   *auth.Access
+	session  *hub.Session
+	exchange []byte
+	silence  int64  // seconds after which the client counts as gone; zero is never
+	expiry   uint32 // of the session, as CONNECT asked
+	ended    func() // what Serve is to call
+	reticent bool   // the client wants no reason strings but in CONNACK and DISCONNECT
 
 	// Owned by the reader.
-	in         input
-	publish    packet.Publish
-	topics     [][]byte           // by topic alias
-	published  uint64             // PUBLISH packets of the buffer
-	attributes mapping.Attributes // of the PUBLISH at hand
-	will       *will
-	token      uint64    // of the last PUBLISH with QoS 1 or 2
-	done       []uint64  // tags of deliveries that were acknowledged since the last flush
-	returned   []loan    // deliveries of queues, likewise
-	released   []release // PUBRECs since the last flush
-	completed  []ack     // PUBCOMPs that PUBRELs since the last flush ask for
-	active     int64     // the wheel's second in which the last whole packet came
-	quiet      bool      // the peer was silent for a lull before it said something
-	slept      bool      // once at least
+	in        input
+	*incoming // nil while the client has published nothing
+	will      *will
+	done      []uint64  // tags of deliveries that were acknowledged since the last flush
+	returned  []loan    // deliveries of queues, likewise
+	released  []release // PUBRECs since the last flush
+	active    int64     // the wheel's second in which the last whole packet came
+	second    int64     // the wheel's second in which the last wait ended
+	waits     int32     // of that second
+	quiet     bool      // the peer says so little that the connection sleeps while it waits
+	slept     bool      // once at least
 
 	// live: CONNACK is in the outbox, deliveries may follow. [MQTT-3.2.0-1]
 	live atomic.Bool
@@ -69,27 +64,71 @@ type connection struct {
 	flow     *queue.Flow // owned by the reader; of all consumers, nil while there are none but the session's
 	inFlight int         // deliveries that may wait for their acknowledgement; set by CONNECT
 
-	acknowledging acknowledging
-	outgoing      outgoing
-	replay        replay
-	tasks         sync.WaitGroup // goroutines that end soon, or when stopping is closed
-	room          signal         // the outbox has room again
+	outgoing outgoing
+	replay   replay
+	tasks    sync.WaitGroup // goroutines that end soon, or with stop
+	room     signal         // the outbox has room again
 
-	stopOnce sync.Once
-	stopping chan struct{} // closed by stop
-	cause    error         // why; set before stopping is closed
+	stop  stop
+	cause error // why it stops; set before stop is
 }
 
-// signal wakes one waiter; a signal that nobody waits for is kept.
-type signal chan struct{}
+// signal wakes one waiter; a signal that comes while nobody waits is kept, from the first call of channel on.
+type signal struct{ made atomic.Pointer[chan struct{}] }
 
-func newSignal() signal { return make(signal, 1) }
+// channel gives the waiter what to wait for. It must be called before what is waited for is looked at.
+func (s *signal) channel() <-chan struct{} {
+	if s.made.Load() == nil {
+		c := make(chan struct{}, 1)
+		s.made.Store(&c)
+	}
+	return *s.made.Load()
+}
 
-func (s signal) raise() {
+func (s *signal) raise() {
+	c := s.made.Load()
+	if c == nil {
+		return
+	}
 	select {
-	case s <- struct{}{}:
+	case *c <- struct{}{}:
 	default:
 	}
+}
+
+// stop happens once. Its channel is made when somebody wants to wait for it.
+type stop struct {
+	mu       sync.Mutex
+	happened atomic.Bool   // changed with mu held
+	done     chan struct{} // guarded by mu; nil when nobody asked
+}
+
+// set makes it happen and calls before first; it does nothing when it has happened.
+func (s *stop) set(before func()) (first bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.happened.Load() {
+		return false
+	}
+	before()
+	s.happened.Store(true)
+	if s.done != nil {
+		close(s.done)
+	}
+	return true
+}
+
+// channel is closed when it has happened.
+func (s *stop) channel() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.done == nil {
+		s.done = make(chan struct{})
+		if s.happened.Load() {
+			close(s.done)
+		}
+	}
+	return s.done
 }
 
 const (
@@ -105,11 +144,8 @@ func newConnection(e *Endpoint, conn net.Conn) *connection {
 		conn:     conn,
 		origin:   e.hub.NewOrigin(),
 		since:    time.Now(),
-		limits:   e.hub.Config().Limits,
-		room:     newSignal(),
-		stopping: make(chan struct{}),
+		limits:   e.hub.Limits(),
 	}
-	c.replay.wake = newSignal()
 	c.in.conn = conn
 	if t, ok := conn.(interface{ SetNoDelay(bool) error }); ok {
 		t.SetNoDelay(true) //nolint:errcheck // a connection that is gone says so at the first read
@@ -126,12 +162,10 @@ func newConnection(e *Endpoint, conn net.Conn) *connection {
 
 // Stop makes the reader end for a reason, the first one counts. It does not block.
 func (c *connection) Stop(cause error) {
-	c.stopOnce.Do(func() {
-		c.cause = cause
-		close(c.stopping)
+	if c.stop.set(func() { c.cause = cause }) {
 		c.interrupt()
 		c.Wake()
-	})
+	}
 }
 
 // Cut closes the socket of a peer that had its time.
@@ -147,14 +181,7 @@ func (c *connection) interrupt() {
 	}
 }
 
-func (c *connection) stopped() bool {
-	select {
-	case <-c.stopping:
-		return true
-	default:
-		return false
-	}
-}
+func (c *connection) stopped() bool { return c.stop.happened.Load() }
 
 // drained is called by the outbox's writer when there is room again.
 func (c *connection) drained() {
@@ -224,8 +251,10 @@ func (c *connection) handleBuffered() error {
 		stats := &c.endpoint.stats
 		stats.PacketsIn.Add(packets)
 		stats.BytesIn.Add(bytes)
-		stats.PublishesIn.Add(c.published)
-		c.published = 0
+		if c.incoming != nil {
+			stats.PublishesIn.Add(c.published)
+			c.published = 0
+		}
 	}()
 	for {
 		frame, err := c.in.next(c.limits.PacketBytes)
@@ -244,15 +273,15 @@ func (c *connection) handleBuffered() error {
 // flush hands over what the packets since the last flush brought. Nothing points into the buffer afterwards.
 func (c *connection) flush() {
 	c.out.Hold() // what all of it is answered with goes with one write
-	if c.publisher != nil {
+	if c.incoming != nil {
 		c.publisher.HandOver()
 	}
 	c.settle()
-	if len(c.completed) > 0 {
+	if c.incoming != nil && len(c.completed) > 0 {
 		c.finishReceived()
 	}
 	c.out.Release()
-	if c.publisher != nil {
+	if c.incoming != nil {
 		c.publisher.Wait()
 	}
 }
@@ -260,10 +289,14 @@ func (c *connection) flush() {
 // awaitRoom holds the reader back while its client does not read what it is sent: a client that lets answers pile up
 // gets no further requests heard.
 func (c *connection) awaitRoom() error {
+	if !c.out.Full() {
+		return nil
+	}
+	room, stopping := c.room.channel(), c.stop.channel()
 	for c.out.Full() {
 		select {
-		case <-c.room:
-		case <-c.stopping:
+		case <-room:
+		case <-stopping:
 			return c.cause
 		}
 	}
@@ -292,7 +325,13 @@ func (c *connection) read() (asleep bool, err error) {
 
 // note follows a wait.
 func (c *connection) note() {
-	c.quiet = c.endpoint.wheel.now.Load()-c.active >= lull
+	if now := c.endpoint.wheel.now.Load(); now != c.second {
+		c.quiet = c.waits <= busy || now > c.second+1
+		c.second, c.waits = now, 0
+	}
+	if c.waits++; c.waits > busy {
+		c.quiet = false
+	}
 	if c.silence > 0 {
 		c.heard.Store(0)
 	}
@@ -375,7 +414,7 @@ func (c *connection) finish(err error) {
 	c.Stop(errEnd) // ends the replay
 	c.endpoint.wheel.remove(c)
 	if c.session != nil {
-		if c.publisher != nil {
+		if c.incoming != nil {
 			c.publisher.Flush()
 		}
 		c.leaveQueues()

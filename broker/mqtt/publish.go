@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/turnstone-mq/turnstone/broker/hub"
+	"github.com/turnstone-mq/turnstone/broker/mapping"
 	"github.com/turnstone-mq/turnstone/broker/message"
 	"github.com/turnstone-mq/turnstone/broker/mqtt/packet"
 	"github.com/turnstone-mq/turnstone/broker/router"
@@ -38,12 +39,26 @@ func (c *connection) handlePublish(frame []byte) error {
 	return c.answer(p, routed, err)
 }
 
-// startPublishing makes the publisher, which a client that only listens does not need.
+// incoming is what a connection needs to take messages from its client; one that only listens has none of it. Owned by the
+// reader, but for acknowledging.
+type incoming struct {
+	publisher  *hub.Publisher
+	publish    packet.Publish
+	topics     [][]byte           // by topic alias
+	published  uint64             // PUBLISH packets of the buffer
+	attributes mapping.Attributes // of the PUBLISH at hand
+	token      uint64             // of the last PUBLISH with QoS 1 or 2
+	completed  []ack              // PUBCOMPs that PUBRELs since the last flush ask for
+
+	acknowledging acknowledging
+}
+
+// startPublishing makes incoming if it is not there.
 func (c *connection) startPublishing() {
-	if c.publisher == nil {
-		c.publisher = c.host.NewPublisher(hub.PublisherOptions{
-			Access: c.access, Origin: c.origin, Encoding: message.MQTT, Confirmed: c.confirmed, Ended: c.stopping,
-		})
+	if c.incoming == nil {
+		c.incoming = &incoming{publisher: c.host.NewPublisher(hub.PublisherOptions{
+			Access: c.access, Origin: c.origin, Encoding: message.MQTT, Confirmed: c.confirmed, Ended: c.stop.channel(),
+		})}
 	}
 }
 
@@ -188,6 +203,7 @@ func (c *connection) refused(err error) func(dst []byte, a ack) []byte {
 
 // handlePubrel ends the exchange of a message of QoS 2. [MQTT-4.3.3-2], [MQTT5-4.3.3-11]
 func (c *connection) handlePubrel(frame []byte) error {
+	c.startPublishing()
 	var p packet.Pubrel
 	if err := p.Decode(frame, c.version); err != nil {
 		return err

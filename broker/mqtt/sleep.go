@@ -14,9 +14,9 @@ import (
 // Who holds the reader's fields is who saw asleep turn false. A goroutine that puts the connection to sleep gives them up
 // with the store, and touches nothing of the connection afterwards unless it takes them back.
 
-// lull is for how many seconds a peer must have been silent, the last time that the connection waited for it, for the
-// connection to sleep in the next wait: those that are busy are spared the way through another poller.
-const lull = 2
+// busy is in how many waits of a second a connection sleeps: one that waits more often keeps its goroutine and is spared
+// the way through another poller.
+const busy = 16
 
 // bedroom is where the connections of an endpoint sleep. It is made for the first one.
 type bedroom struct {
@@ -58,7 +58,7 @@ func (c *connection) sleep() bool {
 	c.asleep.Store(true)
 	failed := false
 	err := raw.Control(func(fd uintptr) { failed = w.Await(fd, c) != nil })
-	// Stop looks at asleep after it closed stopping: one of the two sees the other.
+	// Stop looks at asleep after it set stop: one of the two sees the other.
 	if err != nil || failed || c.stopped() {
 		return !c.asleep.CompareAndSwap(true, false)
 	}

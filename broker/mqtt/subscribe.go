@@ -88,7 +88,7 @@ func (c *connection) subscribe(granted []wish) (replayed []hub.Subscription, err
 		return nil, err
 	}
 	if c.version == packet.V5 {
-		c.outgoing.follow(c.session.Subscriptions())
+		c.outgoing.follow(subs)
 	}
 	for i, w := range granted {
 		wanted := w.retainHandling == 0 || w.retainHandling == 1 && !existed[i] // [MQTT5-3.3.1-9 to 11]
@@ -139,7 +139,7 @@ func (c *connection) handleUnsubscribe(frame []byte) error {
 	}
 	ack := packet.Unsuback{PacketID: p.PacketID}
 	if c.version == packet.V5 {
-		c.outgoing.follow(c.session.Subscriptions())
+		c.outgoing.leave(p.Filters)
 		for _, was := range existed {
 			reason := packet.NoSubscriptionExisted // [MQTT5-3.11.3-2]
 			if was {

@@ -43,7 +43,7 @@ type Outbox struct {
 	moved   int       // by the last attempt
 	last    time.Time // when the last write ended
 	err     error
-	idle    *sync.Cond // signalled when the writer ends
+	idle    *sync.Cond // signalled when the writer ends; nil until Close waits for that
 }
 
 // Options of New. Drained and Failed may be nil; they are called without any lock of the box and must not block.
@@ -58,7 +58,6 @@ type Options struct {
 // New makes a box for conn. It starts no goroutine.
 func New(conn net.Conn, o Options) *Outbox {
 	b := &Outbox{conn: conn, limit: o.Limit, patience: o.Patience, drained: o.Drained, failed: o.Failed, wrote: o.Wrote}
-	b.idle = sync.NewCond(&b.mu)
 	if s, ok := conn.(syscall.Conn); ok {
 		if raw, err := s.SyscallConn(); err == nil {
 			b.raw, b.attempt = raw, b.move
@@ -229,7 +228,9 @@ func (b *Outbox) write() {
 				b.conn.SetWriteDeadline(time.Time{}) //nolint:errcheck // direct meets the error
 			}
 			b.giveBack() // an idle connection holds no buffer
-			b.idle.Broadcast()
+			if b.idle != nil {
+				b.idle.Broadcast()
+			}
 			b.mu.Unlock()
 			return
 		}
@@ -285,6 +286,9 @@ func (b *Outbox) flush(out []byte) error {
 // idempotent, and returns when the writer has ended.
 func (b *Outbox) Close(linger time.Duration) {
 	b.mu.Lock()
+	if b.idle == nil {
+		b.idle = sync.NewCond(&b.mu)
+	}
 	if b.err == nil && linger > 0 && b.writing {
 		cut := time.AfterFunc(linger, func() { b.fail(ErrClosed) })
 		for b.writing && b.err == nil {

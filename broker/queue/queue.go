@@ -111,7 +111,7 @@ type Dead struct {
 // Queue is the state machine. Make it with New.
 type Queue struct {
 	options Options
-	levels  []level // by priority; one without priorities
+	levels  []level // by priority, one without priorities; nil while there was no item
 	ready   int
 	bytes   int64 // of ready items
 	held    int64 // of items that only memory has: ready and unacked ones that are not durable
@@ -135,17 +135,14 @@ type Queue struct {
 
 // New makes an empty queue.
 func New(o Options) *Queue {
-	q := &Queue{next: 1}
+	q := &Queue{next: 1, options: Options{MaxPriority: o.MaxPriority}}
 	q.Configure(o)
 	return q
 }
 
-// Configure changes the options of a live queue. Priorities cannot change once there are items.
+// Configure changes the options of a live queue, except for its priorities.
 func (q *Queue) Configure(o Options) {
-	if q.levels == nil {
-		q.levels = make([]level, int(o.MaxPriority)+1)
-	}
-	o.MaxPriority = uint8(len(q.levels) - 1)
+	o.MaxPriority = q.options.MaxPriority
 	q.options = o
 	q.trim()
 }
@@ -256,6 +253,9 @@ func (q *Queue) put(it Item) {
 }
 
 func (q *Queue) level(priority uint8) *level {
+	if q.levels == nil {
+		q.levels = make([]level, int(q.options.MaxPriority)+1)
+	}
 	return &q.levels[min(int(priority), len(q.levels)-1)]
 }
 
