@@ -60,8 +60,10 @@ func (s *shard) Capture() func(*cluster.CheckpointWriter) error {
 		snapshot := q.state.Snapshot(q.inHand())
 		c.queues = append(c.queues, capturedQueue{id: id, next: max(snapshot.Next(), q.lastID+1), items: snapshot})
 	}
-	for key, r := range s.retained {
-		c.retained = append(c.retained, capturedRetained{vhost: key.host.name, ref: r.ref})
+	for v, refs := range s.retained {
+		for _, ref := range refs {
+			c.retained = append(c.retained, capturedRetained{vhost: v.name, ref: ref})
+		}
 	}
 	for _, p := range s.prepared {
 		c.parts = append(c.parts, p.capture())

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	settling    = 5 * time.Second // after which the memory of connections that say nothing is looked at
+	settling    = 10 * time.Second // after which the memory of connections that say nothing is looked at
 	otherFiles  = 200             // that a process may have open beside connections
 	enoughFiles = 1000            // fewer connections say nothing
 )
