@@ -116,6 +116,7 @@ type Queue struct {
 	bytes   int64 // of ready items
 	held    int64 // of items that only memory has: ready and unacked ones that are not durable
 	freed   int64 // see Freed
+	lost    int64 // see Lost
 	unacked int
 	next    uint64 // ID of the next item
 	unsure  uint64 // items before this one may have been delivered before a restart
@@ -266,6 +267,13 @@ func (q *Queue) Freed() int64 {
 	return n
 }
 
+// Lost answers how many items went for good since the last call because there was no room.
+func (q *Queue) Lost() int64 {
+	n := q.lost
+	q.lost = 0
+	return n
+}
+
 func (it *Item) own() {
 	if it.Message != nil && !it.Message.Owned {
 		it.Message = it.Message.Clone()
@@ -388,6 +396,9 @@ func (q *Queue) leave(it Item) {
 
 func (q *Queue) die(it Item, why Death) {
 	if q.options.DeadLetterless {
+		if why == MaxLen {
+			q.lost++
+		}
 		q.leave(it)
 		return
 	}

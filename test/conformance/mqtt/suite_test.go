@@ -44,6 +44,7 @@ func build(m *testing.M) int {
 type broker struct {
 	t         *testing.T
 	data      string
+	config    string // file; empty for none
 	command   *exec.Cmd
 	addresses map[string]string // by scheme
 	ended     chan struct{}     // closed when its output has ended
@@ -56,11 +57,25 @@ func start(t *testing.T) *broker {
 	return b
 }
 
+// startWith starts a broker with a configuration, as YAML.
+func startWith(t *testing.T, text string) *broker {
+	b := &broker{t: t, data: t.TempDir(), config: filepath.Join(t.TempDir(), "broker.yaml")}
+	if err := os.WriteFile(b.config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.start()
+	t.Cleanup(b.kill)
+	return b
+}
+
 // start runs the process and waits until it says that it is ready.
 func (b *broker) start() {
 	b.t.Helper()
 	b.command = exec.Command(program, "serve", "--data", b.data, "--log-format", "json",
 		"--listen", "mqtt://127.0.0.1:0", "--listen", "ws://127.0.0.1:0", "--listen", "http://127.0.0.1:0")
+	if b.config != "" {
+		b.command.Args = append(b.command.Args, "--config", b.config)
+	}
 	log, err := b.command.StderrPipe()
 	if err != nil {
 		b.t.Fatal(err)
@@ -75,7 +90,7 @@ func (b *broker) start() {
 		for lines := bufio.NewScanner(log); lines.Scan(); {
 			var line map[string]any
 			if json.Unmarshal(lines.Bytes(), &line) == nil && line["msg"] == "ready" {
-				ready <- map[string]string{"mqtt": fmt.Sprint(line["mqtt"]), "ws": fmt.Sprint(line["ws"])}
+				ready <- map[string]string{"mqtt": fmt.Sprint(line["mqtt"]), "ws": fmt.Sprint(line["ws"]), "http": fmt.Sprint(line["http"])}
 			}
 			if line["level"] != "DEBUG" {
 				fmt.Fprintln(b.t.Output(), lines.Text())
