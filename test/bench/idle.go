@@ -12,8 +12,8 @@ import (
 
 const (
 	settling    = 10 * time.Second // after which the memory of connections that say nothing is looked at
-	otherFiles  = 200             // that a process may have open beside connections
-	enoughFiles = 1000            // fewer connections say nothing
+	otherFiles  = 200              // that a process may have open beside connections
+	enoughFiles = 1000             // fewer connections say nothing
 )
 
 // idle is very many connections that say nothing: how fast they come, and what each of them costs. That all of them are

@@ -73,6 +73,9 @@ func retainAll(client *mqtt.Client, count int, payload []byte) (own int64, err e
 	return own, client.Ping()
 }
 
+// replayTime is how long a broker may take to send all that it has retained.
+const replayTime = 2 * time.Minute
+
 // replay subscribes to everything and answers how many retained messages come a second.
 func (s *site) replay(count int) (float64, error) {
 	client, err := s.mqtt(fmt.Sprintf("bench-%08x-all", s.nextRun()), true)
@@ -80,6 +83,9 @@ func (s *site) replay(count int) (float64, error) {
 		return 0, err
 	}
 	defer client.Close() //nolint:errcheck // nothing is under way
+	if err := client.Within(replayTime); err != nil {
+		return 0, err
+	}
 	began := time.Now()
 	if err := client.Subscribe("#", 0); err != nil {
 		return 0, err

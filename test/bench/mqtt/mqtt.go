@@ -215,6 +215,9 @@ func (c *Client) payload(p []byte) []byte {
 // Interrupt makes the Receive that waits, and later ones, end with os.ErrDeadlineExceeded.
 func (c *Client) Interrupt() error { return c.conn.SetReadDeadline(time.Unix(1, 0)) }
 
+// Within makes what takes longer than d from now end with os.ErrDeadlineExceeded.
+func (c *Client) Within(d time.Duration) error { return c.conn.SetDeadline(time.Now().Add(d)) }
+
 // Continue takes Interrupt back.
 func (c *Client) Continue() error { return c.conn.SetReadDeadline(time.Time{}) }
 
