@@ -35,6 +35,7 @@ type VirtualHost struct {
 	opening    keyedLock // by MQTT client id
 
 	connections atomic.Int64 // that Enter let in
+	announced   atomic.Int64 // retained messages of the broker's own, which do not count against the limit
 
 	mu       sync.RWMutex
 	queues   map[string]*Queue

@@ -82,7 +82,7 @@ func (s *shard) retain(v *VirtualHost, m *message.Message, ref queue.Ref) {
 		s.unretain(v, v.retained.Clear(topic))
 		return
 	}
-	if limit := s.hub.Limits().RetainedMessages; v.retained.Get(topic) == nil && v.retained.Len() >= limit {
+	if limit := s.hub.Limits().RetainedMessages; v.retained.Get(topic) == nil && v.retained.Len()-int(v.announced.Load()) >= limit {
 		s.hub.stats.RetainRefused.add(1)
 		return
 	}
