@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"time"
 )
 
 // headroom is how many bytes the heap may grow by before the collector runs, or as many as are alive if that is more. A
@@ -23,6 +24,7 @@ func keepHeadroom() {
 		return
 	}
 	adjust(normalPercent)
+	go collectWhenQuiet() // as long as the process lives
 }
 
 // adjust sets the percentage that gives the headroom to what is alive now, and comes back after the next collection.
@@ -42,4 +44,31 @@ func adjust(present int) {
 func percentFor(live uint64) int {
 	const least = 4 << 20 // Go multiplies its least heap, of this size, by the percentage
 	return int(max(normalPercent, headroom*100/max(live, least)))
+}
+
+// collectWhenQuiet collects what a burst left behind, and gives it back to the system, once little happens. The collector alone would let it lie until as
+// much again was allocated, or for two minutes: after a hundred thousand clients have connected, that is as much as they
+// hold.
+func collectWhenQuiet() {
+	const objects, allocated, live = 0, 1, 2
+	samples := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}}
+	last := uint64(0)
+	for range time.Tick(time.Second) {
+		metrics.Read(samples)
+		now := samples[allocated].Value.Uint64()
+		if worthCollecting(now-last, samples[objects].Value.Uint64(), samples[live].Value.Uint64()) {
+			debug.FreeOSMemory()
+		}
+		last = now
+	}
+}
+
+const (
+	quiet = 1 << 20 // bytes that are allocated in a second, at most, when little happens
+	worth = 4 << 20 // bytes that are worth a collection
+)
+
+// worthCollecting: little was allocated in the last second, and of the objects at hand a fifth may be garbage.
+func worthCollecting(allocated, objects, live uint64) bool {
+	return allocated < quiet && objects > live+max(worth, live/4)
 }

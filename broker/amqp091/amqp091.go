@@ -61,9 +61,10 @@ func New(h *hub.Hub, logger *slog.Logger, version string) *Endpoint {
 // Stats are the endpoint's totals.
 func (e *Endpoint) Stats() *Stats { return &e.stats }
 
-// Serve speaks AMQP on a connection until it ends, and closes it. The connection may be plain TCP, a *tls.Conn, or
+// Serve speaks AMQP on a connection until it ends, closes it, and calls ended. The connection may be plain TCP, a *tls.Conn, or
 // anything with a method TLS() *tls.ConnectionState that says how it is encrypted.
-func (e *Endpoint) Serve(conn net.Conn) {
+func (e *Endpoint) Serve(conn net.Conn, ended func()) {
+	defer ended()
 	c := newConnection(e, conn)
 	if !e.connections.Run(c, c.serve) {
 		conn.Close() //nolint:errcheck // refused

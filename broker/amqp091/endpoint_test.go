@@ -56,7 +56,7 @@ func start(t testing.TB, c config.Config) *broker {
 			if err != nil {
 				return
 			}
-			serving.Go(func() { b.endpoint.Serve(conn) }) // ends with Shutdown
+			serving.Go(func() { b.endpoint.Serve(conn, func() {}) }) // ends with Shutdown
 		}
 	})
 	t.Cleanup(func() {

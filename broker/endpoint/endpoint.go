@@ -43,15 +43,16 @@ func New[C Connection]() *Connections[C] {
 
 // Run lets a connection in and serves it; it returns when the connection has ended. After Shutdown it is refused, false.
 func (s *Connections[C]) Run(c C, serve func()) bool {
-	if !s.add(c) {
+	if !s.Enter(c) {
 		return false
 	}
-	defer s.remove(c)
+	defer s.Leave(c)
 	serve()
 	return true
 }
 
-func (s *Connections[C]) add(c C) bool {
+// Enter lets a connection in, until Leave, for who does not serve it in one call; false says that it is refused.
+func (s *Connections[C]) Enter(c C) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {
@@ -62,7 +63,8 @@ func (s *Connections[C]) add(c C) bool {
 	return true
 }
 
-func (s *Connections[C]) remove(c C) {
+// Leave says that a connection has ended.
+func (s *Connections[C]) Leave(c C) {
 	s.mu.Lock()
 	delete(s.open, c)
 	s.mu.Unlock()

@@ -36,7 +36,9 @@ func (v *VirtualHost) NewAnnouncer() *Announcer {
 // message. It is in memory alone: after a restart other things are true.
 func (a *Announcer) Retain(topic, payload string) {
 	m := &message.Message{Exchange: a.exchange, Key: topic, Encoding: message.MQTT, Retain: true, Owned: true, Payload: []byte(payload)}
-	a.publisher.host.retained.Set(topic, m)
+	if host := a.publisher.host; host.retained.Set(topic, m) == nil {
+		host.announced.Add(1)
+	}
 	a.own[topic] = true
 	a.publish(topic, payload, nil)
 }
@@ -60,7 +62,9 @@ func (a *Announcer) publish(topic, payload string, properties []byte) {
 // Clear takes back what it retains.
 func (a *Announcer) Clear() {
 	for topic := range a.own {
-		a.publisher.host.retained.Clear(topic)
+		if host := a.publisher.host; host.retained.Clear(topic) != nil {
+			host.announced.Add(-1)
+		}
 	}
 	clear(a.own)
 }

@@ -87,17 +87,18 @@ func (v *bodyVisitor) delay(_ uint32, _ string, _ int64, also []string, m *messa
 func (v *bodyVisitor) will(_ uint32, _ string, _ uint64, w *Will) {
 	v.body, v.lasts = w.Message, w.Lifetime
 }
-func (v *bodyVisitor) heir(string, uint64, byte, int64)      {}
-func (v *bodyVisitor) due(string, int64, queue.Ref)          {}
-func (v *bodyVisitor) settle(_, _, _ uint64)                 {}
-func (v *bodyVisitor) session(uint32, string, session.State) {}
-func (v *bodyVisitor) end(string, session.State)             {}
-func (v *bodyVisitor) returned(uint64, uint64, uint32)       {}
-func (v *bodyVisitor) received(uint64, uint64, uint64)       {}
-func (v *bodyVisitor) receipt(receipt)                       {}
-func (v *bodyVisitor) complete(receipt)                      {}
-func (v *bodyVisitor) prepare(txID, int)                     {}
-func (v *bodyVisitor) prepared()                             {}
-func (v *bodyVisitor) decide(txID)                           {}
-func (v *bodyVisitor) forget(txID)                           {}
-func (v *bodyVisitor) resolve(txID, bool)                    {}
+func (v *bodyVisitor) heir(string, uint64, byte, int64)       {}
+func (v *bodyVisitor) due(string, int64, queue.Ref)           {}
+func (v *bodyVisitor) settle(_, _, _ uint64)                  {}
+func (v *bodyVisitor) session(uint32, string, session.State)  {}
+func (v *bodyVisitor) change(string, session.State, []string) {}
+func (v *bodyVisitor) end(string, session.State)              {}
+func (v *bodyVisitor) returned(uint64, uint64, uint32)        {}
+func (v *bodyVisitor) received(uint64, uint64, uint64)        {}
+func (v *bodyVisitor) receipt(receipt)                        {}
+func (v *bodyVisitor) complete(receipt)                       {}
+func (v *bodyVisitor) prepare(txID, int)                      {}
+func (v *bodyVisitor) prepared()                              {}
+func (v *bodyVisitor) decide(txID)                            {}
+func (v *bodyVisitor) forget(txID)                            {}
+func (v *bodyVisitor) resolve(txID, bool)                     {}

@@ -68,14 +68,17 @@ type capturedRetained struct {
 func (s *shard) Capture() func(*cluster.CheckpointWriter) error {
 	c := captured{lastID: s.lastID}
 	for st, state := range s.sessions {
+		state.Subscriptions = st.subscriptions // which this goroutine alone changes
 		c.sessions = append(c.sessions, capturedSession{vhost: st.host.name, state: state.Append(nil)})
 	}
 	for id, q := range s.queues {
 		snapshot := q.state.Snapshot(q.inHand())
 		c.queues = append(c.queues, capturedQueue{id: id, next: max(snapshot.Next(), q.lastID+1), items: snapshot})
 	}
-	for key, r := range s.retained {
-		c.retained = append(c.retained, capturedRetained{vhost: key.host.name, ref: r.ref})
+	for v, refs := range s.retained {
+		for _, ref := range refs {
+			c.retained = append(c.retained, capturedRetained{vhost: v.name, ref: ref})
+		}
 	}
 	for _, p := range s.prepared {
 		c.parts = append(c.parts, p.capture())

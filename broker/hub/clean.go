@@ -264,9 +264,11 @@ func (s *shard) eachLive(first, last uint64, fn func(queue.Ref)) {
 			fn(ref)
 		}
 	})
-	for _, r := range s.retained {
-		if r.ref.Index >= first && r.ref.Index <= last {
-			fn(r.ref)
+	for _, refs := range s.retained {
+		for _, ref := range refs {
+			if ref.Index >= first && ref.Index <= last {
+				fn(ref)
+			}
 		}
 	}
 	s.eachDelayed(func(d delayed) {

@@ -32,6 +32,7 @@ import (
 //	              messages that wait no longer
 //	will     16 | vhost text | queue of a session uvarint | delay, wait and lifetime uvarint each | message
 //	heir     17 | vhost text | queue of a session uvarint | what becomes of its will u8 | when it is due varint
+//	change   18 | vhost text | session record with the subscriptions that are new alone | count uvarint | count × filter text: those that ended
 //
 // The kinds are written to disk: never renumber them.
 const (
@@ -52,6 +53,7 @@ const (
 	commandDue
 	commandWill
 	commandHeir
+	commandChange
 )
 
 // itemRef is one queue's share in an enqueue.
@@ -112,6 +114,37 @@ func appendSession(dst []byte, vhost string, s session.State, end bool) []byte {
 	return s.Append(dst)
 }
 
+func appendChange(dst []byte, vhost string, s session.State, removed []string) []byte {
+	dst = s.Append(appendText(append(dst, commandChange), vhost))
+	dst = binary.AppendUvarint(dst, uint64(len(removed)))
+	for _, f := range removed {
+		dst = appendText(dst, f)
+	}
+	return dst
+}
+
+func visitChange(vhost string, src []byte, v commandVisitor) (rest []byte, err error) {
+	s, src, err := session.Decode(src)
+	if err != nil {
+		return nil, err
+	}
+	n, w := binary.Uvarint(src)
+	if w <= 0 || n > uint64(len(src)) {
+		return nil, errShortEntry
+	}
+	src = src[w:]
+	var removed []string
+	for range n {
+		f, rest, ok := cutText(src)
+		if !ok {
+			return nil, errShortEntry
+		}
+		removed, src = append(removed, f), rest
+	}
+	v.change(vhost, s, removed)
+	return src, nil
+}
+
 func appendRetain(dst []byte, vhost string, m *message.Message) []byte {
 	dst = append(dst, commandRetain)
 	dst = appendText(dst, vhost)
@@ -128,6 +161,8 @@ type commandVisitor interface {
 	enqueue(at uint32, refs []itemRef, m *message.Message)
 	settle(q, first, last uint64)
 	session(at uint32, vhost string, s session.State)
+	// change brings a session new subscriptions and takes others away.
+	change(vhost string, s session.State, removed []string)
 	end(vhost string, s session.State)
 	retain(at uint32, vhost string, m *message.Message)
 	// prepare is before the commands of a part of a transaction, prepared behind them.
@@ -204,6 +239,8 @@ func visitCommand(at uint32, src []byte, v commandVisitor) (rest []byte, err err
 			v.session(at, vhost, s)
 		}
 		return rest, nil
+	case commandChange:
+		return visitChange(vhost, src, v)
 	case commandRetain:
 		m, rest, err := message.Decode(src)
 		if err != nil {

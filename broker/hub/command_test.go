@@ -33,6 +33,11 @@ func (v *transcript) session(_ uint32, vhost string, s session.State) {
 	v.again = appendSession(v.again, vhost, s, false)
 }
 
+func (v *transcript) change(vhost string, s session.State, removed []string) {
+	fmt.Fprintf(&v.text, "change %s %s %d %v without %v\n", vhost, s.ClientID, s.Expiry, s.Subscriptions, removed)
+	v.again = appendChange(v.again, vhost, s, removed)
+}
+
 func (v *transcript) end(vhost string, s session.State) {
 	fmt.Fprintf(&v.text, "end %s %s\n", vhost, s.ClientID)
 	v.again = appendSession(v.again, vhost, s, true)
@@ -98,6 +103,7 @@ func exampleEntry() []byte {
 	e = appendEnqueue(e, []itemRef{{queue: 7, item: 1, qos: 1}, {queue: sessionQueueBit | 3, item: 900, qos: 0}}, m)
 	e = appendSettle(e, 7, []queue.Item{{ID: 4}, {ID: 5}, {ID: 6}, {ID: 2}, {ID: 9}})
 	e = appendSession(e, "/", session.State{ClientID: "c", QueueID: 5, Subscriptions: map[string]router.Options{"x/#": {QoS: 1, NoLocal: true}}}, false)
+	e = appendChange(e, "/", session.State{ClientID: "c", QueueID: 5, Expiry: 9, Subscriptions: map[string]router.Options{"y": {QoS: 2}}}, []string{"x/#", "z"})
 	e = appendSession(e, "/", session.State{ClientID: "c", QueueID: 5}, true)
 	e = appendRetain(e, "tenant", m)
 	id := txID{1, 2, 3}
@@ -127,6 +133,7 @@ settle 7 4-6
 settle 7 2-2
 settle 7 9-9
 session / c 5 map[x/#:{1 true false 0}]
+change / c 9 map[y:{2 false false 0}] without [x/# z]
 end / c
 retain tenant a/b
 delay tenant 1700000060000 a/b ["b" "c"]

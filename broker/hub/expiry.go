@@ -19,13 +19,13 @@ func (s *mqttSession) expires() uint32 {
 // setExpiry changes it, durably if it must outlive a crash.
 func (s *mqttSession) setExpiry(ctx context.Context, seconds uint32) error {
 	s.mu.Lock()
-	same, subscriptions := s.expiry == seconds, s.subscriptions
+	same := s.expiry == seconds
 	s.expiry = seconds
 	s.mu.Unlock()
 	if same || !s.durable {
 		return nil
 	}
-	return s.record(ctx, subscriptions)
+	return s.record(ctx, nil, nil)
 }
 
 // SetExpiry changes for how long the session outlives its connection, as DISCONNECT may. A session that was to end with

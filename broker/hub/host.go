@@ -39,6 +39,7 @@ type VirtualHost struct {
 
 	tells     atomic.Uint32 // the events that are published, as eventMask has them
 	announcer *Announcer    // of events; publishEvents alone uses it
+	announced atomic.Int64  // retained messages of the broker's own, which do not count against the limit
 
 	mu       sync.RWMutex
 	queues   map[string]*Queue

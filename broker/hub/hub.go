@@ -265,6 +265,9 @@ func (h *Hub) Close(context.Context) error {
 // Config is the configuration in force.
 func (h *Hub) Config() config.Config { return *h.config.Load() }
 
+// Limits are those in force now. They are shared, and must not be changed.
+func (h *Hub) Limits() *config.Limits { return &h.config.Load().Limits }
+
 // Reconfigure puts the live keys of a configuration into force.
 func (h *Hub) Reconfigure(c config.Config) {
 	merged := config.Merge(h.Config(), c)

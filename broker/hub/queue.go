@@ -222,6 +222,9 @@ func (q *Queue) publishState() {
 	q.live.unacked.Store(int64(q.state.Unacked()))
 	q.live.bytes.Store(q.state.Bytes())
 	q.host.hub.bodies.Add(-q.state.Freed())
+	if n := q.state.Lost(); n > 0 {
+		q.host.hub.stats.Overflowed.add(uint64(n))
+	}
 	q.live.consumers.Store(int64(q.state.Active()))
 	held := q.state.Held()
 	q.host.hub.memory.add(held - q.held)

@@ -259,7 +259,25 @@ func (s *shard) restoreSession(vhost string, state session.State) {
 	}
 	st.subscriptions = state.Subscriptions // installed when all is read
 	st.expiry = state.Expiry
+	state.Subscriptions = nil // the session has them
 	s.sessions[st] = state
+}
+
+func (r *replay) change(vhost string, state session.State, removed []string) {
+	v, err := r.shard.hub.VirtualHost(vhost)
+	if err != nil {
+		return // it was deleted since
+	}
+	st := v.session(state.ClientID)
+	if st == nil || st.queue.id != state.QueueID {
+		return // it ended since
+	}
+	op := &changeOp{session: st, expiry: state.Expiry, removed: removed}
+	for f, o := range state.Subscriptions {
+		op.added = append(op.added, Subscription{Filter: f, Options: o})
+	}
+	op.apply(r.shard)
+	st.expiry = state.Expiry
 }
 
 func (r *replay) end(vhost string, state session.State) {
@@ -300,10 +318,8 @@ func (h *Hub) finishRecovery() {
 	now, items := h.now(), 0
 	for _, v := range h.hosts {
 		for _, s := range v.sessions {
-			subscriptions := s.subscriptions
-			s.subscriptions = nil
 			s.awaitEnd()
-			if err := s.install(nil, subscriptions); err != nil {
+			if _, err := s.install(s.list()); err != nil {
 				h.logger.Error("subscriptions of a session are not in force", "vhost", v.name, "client", s.clientID, "error", err)
 			}
 		}

@@ -12,10 +12,25 @@ type retainedKey struct {
 	topic string
 }
 
-// retained is the message of a topic and where the log has it.
-type retained struct {
-	message *message.Message
-	ref     queue.Ref
+// retainedRefs say where the log has retained messages, by virtual host. There can be millions: what the topic is, the
+// message says.
+type retainedRefs map[*VirtualHost]map[*message.Message]queue.Ref
+
+func (r retainedRefs) put(v *VirtualHost, m *message.Message, ref queue.Ref) {
+	if r[v] == nil {
+		r[v] = make(map[*message.Message]queue.Ref)
+	}
+	r[v][m] = ref
+}
+
+// take takes one out.
+func (r retainedRefs) take(v *VirtualHost, m *message.Message) (ref queue.Ref, ok bool) {
+	if ref, ok = r[v][m]; ok {
+		if delete(r[v], m); len(r[v]) == 0 {
+			delete(r, v)
+		}
+	}
+	return ref, ok
 }
 
 // retainOp makes a message the retained one of its topic, whatever its QoS; an empty payload clears the topic.
@@ -63,26 +78,24 @@ func (o *retainOp) fail(s *shard, err error) {
 
 // retain applies a retain command.
 func (s *shard) retain(v *VirtualHost, m *message.Message, ref queue.Ref) {
-	key := retainedKey{host: v, topic: m.Topic()}
-	s.unretain(key)
+	topic := m.Topic()
 	if len(m.Payload) == 0 {
-		v.retained.Clear(key.topic)
+		s.unretain(v, v.retained.Clear(topic))
 		return
 	}
-	if limit := s.hub.Config().Limits.RetainedMessages; v.retained.Get(key.topic) == nil && v.retained.Len() >= limit {
+	if limit := s.hub.Limits().RetainedMessages; v.retained.Get(topic) == nil && v.retained.Len()-int(v.announced.Load()) >= limit {
 		s.hub.stats.RetainRefused.add(1)
 		return
 	}
-	v.retained.Set(key.topic, m)
-	s.retained[key] = retained{message: m, ref: ref}
+	s.unretain(v, v.retained.Set(topic, m))
+	s.retained.put(v, m, ref)
 	s.use(ref)
 }
 
-// unretain says that the log's record of a topic is no longer needed.
-func (s *shard) unretain(key retainedKey) {
-	if old, ok := s.retained[key]; ok {
-		s.unuse(old.ref)
-		delete(s.retained, key)
+// unretain says that the log's record of a message, which may be nil, is no longer needed.
+func (s *shard) unretain(v *VirtualHost, old *message.Message) {
+	if ref, ok := s.retained.take(v, old); ok {
+		s.unuse(ref)
 	}
 }
 
@@ -94,21 +107,19 @@ func (h *Hub) expireRetained() {
 	const atOnce = 10_000
 	for _, v := range h.hosts {
 		for _, e := range v.retained.Expire(h.now(), atOnce) {
-			h.shardFor(v.name, e.Topic).post(&unretainOp{key: retainedKey{host: v, topic: e.Topic}, message: e.Message})
+			h.shardFor(v.name, e.Topic).post(&unretainOp{host: v, message: e.Message})
 		}
 	}
 }
 
-// unretainOp follows the expiry of a retained message, unless the topic has another one by now.
+// unretainOp follows the expiry of a retained message.
 type unretainOp struct {
-	key     retainedKey
+	host    *VirtualHost
 	message *message.Message
 }
 
 func (o *unretainOp) size() int64 { return 0 }
 func (o *unretainOp) abandon()    {}
 func (o *unretainOp) run(s *shard, _ int64) {
-	if s.retained[o.key].message == o.message {
-		s.unretain(o.key)
-	}
+	s.unretain(o.host, o.message)
 }

@@ -29,9 +29,10 @@ type mqttSession struct {
 	attached atomic.Bool // a connection is attached
 	full     atomic.Bool // the connection has no room, as far as is known
 
-	mu            sync.Mutex
-	epoch         uint64   // grows with each attachment; calls of older ones are void
-	current       *Session // nil while no connection is attached
+	mu      sync.Mutex
+	epoch   uint64   // grows with each attachment; calls of older ones are void
+	current *Session // nil while no connection is attached
+	// subscriptions are guarded by mu; those of a persistent session change in its shard alone, with the log.
 	subscriptions map[string]router.Options
 	receipts      map[uint16][]*shard // of messages of QoS 2 that wait for PUBREL, and which shards have them in the log
 	expiry        uint32              // seconds that it outlives its connection; session.Never is for ever
@@ -193,13 +194,14 @@ func (s *Session) Settle(o queue.Outcome, ranges ...Range) { s.consumer.Settle(o
 func (s *Session) Persistent() bool { return s.state.durable && s.state.expires() > 0 }
 
 // Subscriptions are those in force, in the order of their filters.
-func (s *Session) Subscriptions() []Subscription {
-	st := s.state
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	out := make([]Subscription, 0, len(st.subscriptions))
-	for _, f := range slices.Sorted(maps.Keys(st.subscriptions)) {
-		out = append(out, Subscription{Filter: f, Options: st.subscriptions[f]})
+func (s *Session) Subscriptions() []Subscription { return s.state.list() }
+
+func (s *mqttSession) list() []Subscription {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]Subscription, 0, len(s.subscriptions))
+	for _, f := range slices.Sorted(maps.Keys(s.subscriptions)) {
+		out = append(out, Subscription{Filter: f, Options: s.subscriptions[f]})
 	}
 	return out
 }
@@ -207,84 +209,133 @@ func (s *Session) Subscriptions() []Subscription {
 // Subscribe adds or replaces subscriptions and says of each whether there was one with its filter. When it returns, they
 // are in force, and durable if the session is persistent. The caller has asked its Access; filters are valid.
 func (s *Session) Subscribe(ctx context.Context, subs []Subscription) (existed []bool, err error) {
-	limit := s.state.host.hub.Config().Limits.Subscriptions
-	existed = make([]bool, len(subs))
-	return existed, s.change(ctx, func(next map[string]router.Options) error {
-		for i, sub := range subs {
-			_, existed[i] = next[sub.Filter]
-			next[sub.Filter] = sub.Options
-		}
-		if len(next) > limit {
-			return errorf(TooMany, "more than %d subscriptions", limit)
-		}
-		return nil
-	})
-}
-
-// Unsubscribe ends subscriptions and says of each whether it existed. What the session has of their messages stays.
-// [MQTT-3.10.4-3]
-func (s *Session) Unsubscribe(ctx context.Context, filters []string) (existed []bool, err error) {
-	existed = make([]bool, len(filters))
-	return existed, s.change(ctx, func(next map[string]router.Options) error {
-		for i, f := range filters {
-			_, existed[i] = next[f]
-			delete(next, f)
-		}
-		return nil
-	})
-}
-
-func (s *Session) change(ctx context.Context, edit func(map[string]router.Options) error) error {
 	st := s.state
 	st.mu.Lock()
 	if st.current != s {
 		st.mu.Unlock()
-		return errorf(Unavailable, "session was taken over")
+		return nil, errTakenOver()
 	}
-	old := st.subscriptions
+	existed = make([]bool, len(subs))
+	total := len(st.subscriptions)
+	for i, sub := range subs {
+		if _, existed[i] = st.subscriptions[sub.Filter]; !existed[i] {
+			total++
+		}
+	}
 	st.mu.Unlock()
-	next := maps.Clone(old)
-	if next == nil {
-		next = make(map[string]router.Options)
+	if limit := st.host.hub.Limits().Subscriptions; total > limit {
+		return nil, errorf(TooMany, "more than %d subscriptions", limit)
 	}
-	if err := edit(next); err != nil {
-		return err
+	if err := st.alter(ctx, subs, nil); err != nil {
+		return nil, err
 	}
-	if st.durable {
-		if err := st.record(ctx, next); err != nil {
-			return err
+	n, err := st.install(subs)
+	if err != nil {
+		var failed []string
+		for _, sub := range subs[n:] {
+			failed = append(failed, sub.Filter)
 		}
+		err = errors.Join(err, st.alter(ctx, nil, failed))
 	}
-	return st.install(old, next)
+	return existed, err
 }
 
-// record makes the session's subscriptions durable.
-func (s *mqttSession) record(ctx context.Context, subscriptions map[string]router.Options) error {
-	state := session.State{ClientID: s.clientID, QueueID: s.queue.id, Expiry: s.expires(), Subscriptions: subscriptions}
-	return s.queue.shard.propose(ctx, &sessionOp{session: s, state: state})
+// Unsubscribe ends subscriptions and says of each whether it existed.
+func (s *Session) Unsubscribe(ctx context.Context, filters []string) (existed []bool, err error) {
+	st := s.state
+	st.mu.Lock()
+	if st.current != s {
+		st.mu.Unlock()
+		return nil, errTakenOver()
+	}
+	existed = make([]bool, len(filters))
+	for i, f := range filters {
+		_, existed[i] = st.subscriptions[f]
+	}
+	st.mu.Unlock()
+	if err := st.alter(ctx, nil, filters); err != nil {
+		return nil, err
+	}
+	exchange := st.host.hub.Config().MQTT.Exchange
+	for i, f := range filters {
+		if existed[i] {
+			st.unbind(exchange, f)
+		}
+	}
+	return existed, nil
 }
 
-// install brings the router from the old subscriptions to the next ones.
-func (s *mqttSession) install(old, next map[string]router.Options) error {
-	exchange := s.host.hub.Config().MQTT.Exchange
-	for f, o := range next {
-		if was, ok := old[f]; ok && was == o {
-			continue
-		}
-		if err := s.bind(exchange, f, o); err != nil {
-			return err
-		}
+func errTakenOver() error { return errorf(Unavailable, "session was taken over") }
+
+// alter remembers subscriptions, after the log if the session is persistent.
+func (s *mqttSession) alter(ctx context.Context, added []Subscription, removed []string) error {
+	if s.durable {
+		return s.record(ctx, added, removed)
 	}
-	for f := range old {
-		if _, ok := next[f]; ok {
-			continue
-		}
-		s.unbind(exchange, f)
-	}
-	s.mu.Lock()
-	s.subscriptions = next
-	s.mu.Unlock()
+	s.remember(added, removed)
 	return nil
+}
+
+// record makes a change of the session's subscriptions durable, and of how long it lives. The change alone is written: a
+// client that subscribes to ten thousand topics one by one writes each of them once.
+func (s *mqttSession) record(ctx context.Context, added []Subscription, removed []string) error {
+	return s.queue.shard.propose(ctx, &changeOp{session: s, expiry: s.expires(), added: added, removed: removed})
+}
+
+// remember notes subscriptions.
+func (s *mqttSession) remember(added []Subscription, removed []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.subscriptions == nil {
+		s.subscriptions = make(map[string]router.Options, len(added))
+	}
+	for _, sub := range added {
+		s.subscriptions[sub.Filter] = sub.Options
+	}
+	for _, f := range removed {
+		delete(s.subscriptions, f)
+	}
+	if len(s.subscriptions) == 0 {
+		s.subscriptions = nil
+	}
+}
+
+// changeOp writes what changes of a session.
+type changeOp struct {
+	session *mqttSession
+	expiry  uint32
+	added   []Subscription
+	removed []string
+}
+
+func (o *changeOp) append(entry []byte) []byte {
+	state := session.State{ClientID: o.session.clientID, QueueID: o.session.queue.id, Expiry: o.expiry}
+	if len(o.added) > 0 {
+		state.Subscriptions = make(map[string]router.Options, len(o.added))
+	}
+	for _, sub := range o.added {
+		state.Subscriptions[sub.Filter] = sub.Options
+	}
+	return appendChange(entry, o.session.host.name, state, o.removed)
+}
+
+func (o *changeOp) apply(s *shard) {
+	if state, ok := s.sessions[o.session]; ok { // else it ended meanwhile
+		state.Expiry = o.expiry
+		s.sessions[o.session] = state
+		o.session.remember(o.added, o.removed)
+	}
+}
+
+// install brings subscriptions into force, and answers how many are when one cannot be.
+func (s *mqttSession) install(subs []Subscription) (n int, err error) {
+	exchange := s.host.hub.Config().MQTT.Exchange
+	for i, sub := range subs {
+		if err := s.bind(exchange, sub.Filter, sub.Options); err != nil {
+			return i, err
+		}
+	}
+	return len(subs), nil
 }
 
 // bind brings one subscription into force. One of a queue is the connection's to begin: the session only remembers it.
@@ -341,12 +392,16 @@ func (v *VirtualHost) unclaim(filter string, s *mqttSession) {
 	}
 }
 
+// filters are those of the subscriptions, in their order.
+func (s *mqttSession) filters() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.subscriptions))
+}
+
 // leave ends memberships and claims, and answers the shared subscriptions.
 func (s *mqttSession) leave() (shares []string) {
-	s.mu.Lock()
-	subscriptions := s.subscriptions
-	s.mu.Unlock()
-	for _, f := range slices.Sorted(maps.Keys(subscriptions)) {
+	for _, f := range s.filters() {
 		switch kind, rest, _ := topic.Parse(f); kind {
 		case topic.Shared:
 			s.host.unshare(f, s)
@@ -410,7 +465,7 @@ func (s *mqttSession) end(ctx context.Context) error {
 	return nil
 }
 
-// sessionOp writes a session's record, or its end.
+// sessionOp writes a session's first record, or its end.
 type sessionOp struct {
 	session *mqttSession
 	state   session.State

@@ -8,6 +8,7 @@ type Stats struct {
 	Delivered     Counter // messages given to consumers, QoS 0 included
 	Refused       Counter // messages that a full queue refused
 	Dropped       Counter // messages of QoS 0 that found no room or no connection
+	Overflowed    Counter // messages that went for good because a queue was full
 	DeadLettered  Counter // messages sent to a dead-letter exchange
 	RetainRefused Counter // retained messages over the limit
 	Expired       Counter // MQTT sessions that expired

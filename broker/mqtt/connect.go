@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/turnstone-mq/turnstone/broker/hub"
-	"github.com/turnstone-mq/turnstone/broker/message"
 	"github.com/turnstone-mq/turnstone/broker/mqtt/packet"
 	"github.com/turnstone-mq/turnstone/broker/session"
 )
@@ -48,7 +47,7 @@ func (c *connection) accept() error {
 	})
 	c.send(&ack) // [MQTT-3.1.4-4], [MQTT-3.2.2-1 to 3], [MQTT5-3.2.0-2]
 	c.live.Store(true)
-	c.in.trusted = true
+	c.in.trusted, c.quiet = true, true
 	c.active = c.endpoint.wheel.now.Load()
 	c.endpoint.wheel.add(c)
 	c.autoSubscribe()
@@ -165,10 +164,6 @@ func (c *connection) connect(ctx context.Context, p *packet.Connect, ack *packet
 		return err
 	}
 	c.exchange = []byte(c.endpoint.hub.Config().MQTT.Exchange)
-	c.publisher = c.host.NewPublisher(hub.PublisherOptions{
-		Access: c.access, Origin: c.origin, Encoding: message.MQTT, Confirmed: c.confirmed, Ended: c.stopping,
-		Pace: c.endpoint.hub.NewPace(hub.PaceOptions{Access: c.access, Losable: c.losable}),
-	})
 	c.session, ack.SessionPresent, err = c.host.OpenSession(ctx, hub.SessionOptions{
 		ClientID: c.clientID, Clean: p.CleanStart, Expiry: c.expiry, Access: c.access, Sink: c, Origin: c.origin,
 		Limit: c.inFlight, Will: c.testament(),

@@ -14,7 +14,6 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/config"
 	"github.com/turnstone-mq/turnstone/broker/endpoint"
 	"github.com/turnstone-mq/turnstone/broker/hub"
-	"github.com/turnstone-mq/turnstone/broker/mapping"
 	"github.com/turnstone-mq/turnstone/broker/mqtt/packet"
 	"github.com/turnstone-mq/turnstone/broker/outbox"
 	"github.com/turnstone-mq/turnstone/broker/queue"
@@ -29,36 +28,36 @@ type connection struct {
 	since    time.Time
 
 	// Set while CONNECT is handled, before live; immutable afterwards.
-	limits    config.Limits
-	version   packet.Version
-	clientID  string
-	host      *hub.VirtualHost
-	access    *auth.Access
-	session   *hub.Session
-	publisher *hub.Publisher
-	exchange  []byte
-	silence   int64  // seconds after which the client counts as gone; zero is never
-	expiry    uint32 // of the session, as CONNECT asked
-	reticent  bool   // the client wants no reason strings but in CONNACK and DISCONNECT
+	limits   *config.Limits // those in force when the connection began
+	version  packet.Version
+	clientID string
+	host     *hub.VirtualHost
+	access   *auth.Access
+	session  *hub.Session
+	exchange []byte
+	silence  int64  // seconds after which the client counts as gone; zero is never
+	expiry   uint32 // of the session, as CONNECT asked
+	ended    func() // what Serve is to call
+	reticent bool   // the client wants no reason strings but in CONNACK and DISCONNECT
 
 	// Owned by the reader.
-	in         input
-	publish    packet.Publish
-	last       *hub.Route         // where publish.Known leads, the topic that was published to last
-	topics     [][]byte           // by topic alias
-	published  uint64             // PUBLISH packets of the buffer
-	attributes mapping.Attributes // of the PUBLISH at hand
-	will       *will
-	goodbye    goodbye
-	token      uint64    // of the last PUBLISH with QoS 1 or 2
-	done       []uint64  // tags of deliveries that were acknowledged since the last flush
-	returned   []loan    // deliveries of queues, likewise
-	released   []release // PUBRECs since the last flush
-	completed  []ack     // PUBCOMPs that PUBRELs since the last flush ask for
-	active     int64     // the wheel's second in which the last whole packet came
+	in        input
+	*incoming // nil while the client has published nothing
+	will      *will
+	goodbye   goodbye
+	done      []uint64  // tags of deliveries that were acknowledged since the last flush
+	returned  []loan    // deliveries of queues, likewise
+	released  []release // PUBRECs since the last flush
+	active    int64     // the wheel's second in which the last whole packet came
+	second    int64     // the wheel's second in which the last wait ended
+	waits     int32     // of that second
+	quiet     bool      // the peer says so little that the connection sleeps while it waits
+	slept     bool      // once at least
 
 	// live: CONNACK is in the outbox, deliveries may follow. [MQTT-3.2.0-1]
 	live atomic.Bool
+	// asleep: nobody reads, and whoever makes it false is the reader. See sleep.go.
+	asleep atomic.Bool
 	// heard is active while the reader waits for the peer, and zero while it does not.
 	heard atomic.Int64
 
@@ -68,28 +67,72 @@ type connection struct {
 
 	authentication authentication
 
-	acknowledging acknowledging
-	outgoing      outgoing
-	replay        replay
-	presence      presence
-	tasks         sync.WaitGroup // goroutines that end soon, or when stopping is closed
-	room          signal         // the outbox has room again
+	outgoing outgoing
+	replay   replay
+	presence presence
+	tasks    sync.WaitGroup // goroutines that end soon, or with stop
+	room     signal         // the outbox has room again
 
-	stopOnce sync.Once
-	stopping chan struct{} // closed by stop
-	cause    error         // why; set before stopping is closed
+	stop  stop
+	cause error // why it stops; set before stop is
 }
 
-// signal wakes one waiter; a signal that nobody waits for is kept.
-type signal chan struct{}
+// signal wakes one waiter; a signal that comes while nobody waits is kept, from the first call of channel on.
+type signal struct{ made atomic.Pointer[chan struct{}] }
 
-func newSignal() signal { return make(signal, 1) }
+// channel gives the waiter what to wait for. It must be called before what is waited for is looked at.
+func (s *signal) channel() <-chan struct{} {
+	if s.made.Load() == nil {
+		c := make(chan struct{}, 1)
+		s.made.Store(&c)
+	}
+	return *s.made.Load()
+}
 
-func (s signal) raise() {
+func (s *signal) raise() {
+	c := s.made.Load()
+	if c == nil {
+		return
+	}
 	select {
-	case s <- struct{}{}:
+	case *c <- struct{}{}:
 	default:
 	}
+}
+
+// stop happens once. Its channel is made when somebody wants to wait for it.
+type stop struct {
+	mu       sync.Mutex
+	happened atomic.Bool   // changed with mu held
+	done     chan struct{} // guarded by mu; nil when nobody asked
+}
+
+// set makes it happen and calls before first; it does nothing when it has happened.
+func (s *stop) set(before func()) (first bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.happened.Load() {
+		return false
+	}
+	before()
+	s.happened.Store(true)
+	if s.done != nil {
+		close(s.done)
+	}
+	return true
+}
+
+// channel is closed when it has happened.
+func (s *stop) channel() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.done == nil {
+		s.done = make(chan struct{})
+		if s.happened.Load() {
+			close(s.done)
+		}
+	}
+	return s.done
 }
 
 const (
@@ -105,11 +148,8 @@ func newConnection(e *Endpoint, conn net.Conn) *connection {
 		conn:     conn,
 		origin:   e.hub.NewOrigin(),
 		since:    time.Now(),
-		limits:   e.hub.Config().Limits,
-		room:     newSignal(),
-		stopping: make(chan struct{}),
+		limits:   e.hub.Limits(),
 	}
-	c.replay.wake = newSignal()
 	c.in.conn = conn
 	if t, ok := conn.(interface{ SetNoDelay(bool) error }); ok {
 		t.SetNoDelay(true) //nolint:errcheck // a connection that is gone says so at the first read
@@ -126,11 +166,10 @@ func newConnection(e *Endpoint, conn net.Conn) *connection {
 
 // Stop makes the reader end for a reason, the first one counts. It does not block.
 func (c *connection) Stop(cause error) {
-	c.stopOnce.Do(func() {
-		c.cause = cause
-		close(c.stopping)
+	if c.stop.set(func() { c.cause = cause }) {
 		c.interrupt()
-	})
+		c.Wake()
+	}
 }
 
 // Cut closes the socket of a peer that had its time.
@@ -146,14 +185,7 @@ func (c *connection) interrupt() {
 	}
 }
 
-func (c *connection) stopped() bool {
-	select {
-	case <-c.stopping:
-		return true
-	default:
-		return false
-	}
-}
+func (c *connection) stopped() bool { return c.stop.happened.Load() }
 
 // drained is called by the outbox's writer when there is room again.
 func (c *connection) drained() {
@@ -169,33 +201,52 @@ func (c *connection) drained() {
 var errEnd = errors.New("connection ended")
 
 func (c *connection) serve() {
-	defer c.in.release()
 	err := c.accept()
 	if err == nil {
-		err = c.run()
+		err = c.work()
+	}
+	asleep := false
+	if err == nil {
+		asleep, err = c.run()
+	}
+	c.finishUnlessAsleep(asleep, err)
+}
+
+// run reads and handles packets until the connection ends or sleeps.
+func (c *connection) run() (asleep bool, err error) {
+	for {
+		if asleep, err = c.read(); asleep || err != nil {
+			return asleep, err
+		}
+		if err = c.work(); err != nil {
+			return false, err
+		}
+	}
+}
+
+// work handles what the buffer holds, all of it.
+func (c *connection) work() error {
+	err := c.handleBuffered()
+	c.handOver()
+	if err != nil {
+		return err // not held back: it ends
+	}
+	c.holdBack()
+	return c.awaitRoom()
+}
+
+// finishUnlessAsleep follows run. A connection that sleeps is not the caller's any more.
+func (c *connection) finishUnlessAsleep(asleep bool, err error) {
+	if asleep {
+		return
 	}
 	if c.stopped() {
 		err = c.cause
 	}
 	c.finish(err)
-}
-
-// run handles packets until the connection ends.
-func (c *connection) run() error {
-	for {
-		err := c.handleBuffered()
-		c.handOver()
-		if err == nil {
-			c.publisher.Wait()
-			err = c.awaitRoom()
-		}
-		if err == nil {
-			err = c.read()
-		}
-		if err != nil {
-			return err
-		}
-	}
+	c.in.release()
+	c.endpoint.connections.Leave(c)
+	c.ended()
 }
 
 // handleBuffered handles every packet that the buffer holds.
@@ -205,8 +256,10 @@ func (c *connection) handleBuffered() error {
 		stats := &c.endpoint.stats
 		stats.PacketsIn.Add(packets)
 		stats.BytesIn.Add(bytes)
-		stats.PublishesIn.Add(c.published)
-		c.published = 0
+		if c.incoming != nil {
+			stats.PublishesIn.Add(c.published)
+			c.published = 0
+		}
 	}()
 	for {
 		frame, err := c.in.next(c.limits.PacketBytes)
@@ -225,15 +278,24 @@ func (c *connection) handleBuffered() error {
 // flush hands over what came, and waits as long as the client is to be held back.
 func (c *connection) flush() {
 	c.handOver()
-	c.publisher.Wait()
+	c.holdBack()
+}
+
+// holdBack waits as long as the client is to be held back.
+func (c *connection) holdBack() {
+	if c.incoming != nil {
+		c.publisher.Wait()
+	}
 }
 
 // handOver hands over what the packets since the last time brought. Nothing points into the buffer afterwards.
 func (c *connection) handOver() {
 	c.out.Hold() // what all of it is answered with goes with one write
-	c.publisher.HandOver()
+	if c.incoming != nil {
+		c.publisher.HandOver()
+	}
 	c.settle()
-	if len(c.completed) > 0 {
+	if c.incoming != nil && len(c.completed) > 0 {
 		c.finishReceived()
 	}
 	c.out.Release()
@@ -242,26 +304,52 @@ func (c *connection) handOver() {
 // awaitRoom holds the reader back while its client does not read what it is sent: a client that lets answers pile up
 // gets no further requests heard.
 func (c *connection) awaitRoom() error {
+	if !c.out.Full() {
+		return nil
+	}
+	room, stopping := c.room.channel(), c.stop.channel()
 	for c.out.Full() {
 		select {
-		case <-c.room:
-		case <-c.stopping:
+		case <-room:
+		case <-stopping:
 			return c.cause
 		}
 	}
 	return nil
 }
 
-// read waits for bytes. The keep alive runs only while it waits: what makes the broker slow is not the client's silence,
-// and bytes that are no whole packet do not end it.
-func (c *connection) read() error {
-	if c.silence == 0 {
-		return c.in.fill()
+// read waits for bytes, awake or asleep. The keep alive runs only while it waits: what makes the broker slow is not the
+// client's silence, and bytes that are no whole packet do not end it.
+func (c *connection) read() (asleep bool, err error) {
+	if c.silence > 0 {
+		c.heard.Store(c.active)
 	}
-	c.heard.Store(c.active)
-	err := c.in.fill()
-	c.heard.Store(0)
-	return err
+	ready := false
+	if c.quiet {
+		ready, err = c.in.fillNow()
+		if !ready && err == nil && c.in.empty() && c.sleep() {
+			return true, nil
+		}
+	}
+	if !ready && err == nil {
+		err = c.in.fill()
+	}
+	c.note()
+	return false, err
+}
+
+// note follows a wait.
+func (c *connection) note() {
+	if now := c.endpoint.wheel.now.Load(); now != c.second {
+		c.quiet = c.waits <= busy || now > c.second+1
+		c.second, c.waits = now, 0
+	}
+	if c.waits++; c.waits > busy {
+		c.quiet = false
+	}
+	if c.silence > 0 {
+		c.heard.Store(0)
+	}
 }
 
 func (c *connection) handle(frame []byte) error {
@@ -359,7 +447,9 @@ func (c *connection) finish(err error) {
 	c.Stop(errEnd) // ends the replay
 	c.endpoint.wheel.remove(c)
 	if c.session != nil {
-		c.publisher.Flush()
+		if c.incoming != nil {
+			c.publisher.Flush()
+		}
 		c.leaveQueues()
 		c.departed(err) // while the client has no other connection
 		if err := c.session.Close(context.Background()); err != nil {
@@ -370,6 +460,7 @@ func (c *connection) finish(err error) {
 	if c.host != nil {
 		c.host.Leave(c.access)
 	}
+	c.forget()
 	c.out.Close(linger) // [MQTT5-3.14.4-2], [MQTT-4.8.0-1], [MQTT-4.8.0-2], [MQTT5-4.13.2-1]
 	c.tasks.Wait()
 	c.record(err)

@@ -31,11 +31,13 @@ type input struct {
 	start, end int               // of the bytes not yet handled
 	wanted     int               // the size of the packet that is there in part; zero when it is not known
 
-	raw     syscall.RawConn // nil when the connection cannot wait without a buffer
-	looked  bool            // raw was asked for
-	attempt func(fd uintptr) bool
-	n       int   // what the last read brought
-	err     error // of attempt
+	raw    syscall.RawConn // nil when the connection cannot wait without a buffer
+	looked bool            // raw was asked for
+
+	impatient bool // attempt does not ask to be called again
+	attempt   func(fd uintptr) bool
+	n         int   // what the last read brought
+	err       error // of attempt
 }
 
 // next takes the next packet out of the buffer; nil when it is not there yet. The packet is valid until fill.
@@ -131,6 +133,27 @@ func (in *input) waits() bool {
 	return in.raw != nil
 }
 
+// empty says that nothing is there and nothing held.
+func (in *input) empty() bool { return in.buf == nil }
+
+// fillNow is fill for what is there already; ready says that there was something. Without, an input that can wait without
+// a buffer has none.
+func (in *input) fillNow() (ready bool, err error) {
+	in.compact()
+	if in.end > 0 || !in.trusted || !in.waits() {
+		return false, nil
+	}
+	in.release()
+	in.impatient = true
+	err = in.fillWhenReady()
+	in.impatient = false
+	if in.err == syscall.EAGAIN && err == in.err {
+		in.n, in.end = 0, 0
+		return false, nil
+	}
+	return err == nil, err
+}
+
 func (in *input) fillWhenReady() error {
 	in.n, in.err = 0, nil
 	if err := in.raw.Read(in.attempt); err != nil {
@@ -158,6 +181,7 @@ func (in *input) try(fd uintptr) bool {
 	}
 	if idle {
 		in.release()
+		return in.impatient
 	}
 	return false
 }

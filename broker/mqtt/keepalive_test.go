@@ -12,7 +12,7 @@ import (
 // pipe connects a client through net.Pipe, so that a test can own the time.
 func (b *broker) pipe(name string) *peer {
 	client, server := net.Pipe()
-	b.accepted.Go(func() { b.endpoint.Serve(addressed{server}) }) // ends with the connection
+	b.accepted.Go(func() { b.endpoint.Serve(addressed{server}, func() {}) }) // ends with the connection
 	return &peer{TB: b, Conn: client, name: name, version: packet.V311}
 }
 

@@ -10,8 +10,8 @@
 // One goroutine, that of Serve, reads. It handles every packet that one read brought and then flushes once: messages to
 // the hub as one batch, acknowledged deliveries as ranges, answers as one append to the outbox. Acknowledgements of
 // publishes come back from the hub in order, as batches, and deliveries come as batches to Deliver; both are encoded
-// straight into the outbox. A connection that is idle has no buffer, no timer and no second goroutine: the wheel of its
-// endpoint watches its keep alive.
+// straight into the outbox. A connection that is idle has no buffer and no timer: the wheel of its endpoint watches its
+// keep alive. One of plain TCP that says nothing for a while sleeps: it has no goroutine either.
 //
 // # Who may touch what
 //
@@ -40,6 +40,7 @@ type Endpoint struct {
 	wheel  *wheel
 
 	connections *endpoint.Connections[*connection]
+	bedroom     bedroom
 	wrote       func(n int)
 }
 
@@ -82,13 +83,18 @@ var (
 	errRevoked      = errors.New("user may no longer connect")
 )
 
-// Serve speaks MQTT on a connection until it ends, and closes it. The connection may be plain TCP, a *tls.Conn, or
-// anything with a method TLS() *tls.ConnectionState that says how it is encrypted.
-func (e *Endpoint) Serve(conn net.Conn) {
+// Serve speaks MQTT on a connection until it ends, closes it, and calls ended. It returns before that when the connection
+// sleeps. The connection may be plain TCP, a *tls.Conn, or anything with a method TLS() *tls.ConnectionState that says how
+// it is encrypted.
+func (e *Endpoint) Serve(conn net.Conn, ended func()) {
 	c := newConnection(e, conn)
-	if !e.connections.Run(c, c.serve) {
+	c.ended = ended
+	if !e.connections.Enter(c) {
 		conn.Close() //nolint:errcheck // refused
+		ended()
+		return
 	}
+	c.serve()
 }
 
 // Shutdown ends every connection and returns when all have ended, or when ctx has: then the rest is cut. Wills are

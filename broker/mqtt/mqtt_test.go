@@ -79,7 +79,7 @@ func (b *broker) listen() {
 			if err != nil {
 				return
 			}
-			b.accepted.Go(func() { e.Serve(conn) }) // ends with the connection
+			b.accepted.Go(func() { e.Serve(conn, func() {}) }) // ends with the connection
 		}
 	})
 }

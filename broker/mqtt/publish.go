@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/turnstone-mq/turnstone/broker/hub"
+	"github.com/turnstone-mq/turnstone/broker/mapping"
 	"github.com/turnstone-mq/turnstone/broker/message"
 	"github.com/turnstone-mq/turnstone/broker/mqtt/packet"
 	"github.com/turnstone-mq/turnstone/broker/router"
@@ -14,6 +15,7 @@ import (
 
 // handlePublish adds a message to the batch. Nothing is copied and nothing allocated: the hub copies what it keeps.
 func (c *connection) handlePublish(frame []byte) error {
+	c.startPublishing()
 	p := &c.publish
 	c.published++
 	if err := p.Decode(frame, c.version); err != nil {
@@ -40,6 +42,31 @@ func (c *connection) handlePublish(frame []byte) error {
 		routed, err = c.route(p, &m, wait)
 	}
 	return c.answer(p, routed, err)
+}
+
+// incoming is what a connection needs to take messages from its client; one that only listens has none of it. Owned by the
+// reader, but for acknowledging.
+type incoming struct {
+	publisher  *hub.Publisher
+	publish    packet.Publish
+	last       *hub.Route         // where publish.Known leads, the topic that was published to last
+	topics     [][]byte           // by topic alias
+	published  uint64             // PUBLISH packets of the buffer
+	attributes mapping.Attributes // of the PUBLISH at hand
+	token      uint64             // of the last PUBLISH with QoS 1 or 2
+	completed  []ack              // PUBCOMPs that PUBRELs since the last flush ask for
+
+	acknowledging acknowledging
+}
+
+// startPublishing makes incoming if it is not there.
+func (c *connection) startPublishing() {
+	if c.incoming == nil {
+		c.incoming = &incoming{publisher: c.host.NewPublisher(hub.PublisherOptions{
+			Access: c.access, Origin: c.origin, Encoding: message.MQTT, Confirmed: c.confirmed, Ended: c.stop.channel(),
+			Pace: c.endpoint.hub.NewPace(hub.PaceOptions{Access: c.access, Losable: c.losable}),
+		})}
+	}
 }
 
 // extend takes what only version 5 says of a message. The properties that are for others stay with it, in their order.
@@ -209,6 +236,7 @@ func (c *connection) refused(err error) func(dst []byte, a ack) []byte {
 
 // handlePubrel ends the exchange of a message of QoS 2. [MQTT-4.3.3-2], [MQTT5-4.3.3-11]
 func (c *connection) handlePubrel(frame []byte) error {
+	c.startPublishing()
 	var p packet.Pubrel
 	if err := p.Decode(frame, c.version); err != nil {
 		return err

@@ -86,10 +86,14 @@ func (c *connection) runReplay() {
 
 // awaitReplay waits until there is room for a page; false says that the connection ends.
 func (c *connection) awaitReplay() bool {
+	if !c.out.Full() && c.session.Backlog() <= replayBacklog {
+		return !c.stopped()
+	}
+	wake, stopping := c.replay.wake.channel(), c.stop.channel()
 	for c.out.Full() || c.session.Backlog() > replayBacklog {
 		select {
-		case <-c.replay.wake:
-		case <-c.stopping:
+		case <-wake:
+		case <-stopping:
 			return false
 		}
 	}

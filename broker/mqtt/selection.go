@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/turnstone-mq/turnstone/broker/hub"
@@ -13,12 +14,13 @@ import (
 // RETAIN flag as it was published. It knows the subscriptions that say something of that; the hub merges all of a session
 // into one delivery, which cannot tell them apart.
 type selection struct {
-	subscriptions []selective
+	subscriptions []selective // in the order of their filters as they are written
 	known         map[selectionKey]selected
 }
 
 // selective is a subscription that says how its deliveries are to be marked.
 type selective struct {
+	whole  string // the filter as the client wrote it
 	filter string // without the part that shares it
 	shared bool
 	router.Options
@@ -39,22 +41,60 @@ type selected struct {
 // mostKnown bounds what is remembered of topics.
 const mostKnown = 1024
 
-// follow brings the selection to the session's subscriptions.
+// follow brings the selection to subscriptions that are new or changed.
 func (o *outgoing) follow(subs []hub.Subscription) {
-	var s *selection
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	for _, sub := range subs {
-		if kind, _, _ := topic.Parse(sub.Filter); kind == topic.OfQueue || sub.SubscriptionID == 0 && !sub.RetainAsPublished {
+		kind, filter, _ := topic.Parse(sub.Filter)
+		if kind == topic.OfQueue || sub.SubscriptionID == 0 && !sub.RetainAsPublished {
+			o.unfollow(sub.Filter)
 			continue
 		}
-		if s == nil {
-			s = &selection{known: make(map[selectionKey]selected)}
+		if o.selection == nil {
+			o.selection = &selection{known: make(map[selectionKey]selected)}
 		}
-		kind, filter, _ := topic.Parse(sub.Filter)
-		s.subscriptions = append(s.subscriptions, selective{filter: filter, shared: kind == topic.Shared, Options: sub.Options})
+		o.selection.put(selective{whole: sub.Filter, filter: filter, shared: kind == topic.Shared, Options: sub.Options})
 	}
+}
+
+// leave takes subscriptions out of the selection.
+func (o *outgoing) leave(filters []string) {
 	o.mu.Lock()
-	o.selection = s
-	o.mu.Unlock()
+	defer o.mu.Unlock()
+	for _, f := range filters {
+		o.unfollow(f)
+	}
+}
+
+// unfollow takes one out; outgoing is locked.
+func (o *outgoing) unfollow(filter string) {
+	s := o.selection
+	if s == nil {
+		return
+	}
+	at, ok := s.search(filter)
+	if !ok {
+		return
+	}
+	clear(s.known)
+	if s.subscriptions = slices.Delete(s.subscriptions, at, at+1); len(s.subscriptions) == 0 {
+		o.selection = nil
+	}
+}
+
+func (s *selection) search(whole string) (at int, ok bool) {
+	return slices.BinarySearchFunc(s.subscriptions, whole, func(sub selective, whole string) int { return strings.Compare(sub.whole, whole) })
+}
+
+func (s *selection) put(sub selective) {
+	clear(s.known)
+	at, ok := s.search(sub.whole)
+	if ok {
+		s.subscriptions[at] = sub
+		return
+	}
+	s.subscriptions = slices.Insert(s.subscriptions, at, sub)
 }
 
 func (s *selection) find(k selectionKey) selected {

@@ -134,7 +134,7 @@ func (c *connection) subscribe(granted []wish) (replayed []hub.Subscription, err
 		return nil, err
 	}
 	if c.version == packet.V5 {
-		c.outgoing.follow(c.session.Subscriptions())
+		c.outgoing.follow(subs)
 	}
 	for i, w := range granted {
 		c.subscribed(w.Filter, w.QoS)
@@ -190,7 +190,7 @@ func (c *connection) handleUnsubscribe(frame []byte) error {
 	}
 	ack := packet.Unsuback{PacketID: p.PacketID} // [MQTT-2.3.1-7]
 	if c.version == packet.V5 {
-		c.outgoing.follow(c.session.Subscriptions())
+		c.outgoing.leave(p.Filters)
 		for _, was := range existed {
 			reason := packet.NoSubscriptionExisted // [MQTT5-3.11.3-2]
 			if was {

@@ -87,6 +87,7 @@ func (c *connection) bequeath() {
 		return
 	}
 	c.will = nil
+	c.startPublishing()
 	c.publisher.Unpaced()
 	if !c.session.HasWill() {
 		c.publishWill(w)
@@ -105,6 +106,7 @@ func (c *connection) bequeath() {
 
 // composeWill makes the message of a will, but for its expiry.
 func (c *connection) composeWill(w *will) (*hub.Route, *message.Message, error) {
+	c.startPublishing()
 	route, err := c.publisher.Route(c.exchange, []byte(w.Topic))
 	if err != nil {
 		return nil, nil, err

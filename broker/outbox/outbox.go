@@ -47,7 +47,7 @@ type Outbox struct {
 	ended   bool      // End was called
 	last    time.Time // when the last write ended
 	err     error
-	idle    *sync.Cond // signalled when the writer ends
+	idle    *sync.Cond // signalled when the writer ends; nil until Close waits for that
 }
 
 // Options of New. Drained and Failed may be nil; they are called without any lock of the box and must not block.
@@ -62,7 +62,6 @@ type Options struct {
 // New makes a box for conn. It starts no goroutine.
 func New(conn net.Conn, o Options) *Outbox {
 	b := &Outbox{conn: conn, limit: o.Limit, patience: o.Patience, drained: o.Drained, failed: o.Failed, wrote: o.Wrote}
-	b.idle = sync.NewCond(&b.mu)
 	if s, ok := conn.(syscall.Conn); ok {
 		if raw, err := s.SyscallConn(); err == nil {
 			b.raw, b.attempt = raw, b.move
@@ -249,7 +248,9 @@ func (b *Outbox) write() {
 		if len(b.buf) == 0 || b.err != nil {
 			b.writing, b.last = false, time.Now()
 			b.giveBack() // an idle connection holds no buffer
-			b.idle.Broadcast()
+			if b.idle != nil {
+				b.idle.Broadcast()
+			}
 			b.mu.Unlock()
 			return
 		}
@@ -319,6 +320,9 @@ func (b *Outbox) put(chunk []byte) (n int, err error) {
 // idempotent, and returns when the writer has ended.
 func (b *Outbox) Close(linger time.Duration) {
 	b.mu.Lock()
+	if b.idle == nil {
+		b.idle = sync.NewCond(&b.mu)
+	}
 	if b.err == nil && linger > 0 && b.writing {
 		cut := time.AfterFunc(linger, func() { b.fail(ErrClosed) })
 		for b.writing && b.err == nil {

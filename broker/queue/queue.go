@@ -112,11 +112,12 @@ type Dead struct {
 // Queue is the state machine. Make it with New.
 type Queue struct {
 	options Options
-	levels  []level // by priority; one without priorities
+	levels  []level // by priority, one without priorities; nil while there was no item
 	ready   int
 	bytes   int64 // of ready items
 	held    int64 // of items that only memory has: ready and unacked ones that are not durable
 	freed   int64 // see Freed
+	lost    int64 // see Lost
 	unacked int
 	next    uint64 // ID of the next item
 	unsure  uint64 // items before this one may have been delivered before a restart
@@ -136,17 +137,14 @@ type Queue struct {
 
 // New makes an empty queue.
 func New(o Options) *Queue {
-	q := &Queue{next: 1}
+	q := &Queue{next: 1, options: Options{MaxPriority: o.MaxPriority}}
 	q.Configure(o)
 	return q
 }
 
-// Configure changes the options of a live queue. Priorities cannot change once there are items.
+// Configure changes the options of a live queue, except for its priorities.
 func (q *Queue) Configure(o Options) {
-	if q.levels == nil {
-		q.levels = make([]level, int(o.MaxPriority)+1)
-	}
-	o.MaxPriority = uint8(len(q.levels) - 1)
+	o.MaxPriority = q.options.MaxPriority
 	q.options = o
 	q.trim()
 }
@@ -264,6 +262,9 @@ func (q *Queue) put(it Item) {
 }
 
 func (q *Queue) level(priority uint8) *level {
+	if q.levels == nil {
+		q.levels = make([]level, int(q.options.MaxPriority)+1)
+	}
 	return &q.levels[min(int(priority), len(q.levels)-1)]
 }
 
@@ -271,6 +272,13 @@ func (q *Queue) level(priority uint8) *level {
 func (q *Queue) Freed() int64 {
 	n := q.freed
 	q.freed = 0
+	return n
+}
+
+// Lost answers how many items went for good since the last call because there was no room.
+func (q *Queue) Lost() int64 {
+	n := q.lost
+	q.lost = 0
 	return n
 }
 
@@ -398,6 +406,9 @@ func (q *Queue) leave(it *Item) {
 
 func (q *Queue) die(it Item, why Death) {
 	if q.options.DeadLetterless {
+		if why == MaxLen {
+			q.lost++
+		}
 		q.leave(&it)
 		return
 	}

@@ -20,7 +20,7 @@ type levelSnapshot struct {
 // Snapshot takes the durable items, those with consumers and others that the owner has in hand with them: settled, but
 // not yet in the log.
 func (q *Queue) Snapshot(others []Item) *Snapshot {
-	s := &Snapshot{levels: make([]levelSnapshot, len(q.levels)), next: q.next}
+	s := &Snapshot{levels: make([]levelSnapshot, int(q.options.MaxPriority)+1), next: q.next}
 	for i := range q.levels {
 		l := &q.levels[i]
 		for _, p := range l.pages {

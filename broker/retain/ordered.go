@@ -134,15 +134,26 @@ func (o *ordered) insert(p position, it item) {
 	}
 	l := o.leaves[p.leaf]
 	if len(l.items) == maxLeaf {
-		right := &leaf{items: slices.Clone(l.items[maxLeaf/2:])}
+		at := maxLeaf / 2
+		if p.leaf+1 == len(o.leaves) && p.index == maxLeaf {
+			at = maxLeaf // topics that come in order fill their leaves
+		}
+		right := &leaf{items: slices.Clone(l.items[at:])}
 		o.leaves = slices.Insert(o.leaves, p.leaf+1, right)
-		clear(l.items[maxLeaf/2:])
-		l.items = l.items[:maxLeaf/2]
-		if p.index > maxLeaf/2 {
-			l, p.index = right, p.index-maxLeaf/2
+		l.items = slices.Clone(l.items[:at]) // with no room for more: half of all leaves never get any
+		if p.index > at || at == maxLeaf {
+			l, p.index = right, p.index-at
 		}
 	}
-	l.items = slices.Insert(l.items, p.index, it)
+	l.insert(p.index, it)
+}
+
+// insert grows the leaf a little at a time: what is free in a leaf is memory that no message uses.
+func (l *leaf) insert(at int, it item) {
+	if n := len(l.items); n == cap(l.items) {
+		l.items = append(make([]item, 0, min(n+n/8+4, maxLeaf)), l.items...)
+	}
+	l.items = slices.Insert(l.items, at, it)
 }
 
 func (o *ordered) remove(topic string) (previous *message.Message) {

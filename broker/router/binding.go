@@ -7,24 +7,41 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/topic"
 )
 
-// binding goes from an exchange to an endpoint. Only options change, and at, which says where the lists have it.
+// binding goes from an exchange to an endpoint. Only options change, and at, which says where the lists have it. There can
+// be millions, most of them subscriptions: it is one cache line, and what only some have is apart.
 type binding[T comparable] struct {
-	identity[T]
+	source  *exchange[T]
+	key     string
 	to      *endpoint[T]
+	special *special // nil when there is nothing of it
 	options Options
-	args    object.Arguments
-	headers *predicate // compiled args when the source is a headers exchange
-	weight  float64    // when the source is a consistent-hash exchange
-	seed    uint64     // of the end, likewise
 	at      [places]int32
+	form    topic.Form // MQTT for subscriptions, whose key is a filter
+}
+
+// special is what bindings of some exchanges have.
+type special struct {
+	arguments string // as JSON, empty for none
+	args      object.Arguments
+	headers   *predicate // compiled args when the source is a headers exchange
+	weight    float64    // when the source is a consistent-hash exchange
+	seed      uint64     // of the end, likewise
 }
 
 // identity tells the bindings of one endpoint apart.
 type identity[T comparable] struct {
 	source    *exchange[T]
 	key       string
-	form      topic.Form // MQTT for subscriptions, whose key is a filter
-	arguments string     // as JSON, empty for none
+	form      topic.Form
+	arguments string // as JSON, empty for none
+}
+
+func (b *binding[T]) identity() identity[T] {
+	id := identity[T]{source: b.source, key: b.key, form: b.form}
+	if b.special != nil {
+		id.arguments = b.special.arguments
+	}
+	return id
 }
 
 // endpoint is where bindings end: a target, or an exchange.
@@ -32,43 +49,8 @@ type endpoint[T comparable] struct {
 	target   T
 	exchange *exchange[T] // nil for a target
 	name     string       // the queue's or exchange's; empty for a target that has none
+	links    links[T]     // the bindings that end here
 	id       int32        // small, and no other living endpoint's
-	links    list[T]      // the bindings that end here
-	index    map[identity[T]]*binding[T]
-}
-
-// fewLinks is up to where links are searched from end to end; longer ones have an index.
-const fewLinks = 16
-
-func (e *endpoint[T]) find(id identity[T]) *binding[T] {
-	if e.index != nil {
-		return e.index[id]
-	}
-	for _, b := range e.links {
-		if b.identity == id {
-			return b
-		}
-	}
-	return nil
-}
-
-func (e *endpoint[T]) link(b *binding[T]) {
-	e.links.add(b, inEndpoint)
-	if e.index != nil {
-		e.index[b.identity] = b
-	} else if len(e.links) > fewLinks {
-		e.index = make(map[identity[T]]*binding[T], 2*fewLinks)
-		for _, b := range e.links {
-			e.index[b.identity] = b
-		}
-	}
-}
-
-func (e *endpoint[T]) unlink(b *binding[T]) {
-	e.links.remove(b, inEndpoint)
-	if delete(e.index, b.identity); len(e.links) <= fewLinks/2 {
-		e.index = nil
-	}
 }
 
 // list holds bindings in no order. Each binding knows its index in every list that it is in, so that one is removed from
@@ -78,10 +60,9 @@ type list[T comparable] []*binding[T]
 type place uint8
 
 const (
-	inIndex    place = iota // of the source, unless that is a topic exchange
-	inSource                // exchange.out
-	inOnward                // exchange.onward
-	inEndpoint              // endpoint.links
+	inIndex  place = iota // of the source, unless that is a topic exchange
+	inSource              // exchange.out
+	inOnward              // exchange.onward
 	places
 )
 
@@ -133,12 +114,14 @@ func (t *Table[T]) newBinding(source, key string, args object.Arguments) (*bindi
 		return nil, errorf(BadArgument, source, "binding of exchange '%s': %v", source, err)
 	}
 	b := &binding[T]{
-		identity: identity[T]{source: x, key: key, form: topic.AMQP, arguments: text},
-		options:  Options{QoS: MaxQoS},
-		args:     args,
+		source: x, key: key, form: topic.AMQP,
+		options: Options{QoS: MaxQoS},
+	}
+	if len(args) > 0 || x.spec.Type == object.ExchangeHeaders || x.spec.Type == object.ExchangeConsistentHash {
+		b.special = &special{arguments: text, args: args}
 	}
 	if x.spec.Type == object.ExchangeHeaders {
-		if b.headers, err = newPredicate(args); err != nil {
+		if b.special.headers, err = newPredicate(args); err != nil {
 			return nil, errorf(BadArgument, source, "binding of exchange '%s': %v", source, err)
 		}
 	}
@@ -147,7 +130,7 @@ func (t *Table[T]) newBinding(source, key string, args object.Arguments) (*bindi
 		if err != nil {
 			return nil, errorf(BadArgument, source, "binding of exchange '%s': %v", source, err)
 		}
-		b.weight = float64(weight)
+		b.special.weight = float64(weight)
 	}
 	return b, nil
 }
@@ -158,6 +141,16 @@ func argumentsText(args object.Arguments) (string, error) {
 	}
 	b, err := json.Marshal(map[string]any(args))
 	return string(b), err
+}
+
+// dropAll drops all bindings that end at an endpoint.
+func (t *Table[T]) dropAll(e *endpoint[T], gone []string) []string {
+	for _, b := range e.links.all() {
+		if e.links.has(b) { // else it went with an exchange
+			gone = t.drop(b, gone)
+		}
+	}
+	return gone
 }
 
 // target is the endpoint of a target, made if it is not there; it must get a binding before the table is unlocked.
@@ -172,13 +165,15 @@ func (t *Table[T]) target(target T) *endpoint[T] {
 
 func (t *Table[T]) bind(b *binding[T]) {
 	x := b.source
-	b.seed = hash(b.to.name)
+	if b.special != nil {
+		b.special.seed = hash(b.to.name)
+	}
 	x.index.add(b)
 	x.out.add(b, inSource)
 	if b.to.exchange != nil {
 		x.onward.add(b, inOnward)
 	}
-	b.to.link(b)
+	b.to.links.add(b)
 	t.generation.Add(1)
 }
 
@@ -190,8 +185,8 @@ func (t *Table[T]) unbind(b *binding[T]) {
 	if e.exchange != nil {
 		x.onward.remove(b, inOnward)
 	}
-	e.unlink(b)
-	if e.exchange == nil && len(e.links) == 0 {
+	e.links.remove(b)
+	if e.exchange == nil && e.links.n == 0 {
 		delete(t.targets, e.target)
 		t.ids.give(e.id)
 	}
@@ -213,7 +208,7 @@ func (t *Table[T]) unbindFrom(e *endpoint[T], source, key string, args object.Ar
 	if err != nil || source == "" {
 		return false, nil
 	}
-	b := e.find(identity[T]{source: t.exchanges[source], key: key, form: topic.AMQP, arguments: text})
+	b := e.links.find(identity[T]{source: t.exchanges[source], key: key, form: topic.AMQP, arguments: text})
 	if b == nil {
 		return false, nil
 	}
@@ -237,7 +232,7 @@ func (t *Table[T]) BindingsOf(target T) []Binding[T] {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	if e := t.targets[target]; e != nil {
-		return describe(e.links)
+		return describe(e.links.all())
 	}
 	return nil
 }
@@ -257,15 +252,18 @@ func (t *Table[T]) BindingsTo(exchange string) []Binding[T] {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	if x := t.exchanges[exchange]; x != nil {
-		return describe(x.links)
+		return describe(x.links.all())
 	}
 	return nil
 }
 
-func describe[T comparable](l list[T]) []Binding[T] {
+func describe[T comparable](l []*binding[T]) []Binding[T] {
 	out := make([]Binding[T], len(l))
 	for i, b := range l {
-		out[i] = Binding[T]{Source: b.source.name, Target: b.to.target, Key: b.key, Form: b.form, Arguments: b.args, Options: b.options}
+		out[i] = Binding[T]{Source: b.source.name, Target: b.to.target, Key: b.key, Form: b.form, Options: b.options}
+		if b.special != nil {
+			out[i].Arguments = b.special.args
+		}
 		if x := b.to.exchange; x != nil {
 			out[i].ToExchange, out[i].Exchange = true, x.name
 		}

@@ -183,9 +183,7 @@ func (t *Table[T]) remove(x *exchange[T], gone []string) []string {
 	for len(x.out) > 0 {
 		t.unbind(x.out[len(x.out)-1])
 	}
-	for len(x.links) > 0 {
-		gone = t.drop(x.links[len(x.links)-1], gone)
-	}
+	gone = t.dropAll(&x.endpoint, gone)
 	t.ids.give(x.id)
 	t.generation.Add(1)
 	return gone

@@ -53,8 +53,8 @@ func (x *hashed[T]) pick(subject uint64) (best *binding[T]) {
 	most := math.Inf(-1)
 	for _, b := range x.all {
 		// 53 bits are what a float64 holds; a half keeps the logarithm from zero and infinity.
-		u := (float64(mix(subject^b.seed)>>11) + 0.5) / (1 << 53)
-		if score := -b.weight / math.Log(u); score > most || score == most && b.seed < best.seed {
+		u := (float64(mix(subject^b.special.seed)>>11) + 0.5) / (1 << 53)
+		if score := -b.special.weight / math.Log(u); score > most || score == most && b.special.seed < best.special.seed {
 			most, best = score, b
 		}
 	}

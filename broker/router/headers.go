@@ -66,7 +66,7 @@ func (p *predicate) places() (all []headerValue) {
 }
 
 func (x *headers[T]) add(b *binding[T]) {
-	places := b.headers.places()
+	places := b.special.headers.places()
 	if len(places) == 0 {
 		x.rest.add(b, inIndex)
 	}
@@ -79,7 +79,7 @@ func (x *headers[T]) add(b *binding[T]) {
 }
 
 func (x *headers[T]) remove(b *binding[T]) {
-	places := b.headers.places()
+	places := b.special.headers.places()
 	if len(places) == 0 {
 		x.rest.remove(b, inIndex)
 	}
@@ -99,7 +99,7 @@ func (x *headers[T]) remove(b *binding[T]) {
 
 func (x *headers[T]) match(m *Message, visit func(*binding[T])) {
 	for _, b := range x.rest {
-		if b.headers.match(m.Attributes) {
+		if b.special.headers.match(m.Attributes) {
 			visit(b)
 		}
 	}
@@ -116,7 +116,7 @@ func (x *headers[T]) match(m *Message, visit func(*binding[T])) {
 			continue
 		}
 		for _, b := range x.filed[v] {
-			if b.headers.match(m.Attributes) {
+			if b.special.headers.match(m.Attributes) {
 				visit(b)
 			}
 		}

@@ -117,9 +117,9 @@ func (t *Table[T]) AddQueue(name string, target T) {
 	e := t.target(target)
 	e.name = name
 	t.bind(&binding[T]{
-		identity: identity[T]{source: x, key: name, form: topic.AMQP},
-		to:       e,
-		options:  Options{QoS: MaxQoS},
+		source: x, key: name, form: topic.AMQP,
+		to:      e,
+		options: Options{QoS: MaxQoS},
 	})
 }
 
@@ -132,10 +132,7 @@ func (t *Table[T]) RemoveTarget(target T) (gone []string) {
 	if e == nil {
 		return nil
 	}
-	for len(e.links) > 0 {
-		gone = t.drop(e.links[len(e.links)-1], gone)
-	}
-	return gone
+	return t.dropAll(e, gone)
 }
 
 // Bind feeds a target from an exchange. It answers false if it does already.
@@ -146,7 +143,7 @@ func (t *Table[T]) Bind(source string, target T, key string, args object.Argumen
 	if err != nil {
 		return false, err
 	}
-	if e := t.targets[target]; e != nil && e.find(b.identity) != nil {
+	if e := t.targets[target]; e != nil && e.links.find(b.identity()) != nil {
 		return false, nil
 	}
 	b.to = t.target(target)
@@ -179,7 +176,7 @@ func (t *Table[T]) BindExchange(source, destination, key string, args object.Arg
 		return false, noExchange(destination)
 	case destination == "":
 		return false, errorf(Reserved, destination, "operation not permitted on the default exchange")
-	case to.find(b.identity) != nil:
+	case to.links.find(b.identity()) != nil:
 		return false, nil
 	}
 	b.to = &to.endpoint
@@ -213,14 +210,14 @@ func (t *Table[T]) Subscribe(exchange, filter string, target T, o Options) error
 	}
 	id := identity[T]{source: x, key: filter, form: topic.MQTT}
 	e := t.target(target)
-	if b := e.find(id); b != nil {
+	if b := e.links.find(id); b != nil {
 		if b.options != o {
 			b.options = o
 			t.generation.Add(1)
 		}
 		return nil
 	}
-	t.bind(&binding[T]{identity: id, to: e, options: o})
+	t.bind(&binding[T]{source: x, key: filter, form: topic.MQTT, to: e, options: o})
 	return nil
 }
 
@@ -232,7 +229,7 @@ func (t *Table[T]) Unsubscribe(exchange, filter string, target T) (removed bool,
 	if e == nil {
 		return false, nil
 	}
-	b := e.find(identity[T]{source: t.exchanges[exchange], key: filter, form: topic.MQTT})
+	b := e.links.find(identity[T]{source: t.exchanges[exchange], key: filter, form: topic.MQTT})
 	if b == nil {
 		return false, nil
 	}

@@ -19,8 +19,9 @@ import (
 
 // endpoint speaks one protocol.
 type endpoint interface {
-	// Serve speaks on a connection until it ends, and closes it.
-	Serve(conn net.Conn)
+	// Serve speaks on a connection until it ends, closes it, and calls ended. It can return before, when the connection
+	// says nothing and needs no goroutine.
+	Serve(conn net.Conn, ended func())
 	// Shutdown ends every connection in the protocol's own way. It returns when all have ended, or when ctx has: then the
 	// rest is cut.
 	Shutdown(ctx context.Context) error

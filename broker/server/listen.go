@@ -174,24 +174,25 @@ func (s *Server) accept(ctx context.Context, scheme string, l net.Listener, secu
 		conn.Close() //nolint:errcheck // refused
 		return true
 	}
-	s.running.Go(func() { // ends with the connection, which the endpoint's Shutdown ends
-		defer s.traffic.leave()
+	s.running.Go(func() { // ends with the connection or before it; the endpoint's Shutdown ends it
 		patience := s.hub.Config().Limits.ConnectTimeout()
 		conn = s.trusted.unwrap(conn, patience)
 		if secure != nil {
 			conn = s.handshake(ctx, conn, secure)
 		}
-		if conn != nil {
-			s.serveConn(scheme, conn, patience)
+		if conn == nil {
+			s.traffic.leave()
+			return
 		}
+		s.serveConn(scheme, conn, patience)
 	})
 	return true
 }
 
-// serveConn serves a connection by its listener's protocol, or by what it begins with.
+// serveConn serves a connection by its listener's protocol, or by what it begins with. Its end gives its place back.
 func (s *Server) serveConn(scheme string, conn net.Conn, patience time.Duration) {
 	if e := s.endpoints[strings.TrimSuffix(scheme, "s")]; e != nil {
-		e.Serve(conn)
+		e.Serve(conn, s.left)
 		return
 	}
 	release := s.sniffing.hold(conn)
@@ -200,9 +201,10 @@ func (s *Server) serveConn(scheme string, conn net.Conn, patience time.Duration)
 	if err != nil {
 		s.logger.Debug("connection begins with neither MQTT nor AMQP", "scheme", scheme, "peer", conn.RemoteAddr(), "error", err)
 		conn.Close() //nolint:errcheck // refused
+		s.traffic.leave()
 		return
 	}
-	s.endpoints[protocol].Serve(conn)
+	s.endpoints[protocol].Serve(conn, s.left)
 }
 
 // handshake makes a connection secure; nil when the peer did not bring it to an end in time, or before the broker stops.

@@ -24,7 +24,8 @@ const patience = 20 * time.Second
 // echo is an endpoint that gives back what it reads.
 type echo struct{ served chan net.Conn }
 
-func (e *echo) Serve(conn net.Conn) {
+func (e *echo) Serve(conn net.Conn, ended func()) {
+	defer ended()
 	e.served <- conn
 	io.Copy(conn, conn) //nolint:errcheck // until the peer is gone
 	conn.Close()        //nolint:errcheck // the peer is gone

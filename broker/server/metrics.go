@@ -11,6 +11,7 @@ func (s *Server) expose() {
 	m.Counter("turnstone_messages_delivered_total", "Messages given to consumers, MQTT QoS 0 included.", stats.Delivered.Load)
 	m.Counter("turnstone_messages_refused_total", "Messages that a full queue refused.", stats.Refused.Load)
 	m.Counter("turnstone_messages_dropped_total", "Messages of MQTT QoS 0 that found no room or no connection.", stats.Dropped.Load)
+	m.Counter("turnstone_messages_overflowed_total", "Messages that went for good because a queue, or the queue of an MQTT session, was full.", stats.Overflowed.Load)
 	m.Counter("turnstone_messages_dead_lettered_total", "Messages sent to a dead-letter exchange.", stats.DeadLettered.Load)
 	m.Counter("turnstone_retained_refused_total", "Retained messages over limits.retainedMessages.", stats.RetainRefused.Load)
 	m.Gauge("turnstone_retained_messages", "Retained messages that are stored.", func() float64 { return float64(s.hub.RetainedCount()) })

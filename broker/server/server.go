@@ -56,6 +56,7 @@ type Server struct {
 	endpoints    map[string]endpoint // by protocol
 	bound        []bound
 	traffic      traffic
+	left         func() // traffic.leave, bound once
 
 	phase   atomic.Int32
 	undo    []func() error // what start did, to be undone in reverse order by stop
@@ -98,6 +99,7 @@ func newServer(o Options) *Server {
 	s.settings = &settings{}
 	s.trusted = newTrusted(o.Config.ProxyProtocol.TrustedNetworks)
 	s.traffic.limit.Store(int64(o.Config.Limits.Connections))
+	s.left = s.traffic.leave
 	return s
 }
 

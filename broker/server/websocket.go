@@ -38,8 +38,8 @@ func (s *Server) webSocket(scheme string) http.Handler {
 		}
 		// A message is no packet: a packet may come in parts, and one message may bring many. [MQTT-6.0.0-2]
 		ws.SetReadLimit(int64(s.hub.Config().Limits.PacketBytes))
-		conn := websocket.NetConn(context.Background(), ws, websocket.MessageBinary) // [MQTT-6.0.0-1]
-		s.endpoints["mqtt"].Serve(&webSocketConn{Conn: conn, secure: r.TLS})
+		conn := websocket.NetConn(context.Background(), ws, websocket.MessageBinary)    // [MQTT-6.0.0-1]
+		s.endpoints["mqtt"].Serve(&webSocketConn{Conn: conn, secure: r.TLS}, func() {}) // which cannot sleep: it returns with the end
 	})
 }
 

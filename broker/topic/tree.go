@@ -19,13 +19,8 @@ import "strings"
 type Tree[V comparable] struct {
 	root    node[V]
 	symbols map[string]uint32
-	uses    []symbolUse // by symbol; symbol zero is no symbol
-	free    []uint32    // symbols without uses
-}
-
-type symbolUse struct {
-	text  string
-	nodes int
+	uses    []uint32 // nodes by symbol; symbol zero is no symbol
+	free    []uint32 // symbols without uses
 }
 
 // node is not empty, except for the root: it has values or children. With a value of a pointer's size it is one cache
@@ -146,7 +141,7 @@ func (t *Tree[V]) child(n *node[V], level string, form Form) *node[V] {
 	c := n.next.get(s)
 	if c == nil {
 		c = n.sprout(kind)
-		t.uses[s].nodes++
+		t.uses[s]++
 		n.next.put(s, c)
 	}
 	return c
@@ -167,18 +162,25 @@ func (n *node[V]) wild(kind levelKind) **node[V] {
 	return nil
 }
 
+// step is one on the way to a node, with the level that leads there.
+type step[V comparable] struct {
+	edge[V]
+	level string
+}
+
 // find is the way to a pattern's node: nodes with the symbols that lead to them, from the root on; nil if there is none.
-func (t *Tree[V]) find(pattern string, form Form) []edge[V] {
-	path := []edge[V]{{to: &t.root}}
+func (t *Tree[V]) find(pattern string, form Form) []step[V] {
+	path := []step[V]{{edge: edge[V]{to: &t.root}}}
 	for rest, more := pattern, pattern != ""; more; {
 		var level string
 		level, rest, more = cut(rest, form.separator())
 		n := path[len(path)-1].to
-		var e edge[V]
+		var e step[V]
 		if slot := n.wild(form.kind(level)); slot != nil {
 			e.to = *slot
 		} else {
-			e.symbol = t.symbols[canonical(level, form)]
+			e.level = canonical(level, form)
+			e.symbol = t.symbols[e.level]
 			e.to = n.next.get(e.symbol)
 		}
 		if e.to == nil {
@@ -190,7 +192,7 @@ func (t *Tree[V]) find(pattern string, form Form) []edge[V] {
 }
 
 // prune removes the last node of a path and what above it has become empty.
-func (t *Tree[V]) prune(path []edge[V]) {
+func (t *Tree[V]) prune(path []step[V]) {
 	for i := len(path) - 1; i > 0 && path[i].to.empty(); i-- {
 		parent, e := path[i-1].to, path[i]
 		if slot := parent.wild(e.to.kind); slot != nil {
@@ -198,7 +200,7 @@ func (t *Tree[V]) prune(path []edge[V]) {
 			continue
 		}
 		parent.next.remove(e.symbol)
-		t.release(e.symbol)
+		t.release(e.symbol, e.level)
 	}
 }
 
@@ -221,26 +223,23 @@ func (t *Tree[V]) symbol(text string) uint32 {
 	}
 	if t.symbols == nil {
 		t.symbols = make(map[string]uint32)
-		t.uses = make([]symbolUse, 1)
+		t.uses = make([]uint32, 1)
 	}
 	var s uint32
 	if n := len(t.free); n > 0 {
 		s, t.free = t.free[n-1], t.free[:n-1]
 	} else {
 		s = uint32(len(t.uses))
-		t.uses = append(t.uses, symbolUse{})
+		t.uses = append(t.uses, 0)
 	}
-	text = strings.Clone(text) // not the whole pattern
-	t.uses[s] = symbolUse{text: text}
-	t.symbols[text] = s
+	t.symbols[strings.Clone(text)] = s // not the whole pattern
 	return s
 }
 
-func (t *Tree[V]) release(s uint32) {
-	u := &t.uses[s]
-	if u.nodes--; u.nodes == 0 {
-		delete(t.symbols, u.text)
-		*u = symbolUse{}
+// release says that a node is gone to which a symbol leads, that of a level.
+func (t *Tree[V]) release(s uint32, level string) {
+	if t.uses[s]--; t.uses[s] == 0 {
+		delete(t.symbols, level)
 		t.free = append(t.free, s)
 	}
 }

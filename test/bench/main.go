@@ -36,7 +36,8 @@ import (
 type options struct {
 	only, peers, turnstone, address string
 	markdown, json, profile         string
-	rounds, backlog                 int
+	rounds                          int
+	scale                           scale
 	length, warmUp                  time.Duration
 	list                            bool
 }
@@ -51,7 +52,10 @@ func main() {
 	flag.StringVar(&o.json, "json", "", "file to write every figure of every round to")
 	flag.StringVar(&o.profile, "profile", "", "directory to write CPU profiles of Turnstone to, one for each work (needs perf)")
 	flag.IntVar(&o.rounds, "rounds", 3, "rounds")
-	flag.IntVar(&o.backlog, "backlog", 1_000_000, "messages of the backlog")
+	flag.IntVar(&o.scale.backlog, "backlog", 1_000_000, "messages of the backlog")
+	flag.IntVar(&o.scale.connections, "connections", 100_000, "connections that say nothing; fewer where the limit of open files has no room for them")
+	flag.IntVar(&o.scale.subscriptions, "subscriptions", 1_000_000, "subscriptions")
+	flag.IntVar(&o.scale.retained, "retained", 1_000_000, "retained messages")
 	flag.DurationVar(&o.length, "length", 3*time.Second, "length of one measurement")
 	flag.DurationVar(&o.warmUp, "warm-up", time.Second, "time before it")
 	flag.BoolVar(&o.list, "list", false, "list the works")
@@ -69,12 +73,15 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return fmt.Errorf("-only: %w", err)
 	}
-	chosen := slices.DeleteFunc(works(o.backlog), func(w work) bool { return !only.MatchString(w.name) })
+	chosen := slices.DeleteFunc(works(o.scale), func(w work) bool { return !only.MatchString(w.name) })
 	if o.list {
 		for _, w := range chosen {
 			fmt.Printf("%-27s %s\n", w.name, w.what)
 		}
 		return nil
+	}
+	if err := raiseFiles(); err != nil {
+		return err
 	}
 	b := &bench{options: o, ctx: ctx, results: newResults(), runs: rand.Uint32()}
 	if o.address != "" {

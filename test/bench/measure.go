@@ -33,10 +33,22 @@ const (
 	fillCPU   figure = "fill CPU s per million"
 	drainCPU  figure = "drain CPU s per million"
 	restarted figure = "s from kill -9 to the first delivery"
+
+	connections     figure = "connections"
+	connected       figure = "connects/s"
+	perConnection   figure = "KB per connection"
+	subscribes      figure = "subscribes/s"
+	unsubscribes    figure = "unsubscribes/s"
+	perSubscription figure = "bytes per subscription"
+	routedAmong     figure = "µs per publish, each to another topic with one subscriber"
+	routedNowhere   figure = "µs per publish, each to another topic without subscribers"
+	stored          figure = "retained messages/s stored"
+	perRetained     figure = "bytes per retained message beyond topic and payload"
+	replayed        figure = "retained messages/s to a new subscriber"
 )
 
 // order is that of the table.
-var order = []figure{rate, declared, filled, drained, cpu, fillCPU, drainCPU, p50, p99, p999, peak, perQueue, written, restarted, clientCPU}
+var order = []figure{rate, declared, filled, drained, connections, connected, subscribes, unsubscribes, stored, replayed, routedNowhere, routedAmong, cpu, fillCPU, drainCPU, p50, p99, p999, peak, perQueue, perConnection, perSubscription, perRetained, written, restarted, clientCPU}
 
 type figures map[figure]float64
 
@@ -59,11 +71,15 @@ func (s *site) nextRun() uint32 {
 func (s *site) amqp() (*amqp.Client, error) { return amqp.Dial(s.address, s.user, s.password, s.vhost) }
 
 func (s *site) mqtt(clientID string, clean bool) (*mqtt.Client, error) {
-	user := s.user
+	return mqtt.Dial(s.address, clientID, s.mqttUser(), s.password, clean)
+}
+
+// mqttUser is empty for brokers that were started here: they let anybody in, and mosquitto has no users.
+func (s *site) mqttUser() string {
 	if s.broker != nil {
-		user = "" // brokers that were started here let anybody in, and mosquitto has no users
+		return ""
 	}
-	return mqtt.Dial(s.address, clientID, user, s.password, clean)
+	return s.user
 }
 
 // pause waits unless the run is ended.

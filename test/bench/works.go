@@ -16,6 +16,8 @@ type work struct {
 	kind                  string // type of the queues; "" is the broker's default
 	perSecond             int    // messages a second, of a schedule; zero is a closed loop
 	count                 int    // messages of a backlog, or queues to declare
+	many                  int    // connections, subscriptions or retained messages
+	clients               int    // who has the subscriptions
 	qos                   byte   // MQTT
 	inFlight              int    // MQTT: publishes that wait for their acknowledgement; zero is unconfirmed
 	fan                   bool   // every consumer gets every message
@@ -39,8 +41,11 @@ const (
 	ackEvery    = 100  // persistent work: one acknowledgement for so many
 )
 
-// works are all that there are. backlog is how many messages that of the backlog has.
-func works(backlog int) []work {
+// scale is how large the works are that are about size.
+type scale struct{ backlog, connections, subscriptions, retained int }
+
+// works are all that there are.
+func works(of scale) []work {
 	amqp := func(name, what string, size int, w work) work {
 		w.name, w.what, w.protocol, w.size, w.measure = name, what, "amqp", size, throughput
 		w.publishers, w.consumers, w.queues = max(w.publishers, 1), max(w.consumers, 1), max(w.queues, 1)
@@ -67,6 +72,12 @@ func works(backlog int) []work {
 		{name: "mqtt-2000-per-s", what: "QoS 0, 2,000 a second", protocol: "mqtt", size: 64, publishers: 1, consumers: 1, queues: 1, perSecond: 2000, measure: throughput},
 		{name: "mqtt-offline", what: "QoS 1, 50,000 messages to a session that is away, then drained", protocol: "mqtt", size: 256,
 			publishers: 1, consumers: 1, queues: 1, qos: 1, persistent: true, count: 50_000, measure: backlogged},
+		{name: "mqtt-idle", what: fmt.Sprintf("%d connections with clean sessions that say nothing", of.connections), protocol: "mqtt", many: of.connections, measure: idle},
+		{name: "mqtt-idle-session", what: "the same with a persistent session and one subscription each", protocol: "mqtt", many: of.connections, persistent: true, measure: idle},
+		{name: "mqtt-subscriptions", what: fmt.Sprintf("%d subscriptions of 200 clients, a tenth of them with wildcards", of.subscriptions), protocol: "mqtt",
+			many: of.subscriptions, clients: 200, size: 64, publishers: 1, consumers: 1, queues: 1, perSecond: 1000, measure: subscribed},
+		{name: "mqtt-retained", what: fmt.Sprintf("%d retained messages, then a subscriber to all of them", of.retained), protocol: "mqtt",
+			many: of.retained, size: 64, publishers: 1, consumers: 1, queues: 1, perSecond: 1000, measure: retained},
 		amqp("amqp-transient-64B", "transient, auto-ack, 1 publisher 1 consumer", 64, work{}),
 		amqp("amqp-transient-1KB", "the same, 1 KB", 1024, work{}),
 		amqp("amqp-durable-256B", "persistent, confirms, manual ack, 1 publisher 1 consumer", 256, work{persistent: true}),
@@ -77,7 +88,7 @@ func works(backlog int) []work {
 		timed(amqp("amqp-1000-per-s-durable", "1,000 a second, persistent with confirms", 256, work{persistent: true})),
 		timed(amqp("amqp-1000-per-s-transient", "1,000 a second, transient", 64, work{})),
 		{name: "amqp-declare-10000", what: "10,000 durable queues declared by 10 clients", protocol: "amqp", count: 10_000, publishers: 10, measure: declare},
-		{name: "amqp-backlog", what: fmt.Sprintf("%d persistent messages without a consumer, then drained", backlog), protocol: "amqp", size: 256,
-			publishers: 1, consumers: 1, queues: 1, persistent: true, count: backlog, measure: backlogged},
+		{name: "amqp-backlog", what: fmt.Sprintf("%d persistent messages without a consumer, then drained", of.backlog), protocol: "amqp", size: 256,
+			publishers: 1, consumers: 1, queues: 1, persistent: true, count: of.backlog, measure: backlogged},
 	}
 }

@@ -28,7 +28,7 @@ var levels = [][]string{
 	{"broker/hub", "broker/endpoint", "broker/cluster/sim"},
 	{"broker/router", "broker/queue", "broker/schedule", "broker/session", "broker/retain", "broker/auth", "broker/policy", "broker/definitions", "broker/cluster", "broker/mapping"},
 	{"broker/catalog", "broker/journal", "broker/message", "broker/config", "broker/metrics", "broker/admin/client"},
-	{"broker/object", "broker/rate", "broker/outbox", "broker/topic", "broker/mqtt/packet", "broker/amqp091/frame", "broker/amqp10/frame", "broker/journal/vfs"},
+	{"broker/object", "broker/rate", "broker/outbox", "broker/topic", "broker/mqtt/packet", "broker/amqp091/frame", "broker/amqp10/frame", "broker/journal/vfs", "broker/idle"},
 	{"broker/socket"},
 }
 

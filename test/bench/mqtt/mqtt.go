@@ -71,6 +71,68 @@ func (c *Client) Subscribe(filter string, qos byte) error {
 	return c.call(packet(nil, 0x82, append(text([]byte{0, 1}, filter), qos)), 0x90)
 }
 
+// batch is how many packets are under way when each has an answer.
+const batch = 100
+
+// SubscribeEach subscribes with filter(0) to filter(n-1), each with a packet of its own, and waits for their SUBACKs.
+func (c *Client) SubscribeEach(n int, qos byte, filter func(i int) string) error {
+	return c.askEach(n, 0x90, func(i int) { c.out = packet(c.out, 0x82, append(text([]byte{0, 1}, filter(i)), qos)) })
+}
+
+// UnsubscribeEach is the reverse of SubscribeEach.
+func (c *Client) UnsubscribeEach(n int, filter func(i int) string) error {
+	return c.askEach(n, 0xb0, func(i int) { c.out = packet(c.out, 0xa2, text([]byte{0, 1}, filter(i))) })
+}
+
+func (c *Client) askEach(n int, answer byte, add func(i int)) error {
+	for i := 0; i < n; {
+		under := min(batch, n-i)
+		for range under {
+			add(i)
+			i++
+		}
+		if err := c.Flush(); err != nil {
+			return err
+		}
+		for under > 0 {
+			if err := c.reader.Read(func(p []byte) error {
+				if p[0]&0xf0 != answer {
+					return nil
+				}
+				if answer == 0x90 && p[len(p)-1] >= 0x80 {
+					return fmt.Errorf("SUBACK with code %#x", p[len(p)-1])
+				}
+				under--
+				return nil
+			}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Ping returns when the broker has handled what was sent before.
+func (c *Client) Ping() error { return c.call([]byte{0xc0, 0}, 0xd0) }
+
+// Retain is Publish of a retained message with QoS 0.
+func (c *Client) Retain(topic string, payload []byte) {
+	at := len(c.out)
+	c.Publish(topic, payload, 0)
+	c.out[at] |= 1
+}
+
+// ReceiveRetained waits for bytes and answers how many retained messages they bring.
+func (c *Client) ReceiveRetained() (n int, err error) {
+	err = c.reader.Read(func(p []byte) error {
+		if p[0]&0xf1 == 0x31 {
+			n++
+		}
+		return nil
+	})
+	return n, err
+}
+
 // Publish adds a PUBLISH to what Flush writes.
 func (c *Client) Publish(topic string, payload []byte, qos byte) {
 	n := 2 + len(topic) + len(payload)
@@ -152,6 +214,12 @@ func (c *Client) payload(p []byte) []byte {
 
 // Interrupt makes the Receive that waits, and later ones, end with os.ErrDeadlineExceeded.
 func (c *Client) Interrupt() error { return c.conn.SetReadDeadline(time.Unix(1, 0)) }
+
+// Within makes what takes longer than d from now end with os.ErrDeadlineExceeded.
+func (c *Client) Within(d time.Duration) error { return c.conn.SetDeadline(time.Now().Add(d)) }
+
+// Continue takes Interrupt back.
+func (c *Client) Continue() error { return c.conn.SetReadDeadline(time.Time{}) }
 
 // Close ends the connection.
 func (c *Client) Close() error { return c.conn.Close() }

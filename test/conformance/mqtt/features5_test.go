@@ -10,19 +10,6 @@ import (
 	"github.com/eclipse/paho.golang/paho"
 )
 
-// startWith starts a broker with a configuration file.
-func startWith(t *testing.T, configuration string) *broker {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "turnstone.yaml")
-	if err := os.WriteFile(file, []byte(configuration), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	b := &broker{t: t, data: t.TempDir(), flags: []string{"--config", file}}
-	b.start()
-	t.Cleanup(b.kill)
-	return b
-}
-
 // last publishes to a topic that the client subscribes to, and expects it next: nothing else came.
 func (c *client5) last(p *client5) {
 	c.t.Helper()

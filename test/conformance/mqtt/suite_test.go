@@ -57,6 +57,16 @@ func start(t *testing.T, flags ...string) *broker {
 	return b
 }
 
+// startWith starts a broker with a configuration, as YAML.
+func startWith(t *testing.T, text string) *broker {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "broker.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return start(t, "--config", file)
+}
+
 // start runs the process and waits until it says that it is ready.
 func (b *broker) start() {
 	b.t.Helper()
