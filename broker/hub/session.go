@@ -240,7 +240,8 @@ func (s *Session) Subscribe(ctx context.Context, subs []Subscription) (existed [
 	return existed, err
 }
 
-// Unsubscribe ends subscriptions and says of each whether it existed.
+// Unsubscribe ends subscriptions and says of each whether it existed. What the session has of their messages stays.
+// [MQTT-3.10.4-3]
 func (s *Session) Unsubscribe(ctx context.Context, filters []string) (existed []bool, err error) {
 	st := s.state
 	st.mu.Lock()

@@ -110,6 +110,7 @@ func (s *scenario) line(words []string) {
 		return
 	case "policy":
 		s.apply(object.Object{Key: object.Key{Kind: object.KindTopicPolicy, VirtualHost: "/", Name: words[1]}, Spec: json.RawMessage(words[2])})
+		return
 	case "first", "wrong":
 		s.refused(words[0], versions[words[1]], strings.Join(words[2:], " "))
 		return

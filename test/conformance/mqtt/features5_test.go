@@ -2,8 +2,6 @@ package mqtt
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
