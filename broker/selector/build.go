@@ -44,7 +44,7 @@ func (b *builder) anyCondition(t *tree, negated, exact bool) condition {
 		return b.isNull(t, negated != t.negated)
 	}
 	x, is := b.operand(t)
-	if is != anyType && is != booleanType {
+	if is == numberType || is == textType {
 		b.refuse(t, "expected a condition, found %s", is)
 	}
 	return newComparison(opEqual, x, literal(Bool(!negated)))
@@ -256,7 +256,7 @@ func (b *builder) operand(t *tree) (operand, staticType) {
 func (b *builder) identifier(t *tree) operand {
 	name, ok := nameOf(t.text)
 	if !ok {
-		b.refuse(t, "there is no header %s", excerpt(t.text))
+		b.refuse(t, "there is no header %s, and names that begin with amqp. or JMS are headers", excerpt(t.text))
 	}
 	i := b.names[name]
 	if i == nil {

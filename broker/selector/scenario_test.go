@@ -179,5 +179,5 @@ func (m message) get(n Name) Value {
 	return m.values[n]
 }
 
-func (m message) Header(h Header) Value         { return m.get(Name{Header: h}) }
+func (m message) Header(h Header) Value          { return m.get(Name{Header: h}) }
 func (m message) Property(property string) Value { return m.get(Name{Property: property}) }
