@@ -28,7 +28,7 @@ var levels = [][]string{
 	{"broker/hub", "broker/endpoint", "broker/cluster/sim"},
 	{"broker/router", "broker/queue", "broker/schedule", "broker/session", "broker/retain", "broker/auth", "broker/policy", "broker/definitions", "broker/cluster", "broker/mapping"},
 	{"broker/catalog", "broker/journal", "broker/message", "broker/config", "broker/metrics", "broker/admin/client"},
-	{"broker/object", "broker/rate", "broker/outbox", "broker/topic", "broker/mqtt/packet", "broker/amqp091/frame", "broker/amqp10/frame", "broker/journal/vfs", "broker/idle"},
+	{"broker/object", "broker/rate", "broker/outbox", "broker/topic", "broker/selector", "broker/mqtt/packet", "broker/amqp091/frame", "broker/amqp10/frame", "broker/journal/vfs", "broker/idle"},
 	{"broker/socket"},
 }
 
@@ -64,6 +64,10 @@ var rules = []rule{{
 	in:  []string{"broker/mqtt/packet", "broker/amqp091/frame", "broker/amqp10/frame"},
 	not: []string{"net", "os", "log", "sync"},
 	why: "a codec has no I/O, no pool and no log",
+}, {
+	in:  []string{"broker/selector"},
+	not: []string{module + "/", "net", "os", "log", "sync", "time", "regexp"},
+	why: "a selector is asked about any message by any protocol, and nothing in it goes back or waits",
 }, {
 	in:  []string{"broker/journal", "broker/cluster"},
 	not: []string{module + "/broker/message", module + "/broker/object", module + "/broker/topic"},
@@ -142,7 +146,7 @@ func ownFolder(folder, target string) bool {
 }
 
 func TestStateMachinesHaveNoGoroutineAndNoClock(t *testing.T) {
-	machines := []string{"broker/router", "broker/queue", "broker/session", "broker/retain", "broker/mqtt/packet", "broker/amqp091/frame", "broker/amqp10/frame"}
+	machines := []string{"broker/router", "broker/queue", "broker/session", "broker/retain", "broker/selector", "broker/mqtt/packet", "broker/amqp091/frame", "broker/amqp10/frame"}
 	clock := []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "Tick", "NewTimer", "NewTicker"}
 	for _, f := range production(sources(t)) {
 		if !slices.ContainsFunc(machines, f.within) {
