@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/turnstone-mq/turnstone/broker/mqtt/packet"
 	"github.com/turnstone-mq/turnstone/broker/object"
 )
 
@@ -179,7 +178,6 @@ func (e *events) close() {
 // publishEvents publishes events until they are closed. It is the only one to use the announcers of virtual hosts.
 func (h *Hub) publishEvents() {
 	defer close(h.events.ended)
-	properties := packet.Properties(nil).AppendNumber(packet.PayloadFormat, 1).AppendText(packet.ContentType, "application/json")
 	var list []told
 	for list = h.events.take(list); list != nil; list = h.events.take(list) {
 		for _, t := range list {
@@ -190,7 +188,7 @@ func (h *Hub) publishEvents() {
 			if t.host.announcer == nil {
 				t.host.announcer = t.host.NewAnnouncer()
 			}
-			t.host.announcer.Tell(eventTopic(t.event), string(payload), properties)
+			t.host.announcer.Tell(eventTopic(t.event), string(payload), h.jsonProperties)
 			h.stats.EventsPublished.add(1)
 		}
 	}

@@ -64,6 +64,8 @@ type Options struct {
 	// Attributes are what exchanges see of a message that was delayed, which is routed when its protocol's endpoint is no
 	// longer there. Nil: they see none.
 	Attributes func(*message.Message) router.Attributes
+	// JSONProperties are those of messages of the hub's own whose payload is JSON, as MQTT has them.
+	JSONProperties []byte
 	// Now is the clock in milliseconds since 1970; nil is the real one.
 	Now func() int64
 }
@@ -89,18 +91,19 @@ const ReasonRejected = "rejected"
 
 // Hub is one running broker. Its methods are safe for concurrent use.
 type Hub struct {
-	config      atomic.Pointer[config.Config]
-	incarnation string
-	logger      *slog.Logger
-	now         func() int64
-	deadLetter  func(*message.Message, Death) Dead
-	attributes  func(*message.Message) router.Attributes
-	journal     *journal.Journal
-	store       *cluster.Store
-	shards      []*shard
-	authority   *auth.Authority
-	stats       Stats
-	origins     atomic.Uint64
+	config         atomic.Pointer[config.Config]
+	incarnation    string
+	jsonProperties []byte
+	logger         *slog.Logger
+	now            func() int64
+	deadLetter     func(*message.Message, Death) Dead
+	attributes     func(*message.Message) router.Attributes
+	journal        *journal.Journal
+	store          *cluster.Store
+	shards         []*shard
+	authority      *auth.Authority
+	stats          Stats
+	origins        atomic.Uint64
 
 	memory *memory
 	disk   gate
@@ -127,14 +130,15 @@ var ErrClosed = errors.New("broker is stopping")
 // Open recovers what the journal in o.Dir holds and starts to serve it.
 func Open(o Options) (*Hub, error) {
 	h := &Hub{
-		incarnation: o.Incarnation,
-		logger:      o.Logger,
-		now:         o.Now,
-		deadLetter:  o.DeadLetter,
-		attributes:  o.Attributes,
-		hosts:       make(map[string]*VirtualHost),
-		stop:        make(chan struct{}),
-		events:      newEvents(),
+		incarnation:    o.Incarnation,
+		jsonProperties: o.JSONProperties,
+		logger:         o.Logger,
+		now:            o.Now,
+		deadLetter:     o.DeadLetter,
+		attributes:     o.Attributes,
+		hosts:          make(map[string]*VirtualHost),
+		stop:           make(chan struct{}),
+		events:         newEvents(),
 	}
 	if h.logger == nil {
 		h.logger = slog.New(slog.DiscardHandler)

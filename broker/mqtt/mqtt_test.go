@@ -55,7 +55,7 @@ func newBroker(t testing.TB) *broker {
 func (b *broker) start() {
 	b.Helper()
 	logger := slog.New(slog.NewTextHandler(b.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
-	h, err := hub.Open(hub.Options{Config: b.config, FS: b.fs, Dir: "data", Incarnation: "test", Logger: logger, Fatal: func(err error) { b.Errorf("journal: %v", err) }})
+	h, err := hub.Open(hub.Options{Config: b.config, FS: b.fs, Dir: "data", Incarnation: "test", Logger: logger, JSONProperties: mqtt.JSONProperties, Fatal: func(err error) { b.Errorf("journal: %v", err) }})
 	if err != nil {
 		b.Fatal(err)
 	}

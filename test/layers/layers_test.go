@@ -47,6 +47,10 @@ type rule struct {
 }
 
 var rules = []rule{{
+	in:  []string{"broker/hub"},
+	not: []string{module + "/broker/mqtt", module + "/broker/amqp091", module + "/broker/amqp10"},
+	why: "the hub is the broker without a protocol: what it needs of one is handed to it",
+}, {
 	in:  []string{"broker"},
 	not: []string{"k8s.io/", "sigs.k8s.io/"},
 	but: []string{"sigs.k8s.io/yaml"},
