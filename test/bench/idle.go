@@ -34,10 +34,11 @@ func idle(s *site, w work) (f figures, err error) {
 		Address: s.address, Prefix: fmt.Sprintf("bench-%08x", s.nextRun()), Count: count,
 		User: s.mqttUser(), Password: s.password, Persistent: w.persistent,
 	})
-	defer herd.Close()
 	if err != nil {
+		herd.Close()
 		return nil, err
 	}
+	defer herd.Close()
 	if f, err = span.end(uint64(count)); err != nil {
 		return nil, err
 	}
