@@ -1,11 +1,14 @@
 package topology
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/turnstone-mq/turnstone/api/v1alpha1"
@@ -78,12 +81,7 @@ func (r *Reconciler) load(ctx context.Context, key client.ObjectKey, s *scope) e
 // translate fills in what the broker should have, and decides about objects for which that cannot be said. Of two
 // objects that stand for the same thing the older one has it.
 func (s *scope) translate() {
-	slices.SortStableFunc(s.entries, func(a, b *entry) int {
-		if c := a.object.GetCreationTimestamp().Compare(b.object.GetCreationTimestamp().Time); c != 0 {
-			return c
-		}
-		return strings.Compare(string(a.object.GetUID()), string(b.object.GetUID()))
-	})
+	slices.SortStableFunc(s.entries, (*entry).compare)
 	first := make(map[object.Key]*entry, len(s.entries))
 	for _, e := range s.entries {
 		var err error
@@ -99,6 +97,30 @@ func (s *scope) translate() {
 		}
 		first[e.wanted.Key] = e
 	}
+}
+
+// compare orders entries by age. Timestamps tell seconds apart; of two from the same second the one that was first to be
+// Ready counts as older, and one that was told that it is not stays so.
+func (e *entry) compare(o *entry) int {
+	return cmp.Or(
+		e.object.GetCreationTimestamp().Compare(o.object.GetCreationTimestamp().Time),
+		cmp.Compare(e.standing(), o.standing()),
+		strings.Compare(string(e.object.GetUID()), string(o.object.GetUID())),
+	)
+}
+
+// standing is lower for an object that has what it stands for, and higher for one that another has it instead of.
+func (e *entry) standing() int {
+	c := meta.FindStatusCondition(e.object.Common().Conditions, condition.Ready)
+	switch {
+	case c == nil:
+		return 0
+	case c.Status == metav1.ConditionTrue:
+		return -1
+	case c.Reason == condition.ResourceConflict:
+		return 1
+	}
+	return 0
 }
 
 func (e *entry) untranslatable(err error) {
