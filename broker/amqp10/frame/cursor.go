@@ -45,11 +45,15 @@ func (c *cursor) end() error {
 	return nil
 }
 
-// octet reads a byte.
+// noOctet notes that src is empty. It is apart, so that octet is inlined.
+func (c *cursor) noOctet() byte {
+	c.fail(DecodeError, "a value is cut short")
+	return 0
+}
+
 func (c *cursor) octet() byte {
 	if len(c.src) == 0 {
-		c.fail(DecodeError, "a value is cut short")
-		return 0
+		return c.noOctet()
 	}
 	b := c.src[0]
 	c.src = c.src[1:]

@@ -64,7 +64,6 @@ func (e *Error) decode(f *fields) {
 	e.Condition = Condition(f.mustSymbol("condition"))
 	e.Description = f.text("description")
 	e.Info = f.symbolMap("info")
-	f.end()
 }
 
 func (e *Error) append(dst []byte) []byte {

@@ -116,9 +116,13 @@ func (c *cursor) sectionType(last Descriptor) (d Descriptor) {
 			c.fail(DecodeError, "a section of the message is not described")
 			return 0
 		}
-		d = number(peek.descriptor())
+		v := peek.descriptor()
 		if peek.err != nil {
 			c.fail(peek.err.Condition, "%s", peek.err.Text)
+			return 0
+		}
+		if d = number(v); d == 0 {
+			c.fail(DecodeError, "message has a section of the unknown type %s", v.spelled())
 			return 0
 		}
 	}

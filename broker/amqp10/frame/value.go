@@ -216,6 +216,9 @@ func (v Value) array(yield func(Value) bool) {
 	count, content, _ := counted(v.code(), v.body)
 	c := cursor{src: content}
 	ctor, _ := c.constructor()
+	if c.err != nil {
+		return
+	}
 	for range count {
 		w := Value{ctor: ctor, body: c.skip(ctor[len(ctor)-1])}
 		if c.err != nil || !yield(w) {
@@ -234,7 +237,8 @@ func (c *cursor) unchecked() Value {
 }
 
 // List is the elements of a list, one encoded value after the other, without size and count. One is written by appending
-// values to it. Nil is an absent list where that differs from an empty one.
+// values to it. Bytes that came from elsewhere are not one before ReadValue has seen them. Nil is an absent list where that
+// differs from an empty one.
 type List []byte
 
 // All yields the elements; it ends at the first that is malformed.
@@ -250,7 +254,7 @@ func (l List) All() iter.Seq[Value] {
 }
 
 // Map is the entries of a map, by turns an encoded key and an encoded value, without size and count. One is written by
-// appending values to it. Nil is an absent map where that differs from an empty one.
+// appending values to it, as a List is. Nil is an absent map where that differs from an empty one.
 type Map []byte
 
 // All yields the entries in their order; it ends at the first that is malformed.

@@ -305,6 +305,41 @@ func TestLimitsOfValues(t *testing.T) {
 	}
 }
 
+// Keys are equal when type and value are, in whatever encoding.
+func TestKeysOfMaps(t *testing.T) {
+	for _, x := range []struct {
+		name, a, b string
+		same       bool
+	}{
+		{"booleans", "41", "56 01", true},
+		{"other booleans", "41", "56 00", false},
+		{"uint", "52 05", "70 00000005", true},
+		{"uint and ulong", "52 05", "53 05", false},
+		{"int", "54 ff", "71 ffffffff", true},
+		{"long", "55 ff", "81 00000000000000ff", false},
+		{"string and symbol", "a1 01 61", "a3 01 61", false},
+		{"binary", "a0 01 61", "b0 00000001 61", true},
+		{"double", "82 3ff8000000000000", "82 3ff8000000000000", true},
+		{"described", "00 53 05 a1 01 61", "00 80 0000000000000005 b1 00000001 61", true},
+		{"described otherwise", "00 53 05 a1 01 61", "00 53 06 a1 01 61", false},
+		{"described or not", "00 53 05 a1 01 61", "a1 01 61", false},
+		{"null", "40", "40", true},
+		{"lists", "c0 02 01 40", "c0 02 01 40", true},
+	} {
+		a, b := unhex(t, x.a), unhex(t, x.b)
+		m := frame.Map(bytes.Join([][]byte{a, {0x40}, b, {0x40}}, nil))
+		if _, _, err := frame.ReadValue(frame.AppendMap(nil, m), generous); (err != nil) != x.same {
+			t.Errorf("%s: %v", x.name, err)
+		}
+		for i := range 20 { // and among more
+			m = frame.AppendNull(frame.AppendUshort(m, uint16(i)))
+		}
+		if _, _, err := frame.ReadValue(frame.AppendMap(nil, m), generous); (err != nil) != x.same {
+			t.Errorf("%s, of many: %v", x.name, err)
+		}
+	}
+}
+
 // make100 is a list of 100 nulls.
 func make100() frame.List { return bytes.Repeat([]byte{0x40}, 100) }
 
