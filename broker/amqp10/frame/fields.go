@@ -48,6 +48,12 @@ func (f *fields) described(d Descriptor) {
 
 // list reads the header of the list, and leaves the cursor on its fields. What follows the list is answered.
 func (f *fields) list() (rest []byte) {
+	if b := f.src; len(b) >= compound8Header && b[0] == encList8 && b[1] > 0 {
+		if end := 2 + int(b[1]); end <= len(b) { // as nearly all are
+			f.count, f.src = uint32(b[2]), b[compound8Header:end:end]
+			return b[end:]
+		}
+	}
 	code := f.octet()
 	if f.err != nil {
 		return nil
@@ -132,6 +138,12 @@ func (f *fields) invalid(name string, v any) {
 
 // raw reads a field of one of two encodings, which differ in the width of their length.
 func (f *fields) raw(name string, code8 byte) []byte {
+	if b := f.src; len(b) >= 2 && b[0] == code8 {
+		if end := 2 + int(b[1]); end <= len(b) { // as nearly all are
+			f.src = b[end:]
+			return b[2:end:end]
+		}
+	}
 	code := f.octet()
 	if code&^encLong32 != code8 {
 		f.notKind(name, code, kinds[code8])

@@ -55,7 +55,8 @@ type Message struct {
 // when there is nothing to say. Scan allocates nothing, except for maps of more than 16 keys, and unless it fails. The
 // error is a *Fault with the scope of a link.
 func (m *Message) Scan(src []byte, l Limits) error {
-	*m = Message{Header: NoHeader}
+	*m = Message{}
+	m.Header = NoHeader
 	c := cursor{src: src, left: l, scope: ScopeLink}
 	bare, bareEnd := -1, -1
 	for last := Descriptor(0); len(c.src) > 0; {

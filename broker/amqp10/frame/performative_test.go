@@ -520,6 +520,7 @@ func TestRandomPerformatives(t *testing.T) {
 	const seed = 1
 	r := random{rand.New(rand.NewPCG(seed, seed))}
 	for _, d := range performatives {
+		used := frame.New(d) // decoded into again and again: nothing of the last one may stay
 		for i := range 300 {
 			want := frame.New(d)
 			r.fill(t, reflect.ValueOf(want).Elem())
@@ -539,6 +540,9 @@ func TestRandomPerformatives(t *testing.T) {
 			}
 			if !reflect.DeepEqual(got, want) {
 				t.Fatalf("%s, seed %d, %d:\n%+v became\n%+v", d, seed, i, want, got)
+			}
+			if err := used.Decode(src, generous); err != nil || !reflect.DeepEqual(used, want) {
+				t.Fatalf("%s, seed %d, %d:\n%+v became\n%+v in one that was used, %v", d, seed, i, want, used, err)
 			}
 			if i >= 30 {
 				continue
