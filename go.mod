@@ -3,6 +3,7 @@ module github.com/turnstone-mq/turnstone
 go 1.26.0
 
 require (
+	github.com/Azure/go-amqp v1.7.0
 	github.com/coder/websocket v1.8.15
 	github.com/eclipse/paho.golang v0.23.0
 	github.com/eclipse/paho.mqtt.golang v1.5.1
