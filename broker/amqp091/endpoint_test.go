@@ -17,6 +17,7 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/config"
 	"github.com/turnstone-mq/turnstone/broker/hub"
 	"github.com/turnstone-mq/turnstone/broker/journal/vfs"
+	"github.com/turnstone-mq/turnstone/broker/mapping"
 )
 
 // patience is how long a test waits for what must happen.
@@ -40,7 +41,7 @@ func defaults() config.Config {
 
 func start(t testing.TB, c config.Config) *broker {
 	t.Helper()
-	h, err := hub.Open(hub.Options{Config: c, FS: vfs.NewMemory(), Dir: "data", Incarnation: "test", Fatal: func(err error) { t.Errorf("journal: %v", err) }})
+	h, err := hub.Open(hub.Options{Config: c, FS: vfs.NewMemory(), Dir: "data", Incarnation: "test", JSONProperties: mapping.JSONProperties, Fatal: func(err error) { t.Errorf("journal: %v", err) }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,9 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/topic"
 )
 
+// JSONProperties are those of a message of the broker's own whose payload is JSON, in the encoding of MQTT.
+var JSONProperties = packet.Properties(nil).AppendNumber(packet.PayloadFormat, 1).AppendText(packet.ContentType, "application/json")
+
 // AppendMQTT adds the properties of a message as a consumer of MQTT 5 sees them. Expiry is not among them: what of it is
 // left depends on the time of the delivery.
 func AppendMQTT(p packet.Properties, m *message.Message) packet.Properties {

@@ -30,7 +30,6 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/admin/client"
 	"github.com/turnstone-mq/turnstone/broker/endpoint"
 	"github.com/turnstone-mq/turnstone/broker/hub"
-	"github.com/turnstone-mq/turnstone/broker/mqtt/packet"
 )
 
 // Endpoint serves MQTT connections. Its methods are safe for concurrent use.
@@ -44,9 +43,6 @@ type Endpoint struct {
 	bedroom     bedroom
 	wrote       func(n int)
 }
-
-// JSONProperties are those of a message of the broker's own whose payload is JSON.
-var JSONProperties = packet.Properties(nil).AppendNumber(packet.PayloadFormat, 1).AppendText(packet.ContentType, "application/json")
 
 // Stats are totals since the start.
 type Stats struct {

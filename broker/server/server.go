@@ -22,6 +22,7 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/hub"
 	"github.com/turnstone-mq/turnstone/broker/journal/vfs"
 	"github.com/turnstone-mq/turnstone/broker/metrics"
+	"github.com/turnstone-mq/turnstone/broker/mapping"
 	"github.com/turnstone-mq/turnstone/broker/mqtt"
 )
 
@@ -178,7 +179,7 @@ func (s *Server) openHub(context.Context) error {
 	h, err := hub.Open(hub.Options{
 		Config: s.options.Config, FS: vfs.OS, Dir: filepath.Join(s.options.Config.DataDir, journalFolder),
 		Incarnation: incarnation, Logger: s.logger, Fatal: s.fatal, DeadLetter: amqp091.DeadLetter, Attributes: amqp091.Attributes,
-		JSONProperties: mqtt.JSONProperties,
+		JSONProperties: mapping.JSONProperties,
 	})
 	if err != nil {
 		return fmt.Errorf("open data directory %s: %w", s.options.Config.DataDir, err)
