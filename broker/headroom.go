@@ -71,8 +71,8 @@ const (
 	worth = 4 << 20 // bytes that are worth a collection
 )
 
-// worthCollecting: little was allocated in the last second, and of the memory that objects have or had, a ninth may be
+// worthCollecting: little was allocated in the last second, and of the memory that objects have or had, a seventeenth may be
 // garbage or is free.
 func worthCollecting(allocated, held, live uint64) bool {
-	return allocated < quiet && held > live+max(worth, live/8)
+	return allocated < quiet && held > live+max(worth, live/16)
 }

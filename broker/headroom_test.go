@@ -19,8 +19,8 @@ func TestWorthCollecting(t *testing.T) {
 		{quiet, 50 << 20, 20 << 20, false},
 		{0, 23 << 20, 20 << 20, false},
 		{0, 6 << 20, 4 << 20, false},
-		{0, 112 << 20, 100 << 20, false},
-		{0, 113 << 20, 100 << 20, true},
+		{0, 106 << 20, 100 << 20, false},
+		{0, 107 << 20, 100 << 20, true},
 		{0, 10 << 20, 20 << 20, false},
 	} {
 		if got := worthCollecting(c.allocated, c.held, c.live); got != c.want {

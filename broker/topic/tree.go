@@ -36,12 +36,12 @@ type node[V comparable] struct {
 	again bool  // there is a '#' above: a match can reach this node more than once
 }
 
-// branch is the children of a node, one at least.
+// branch is the children of a node, one at least. It is one cache line.
 type branch[V comparable] struct {
 	one  *node[V]
 	any  *node[V]
-	only *node[V]     // the literal one, while there has been no other
-	many *children[V] // the literal ones, when only is nil
+	only *node[V]    // the literal one, while there has been no other
+	many children[V] // the literal ones, when only is nil
 }
 
 // entry is a value with what a name must have for the value's pattern to match it, beside fitting the levels.
@@ -128,9 +128,7 @@ func (n *node[V]) each(visit func(V)) {
 			c.each(visit)
 		}
 	}
-	if b.many != nil {
-		b.many.each(func(c *node[V]) { c.each(visit) })
-	}
+	b.many.each(func(c *node[V]) { c.each(visit) })
 }
 
 func (n *node[V]) add(e entry[V]) bool {
@@ -213,20 +211,16 @@ func (b *branch[V]) get(level string, hash uint32) *node[V] {
 		}
 		return nil
 	}
-	if b.many == nil {
-		return nil
-	}
-	return b.many.get(level, hash, 0)
+	return b.many.get(level, hash)
 }
 
 // put adds a literal child that is not there.
 func (b *branch[V]) put(c *node[V]) {
-	if b.only == nil && b.many == nil {
+	if b.only == nil && b.many.n == 0 {
 		b.only = c
 		return
 	}
-	if b.many == nil {
-		b.many = new(children[V])
+	if b.only != nil {
 		b.many.put(b.only, 0)
 		b.only = nil
 	}
@@ -239,13 +233,13 @@ func (b *branch[V]) remove(c *node[V]) {
 		*slot = nil
 	} else if b.only == c {
 		b.only = nil
-	} else if b.many.remove(c, 0); b.many.n == 0 {
-		b.many = nil
+	} else {
+		b.many.remove(c, 0)
 	}
 }
 
 func (b *branch[V]) empty() bool {
-	return b.one == nil && b.any == nil && b.only == nil && b.many == nil
+	return b.one == nil && b.any == nil && b.only == nil && b.many.n == 0
 }
 
 // find appends the way to a pattern's node, from the root on; nothing if there is none.

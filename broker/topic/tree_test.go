@@ -253,8 +253,15 @@ func TestTreeKeepsNoPatternOfAnother(t *testing.T) {
 			t.Errorf("level %.5q is part of a pattern that is gone", n.level)
 		}
 	}
-	if got := unsafe.Sizeof(node[*int]{}); got > 48 {
-		t.Errorf("a node is %d bytes", got)
+}
+
+func TestSizes(t *testing.T) {
+	for what, got := range map[string][2]uintptr{
+		"node": {unsafe.Sizeof(node[*int]{}), 48}, "branch": {unsafe.Sizeof(branch[*int]{}), 64}, "group": {unsafe.Sizeof(group[*int]{}), 64},
+	} {
+		if got[0] != got[1] {
+			t.Errorf("a %s is %d bytes, not %d", what, got[0], got[1])
+		}
 	}
 }
 
