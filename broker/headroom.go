@@ -46,17 +46,20 @@ func percentFor(live uint64) int {
 	return int(max(normalPercent, headroom*100/max(live, least)))
 }
 
-// collectWhenQuiet collects what a burst left behind, and gives it back to the system, once little happens. The collector alone would let it lie until as
-// much again was allocated, or for two minutes: after a hundred thousand clients have connected, that is as much as they
-// hold.
+// collectWhenQuiet collects what a burst left behind, and gives it back to the system with what was collected before, once
+// little happens. The collector alone would let garbage lie until as much again was allocated, or for two minutes, and
+// keep free memory for a heap of that size: after a hundred thousand clients have connected, that is as much as they hold.
 func collectWhenQuiet() {
-	const objects, allocated, live = 0, 1, 2
-	samples := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}}
+	const allocated = 0
+	samples := []metrics.Sample{
+		allocated: {Name: "/gc/heap/allocs:bytes"},
+		{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/free:bytes"}, {Name: "/gc/heap/live:bytes"},
+	}
 	last := uint64(0)
 	for range time.Tick(time.Second) {
 		metrics.Read(samples)
 		now := samples[allocated].Value.Uint64()
-		if worthCollecting(now-last, samples[objects].Value.Uint64(), samples[live].Value.Uint64()) {
+		if worthCollecting(now-last, samples[1].Value.Uint64()+samples[2].Value.Uint64(), samples[3].Value.Uint64()) {
 			debug.FreeOSMemory()
 		}
 		last = now
@@ -68,7 +71,8 @@ const (
 	worth = 4 << 20 // bytes that are worth a collection
 )
 
-// worthCollecting: little was allocated in the last second, and of the objects at hand a fifth may be garbage.
-func worthCollecting(allocated, objects, live uint64) bool {
-	return allocated < quiet && objects > live+max(worth, live/4)
+// worthCollecting: little was allocated in the last second, and of the memory that objects have or had, a seventeenth may be
+// garbage or is free.
+func worthCollecting(allocated, held, live uint64) bool {
+	return allocated < quiet && held > live+max(worth, live/16)
 }

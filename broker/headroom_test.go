@@ -12,19 +12,19 @@ func TestPercentFor(t *testing.T) {
 
 func TestWorthCollecting(t *testing.T) {
 	for _, c := range []struct {
-		allocated, objects, live uint64
-		want                     bool
+		allocated, held, live uint64
+		want                  bool
 	}{
 		{0, 50 << 20, 20 << 20, true},
 		{quiet, 50 << 20, 20 << 20, false},
 		{0, 23 << 20, 20 << 20, false},
 		{0, 6 << 20, 4 << 20, false},
-		{0, 120 << 20, 100 << 20, false},
-		{0, 126 << 20, 100 << 20, true},
+		{0, 106 << 20, 100 << 20, false},
+		{0, 107 << 20, 100 << 20, true},
 		{0, 10 << 20, 20 << 20, false},
 	} {
-		if got := worthCollecting(c.allocated, c.objects, c.live); got != c.want {
-			t.Errorf("%d allocated, %d of objects, %d live: %t", c.allocated, c.objects, c.live, got)
+		if got := worthCollecting(c.allocated, c.held, c.live); got != c.want {
+			t.Errorf("%d allocated, %d held, %d live: %t", c.allocated, c.held, c.live, got)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/turnstone-mq/turnstone/broker/message"
+	"github.com/turnstone-mq/turnstone/broker/retain"
 )
 
 // The topics that the broker alone publishes to begin with these.
@@ -36,7 +37,8 @@ func (v *VirtualHost) NewAnnouncer() *Announcer {
 // message. It is in memory alone: after a restart other things are true.
 func (a *Announcer) Retain(topic, payload string) {
 	m := &message.Message{Exchange: a.exchange, Key: topic, Encoding: message.MQTT, Retain: true, Owned: true, Payload: []byte(payload)}
-	if host := a.publisher.host; host.retained.Set(topic, m) == nil {
+	host := a.publisher.host
+	if _, existed := host.retained.Set(topic, m, retain.Place{}); !existed {
 		host.announced.Add(1)
 	}
 	a.own[topic] = true
@@ -62,7 +64,8 @@ func (a *Announcer) publish(topic, payload string, properties []byte) {
 // Clear takes back what it retains.
 func (a *Announcer) Clear() {
 	for topic := range a.own {
-		if host := a.publisher.host; host.retained.Clear(topic) != nil {
+		host := a.publisher.host
+		if _, existed := host.retained.Clear(topic); existed {
 			host.announced.Add(-1)
 		}
 	}

@@ -35,7 +35,12 @@ func (s *counting) Cancelled(*hub.Consumer) {}
 func (s *counting) Displaced()              {}
 
 func benchHub(b *testing.B) (*hub.VirtualHost, *auth.Access) {
-	h, err := hub.Open(hub.Options{Config: small(), FS: vfs.NewMemory(), Dir: "data"})
+	_, v, a := benchHubOn(b, vfs.NewMemory(), "data")
+	return v, a
+}
+
+func benchHubOn(b *testing.B, fs vfs.FS, dir string) (*hub.Hub, *hub.VirtualHost, *auth.Access) {
+	h, err := hub.Open(hub.Options{Config: small(), FS: fs, Dir: dir})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -48,7 +53,7 @@ func benchHub(b *testing.B) (*hub.VirtualHost, *auth.Access) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	return v, a
+	return h, v, a
 }
 
 // BenchmarkTransient is the hub's share of a transient message: route, enqueue, deliver to a waiting consumer.

@@ -75,11 +75,9 @@ func (s *shard) Capture() func(*cluster.CheckpointWriter) error {
 		snapshot := q.state.Snapshot(q.inHand())
 		c.queues = append(c.queues, capturedQueue{id: id, next: max(snapshot.Next(), q.lastID+1), items: snapshot})
 	}
-	for v, refs := range s.retained {
-		for _, ref := range refs {
-			c.retained = append(c.retained, capturedRetained{vhost: v.name, ref: ref})
-		}
-	}
+	s.eachRetained(func(v *VirtualHost, ref queue.Ref) {
+		c.retained = append(c.retained, capturedRetained{vhost: v.name, ref: ref})
+	})
 	for _, p := range s.prepared {
 		c.parts = append(c.parts, p.capture())
 	}
@@ -293,6 +291,6 @@ func (s *shard) restoreRetained(vhost string, ref queue.Ref) error {
 	if err != nil {
 		return fmt.Errorf("retained message: %w", err)
 	}
-	s.retain(v, m.Clone(), ref)
+	s.retain(v, m, ref)
 	return nil
 }

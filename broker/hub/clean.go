@@ -264,13 +264,11 @@ func (s *shard) eachLive(first, last uint64, fn func(queue.Ref)) {
 			fn(ref)
 		}
 	})
-	for _, refs := range s.retained {
-		for _, ref := range refs {
-			if ref.Index >= first && ref.Index <= last {
-				fn(ref)
-			}
+	s.eachRetained(func(_ *VirtualHost, ref queue.Ref) {
+		if ref.Index >= first && ref.Index <= last {
+			fn(ref)
 		}
-	}
+	})
 	s.eachDelayed(func(d delayed) {
 		if d.ref.Index >= first && d.ref.Index <= last {
 			fn(d.ref)

@@ -295,7 +295,7 @@ func (r *replay) retain(at uint32, vhost string, m *message.Message) {
 	if err != nil {
 		return
 	}
-	r.shard.retain(v, m.Clone(), queue.Ref{Index: r.index, At: at, Share: uint32(m.Size())})
+	r.shard.retain(v, m, queue.Ref{Index: r.index, At: at, Share: uint32(m.Size())})
 }
 
 // sawSessionQueue keeps ids of session queues from being given again.

@@ -4,6 +4,7 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/journal"
 	"github.com/turnstone-mq/turnstone/broker/message"
 	"github.com/turnstone-mq/turnstone/broker/queue"
+	"github.com/turnstone-mq/turnstone/broker/retain"
 )
 
 // retainedKey is a topic with a retained message. It belongs to the virtual host, and to no session. [MQTT-3.1.2-7]
@@ -12,25 +13,19 @@ type retainedKey struct {
 	topic string
 }
 
-// retainedRefs say where the log has retained messages, by virtual host. There can be millions: what the topic is, the
-// message says.
-type retainedRefs map[*VirtualHost]map[*message.Message]queue.Ref
+// retainedHere counts the shard's retained messages that are in the log, by virtual host. Where they are, the virtual
+// host's store says.
+type retainedHere map[*VirtualHost]int
 
-func (r retainedRefs) put(v *VirtualHost, m *message.Message, ref queue.Ref) {
-	if r[v] == nil {
-		r[v] = make(map[*message.Message]queue.Ref)
+// eachRetained calls fn for what the log has of retained messages.
+func (s *shard) eachRetained(fn func(*VirtualHost, queue.Ref)) {
+	for v := range s.retained {
+		v.retained.Each(func(topic string, at retain.Place) {
+			if at.Index != 0 && s.hub.shardFor(v.name, topic) == s {
+				fn(v, queue.Ref(at))
+			}
+		})
 	}
-	r[v][m] = ref
-}
-
-// take takes one out.
-func (r retainedRefs) take(v *VirtualHost, m *message.Message) (ref queue.Ref, ok bool) {
-	if ref, ok = r[v][m]; ok {
-		if delete(r[v], m); len(r[v]) == 0 {
-			delete(r, v)
-		}
-	}
-	return ref, ok
 }
 
 // retainOp makes a message the retained one of its topic, whatever its QoS; an empty payload clears the topic.
@@ -80,46 +75,56 @@ func (o *retainOp) fail(s *shard, err error) {
 func (s *shard) retain(v *VirtualHost, m *message.Message, ref queue.Ref) {
 	topic := m.Topic()
 	if len(m.Payload) == 0 {
-		s.unretain(v, v.retained.Clear(topic))
+		previous, _ := v.retained.Clear(topic)
+		s.unretain(v, previous)
 		return
 	}
-	if limit := s.hub.Limits().RetainedMessages; v.retained.Get(topic) == nil && v.retained.Len()-int(v.announced.Load()) >= limit {
+	if limit := s.hub.Limits().RetainedMessages; !v.retained.Has(topic) && v.retained.Len()-int(v.announced.Load()) >= limit {
 		s.hub.stats.RetainRefused.add(1)
 		return
 	}
-	s.unretain(v, v.retained.Set(topic, m))
-	s.retained.put(v, m, ref)
+	previous, _ := v.retained.Set(topic, m, retain.Place(ref))
+	s.unretain(v, previous)
+	s.retained[v]++
 	s.use(ref)
 }
 
-// unretain says that the log's record of a message, which may be nil, is no longer needed.
-func (s *shard) unretain(v *VirtualHost, old *message.Message) {
-	if ref, ok := s.retained.take(v, old); ok {
-		s.unuse(ref)
+// unretain says that the log's record of a message, which may be nowhere, is no longer needed.
+func (s *shard) unretain(v *VirtualHost, at retain.Place) {
+	if at.Index == 0 {
+		return
+	}
+	s.unuse(queue.Ref(at))
+	if s.retained[v]--; s.retained[v] == 0 {
+		delete(s.retained, v)
 	}
 }
 
-// expireRetained removes retained messages whose time is over. Recovery finds them in the log again, and they expire
-// again: nothing is written.
+// expireRetained lets shards remove retained messages whose time is over. Recovery finds them in the log again, and they
+// expire again: nothing is written.
 func (h *Hub) expireRetained() {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	const atOnce = 10_000
+	now := h.now()
 	for _, v := range h.hosts {
-		for _, e := range v.retained.Expire(h.now(), atOnce) {
-			h.shardFor(v.name, e.Topic).post(&unretainOp{host: v, message: e.Message})
+		for _, topic := range v.retained.Due(now, atOnce) {
+			h.shardFor(v.name, topic).post(&expireOp{host: v, topic: topic, due: now})
 		}
 	}
 }
 
-// unretainOp follows the expiry of a retained message.
-type unretainOp struct {
-	host    *VirtualHost
-	message *message.Message
+// expireOp removes an expired retained message, unless the topic has another one meanwhile.
+type expireOp struct {
+	host  *VirtualHost
+	topic string
+	due   int64
 }
 
-func (o *unretainOp) size() int64 { return 0 }
-func (o *unretainOp) abandon()    {}
-func (o *unretainOp) run(s *shard, _ int64) {
-	s.unretain(o.host, o.message)
+func (o *expireOp) size() int64 { return 0 }
+func (o *expireOp) abandon()    {}
+func (o *expireOp) run(s *shard, _ int64) {
+	if at, removed := o.host.retained.Expire(o.topic, o.due); removed {
+		s.unretain(o.host, at)
+	}
 }

@@ -41,7 +41,7 @@ type shard struct {
 	patient   *time.Timer // runs while open waits for company; nil when it does not
 	flight    []*proposal // proposed or waiting behind such, oldest first
 	touched   []*Queue
-	retained  retainedRefs
+	retained  retainedHere
 	sessions  map[*mqttSession]session.State // as the log has them
 	retaining map[retainedKey]int            // retain commands that are not applied yet
 	prepared  map[txID]*prepared             // parts of transactions that are not resolved
@@ -87,7 +87,7 @@ func newShard(h *Hub, number int) *shard {
 		inbox:     newInbox(func() int64 { return h.config.Load().Limits.ShardInboxBytes }),
 		leads:     make(chan struct{}),
 		queues:    make(map[uint64]*Queue),
-		retained:  make(retainedRefs),
+		retained:  make(retainedHere),
 		sessions:  make(map[*mqttSession]session.State),
 		retaining: make(map[retainedKey]int),
 		prepared:  make(map[txID]*prepared),

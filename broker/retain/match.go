@@ -42,7 +42,7 @@ func (s *Store) Match(filter string, after Cursor, limit int) (page []*message.M
 		}
 		switch f.look(it.topic) {
 		case matches:
-			page = append(page, it.message)
+			page = append(page, it.record.message(it.topic))
 			p = o.after(p)
 		case beyond:
 			return page, Cursor{}, false

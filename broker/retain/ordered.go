@@ -3,11 +3,9 @@ package retain
 import (
 	"slices"
 	"sort"
-
-	"github.com/turnstone-mq/turnstone/broker/message"
 )
 
-// ordered is a sorted map from topics to messages.
+// ordered is a sorted map from topics to records.
 //
 // Topics are ordered level by level, that is, as if '/' came before every other byte: a topic is followed at once by
 // what is below it, and then by its next sibling. So what a filter matches is a few runs, found by seeking; and a place
@@ -24,8 +22,8 @@ type ordered struct {
 type leaf struct{ items []item }
 
 type item struct {
-	topic   string
-	message *message.Message
+	topic  string
+	record record
 }
 
 const (
@@ -104,21 +102,22 @@ func (o *ordered) after(p position) position {
 	return p
 }
 
-func (o *ordered) get(topic string) *message.Message {
+// get is the item of a topic, nil if there is none. It is valid until the map changes.
+func (o *ordered) get(topic string) *item {
 	if it := o.at(o.seek(topic)); it != nil && it.topic == topic {
-		return it.message
+		return it
 	}
 	return nil
 }
 
-func (o *ordered) set(topic string, m *message.Message) (previous *message.Message) {
+// set answers the record that the topic had, nil if there was none.
+func (o *ordered) set(topic string, r record) (previous record) {
 	p := o.seek(topic)
 	if it := o.at(p); it != nil && it.topic == topic {
-		previous = it.message
-		*it = item{topic: topic, message: m} // the new topic's bytes, so that the old message's can go
+		previous, it.record = it.record, r
 		return previous
 	}
-	o.insert(p, item{topic: topic, message: m})
+	o.insert(p, item{topic: topic, record: r})
 	return nil
 }
 
@@ -156,13 +155,14 @@ func (l *leaf) insert(at int, it item) {
 	l.items = slices.Insert(l.items, at, it)
 }
 
-func (o *ordered) remove(topic string) (previous *message.Message) {
+// remove answers the record that the topic had, nil if there was none.
+func (o *ordered) remove(topic string) (previous record) {
 	p := o.seek(topic)
 	it := o.at(p)
 	if it == nil || it.topic != topic {
 		return nil
 	}
-	previous = it.message
+	previous = it.record
 	o.size--
 	l := o.leaves[p.leaf]
 	l.items = slices.Delete(l.items, p.index, p.index+1)

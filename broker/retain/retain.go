@@ -12,7 +12,7 @@ import (
 )
 
 // Store maps topics to their retained messages. Its methods are safe for concurrent use; those that only read run side
-// by side. Messages are owned by the store's caller and are not changed.
+// by side. It keeps copies of messages, in a form that is smaller than they are.
 type Store struct {
 	mu       sync.RWMutex
 	topics   ordered // guarded by mu
@@ -41,56 +41,101 @@ func (s *Store) Bytes() int64 {
 func (s *Store) Get(topic string) *message.Message {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.topics.get(topic)
-}
-
-// Set makes m the message of a topic, which is a valid topic name, and answers the one before, nil if there was none.
-func (s *Store) Set(topic string, m *message.Message) (previous *message.Message) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	previous = s.topics.set(topic, m)
-	s.bytes += int64(m.Size())
-	s.expiring.add(topic, m)
-	s.forget(previous)
-	return previous
-}
-
-// Clear leaves a topic without message, and answers the one it had, nil if there was none.
-func (s *Store) Clear(topic string) (previous *message.Message) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	previous = s.topics.remove(topic)
-	s.forget(previous)
-	return previous
-}
-
-// forget takes a message, which may be nil, out of the sums.
-func (s *Store) forget(m *message.Message) {
-	if m == nil {
-		return
+	if it := s.topics.get(topic); it != nil {
+		return it.record.message(it.topic)
 	}
-	s.bytes -= int64(m.Size())
-	s.expiring.discard(m, &s.topics)
+	return nil
 }
 
-// Expired is a message that Expire removed, with its topic.
-type Expired struct {
-	Topic   string
-	Message *message.Message
+// Has says whether a topic has a message.
+func (s *Store) Has(topic string) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.topics.get(topic) != nil
 }
 
-// Expire removes messages whose time is over at now, in milliseconds since 1970: the earliest first, at most limit.
-func (s *Store) Expire(now int64, limit int) (removed []Expired) {
+// Set makes m, which is at a place, the message of a topic, which is a valid topic name, and answers the place of the one
+// before.
+func (s *Store) Set(topic string, m *message.Message, at Place) (previous Place, existed bool) {
+	r := newRecord(m, at)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(removed) < limit {
-		e, ok := s.expiring.next(now, &s.topics)
+	old := s.topics.set(topic, r)
+	s.bytes += int64(m.Size())
+	if old == nil {
+		s.expiring.add(topic, m.Expiry)
+		return previous, false
+	}
+	before := old.message(topic)
+	s.bytes -= int64(before.Size())
+	if before.Expiry != m.Expiry { // else the entry that there is says it
+		s.expiring.add(topic, m.Expiry)
+		s.expiring.discard(before.Expiry, &s.topics)
+	}
+	previous, _ = old.place()
+	return previous, true
+}
+
+// Clear leaves a topic without message, and answers the place of the one it had.
+func (s *Store) Clear(topic string) (previous Place, existed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	it := s.topics.get(topic)
+	if it == nil {
+		return previous, false
+	}
+	m := it.record.message(topic)
+	previous = s.removeLocked(topic, m)
+	s.expiring.discard(m.Expiry, &s.topics)
+	return previous, true
+}
+
+// removeLocked removes m, which is the message of a topic.
+func (s *Store) removeLocked(topic string, m *message.Message) Place {
+	at, _ := s.topics.remove(topic).place()
+	s.bytes -= int64(m.Size())
+	return at
+}
+
+// Due answers topics whose messages' time is over at now, in milliseconds since 1970: the earliest first, at most limit.
+// It answers each once; Expire then removes the message.
+func (s *Store) Due(now int64, limit int) (topics []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(topics) < limit {
+		topic, ok := s.expiring.next(now, &s.topics)
 		if !ok {
 			break
 		}
-		s.topics.remove(e.Topic)
-		s.bytes -= int64(e.Message.Size())
-		removed = append(removed, e)
+		topics = append(topics, topic)
 	}
-	return removed
+	return topics
+}
+
+// Expire removes the message of a topic that was due at now, and answers its place; false says that the topic has none, or
+// another one meanwhile.
+func (s *Store) Expire(topic string, now int64) (at Place, removed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	it := s.topics.get(topic)
+	if it == nil {
+		return at, false
+	}
+	m := it.record.message(topic)
+	if m.Expiry == 0 || m.Expiry > now {
+		return at, false
+	}
+	return s.removeLocked(topic, m), true
+}
+
+// Each calls fn with every topic and the place of its message. fn must not call the store.
+func (s *Store) Each(fn func(topic string, at Place)) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, l := range s.topics.leaves {
+		for i := range l.items {
+			at, _ := l.items[i].record.place()
+			fn(l.items[i].topic, at)
+		}
+	}
 }

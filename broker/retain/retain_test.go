@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -44,7 +45,7 @@ func all(s *Store, filter string, limit int) (names []string) {
 func TestMatchAnswersInTheOrderOfTopics(t *testing.T) {
 	s := New()
 	for _, name := range []string{"b", "a/b", "a", "a!", "a/b/c", "a/", "$SYS/up", "$", "/", "/a", "a.b/c", "%", "A/b"} {
-		s.Set(name, retained(name))
+		s.Set(name, retained(name), Place{})
 	}
 	for _, c := range []struct{ filter, want string }{
 		{"#", "/ /a % A/b a a/ a/b a/b/c a! a.b/c b"},
@@ -76,44 +77,85 @@ func TestSetAndClearCount(t *testing.T) {
 	s := New()
 	m, n := retained("a"), retained("a")
 	n.Payload = []byte("longer")
-	if s.Set("a", m) != nil || s.Len() != 1 || s.Bytes() != int64(m.Size()) || s.Get("a") != m {
+	here, there := Place{Index: 1, At: 2, Share: 3}, Place{Index: 1 << 40, At: 1 << 30, Share: 1 << 31}
+	if _, existed := s.Set("a", m, here); existed || s.Len() != 1 || s.Bytes() != int64(m.Size()) || string(s.Get("a").Payload) != "x" {
 		t.Errorf("after the first Set: %d messages, %d bytes", s.Len(), s.Bytes())
 	}
-	if s.Set("a", n) != m || s.Len() != 1 || s.Bytes() != int64(n.Size()) || s.Get("a") != n {
-		t.Errorf("after the second Set: %d messages, %d bytes", s.Len(), s.Bytes())
+	if at, existed := s.Set("a", n, there); !existed || at != here || s.Len() != 1 || s.Bytes() != int64(n.Size()) || string(s.Get("a").Payload) != "longer" {
+		t.Errorf("after the second Set: %v, %d messages, %d bytes", at, s.Len(), s.Bytes())
 	}
-	if s.Clear("b") != nil || s.Clear("a") != n || s.Clear("a") != nil || s.Len() != 0 || s.Bytes() != 0 || s.Get("a") != nil {
-		t.Errorf("after Clear: %d messages, %d bytes", s.Len(), s.Bytes())
+	s.Each(func(topic string, at Place) {
+		if topic != "a" || at != there {
+			t.Errorf("%s is at %v", topic, at)
+		}
+	})
+	if _, existed := s.Clear("b"); existed {
+		t.Error("a topic without message had one")
 	}
+	if at, existed := s.Clear("a"); !existed || at != there || s.Has("a") || s.Len() != 0 || s.Bytes() != 0 || s.Get("a") != nil {
+		t.Errorf("after Clear: %v, %d messages, %d bytes", at, s.Len(), s.Bytes())
+	}
+	if _, existed := s.Clear("a"); existed {
+		t.Error("a topic was cleared twice")
+	}
+}
+
+// What comes out is what went in, in either protocol's form.
+func TestMessagesAreKeptWhole(t *testing.T) {
+	s := New()
+	for _, m := range []message.Message{
+		{Encoding: message.MQTT, Exchange: "amq.topic", Key: "a/b.c", QoS: 2, Durable: true, Retain: true, Priority: 9, Owned: true, Expiry: 1 << 42, Origin: 77, Publisher: "me", Properties: []byte{1, 1}, Payload: []byte("body")},
+		{Encoding: message.AMQP091, Key: "x.y/z", Retain: true, Owned: true, Properties: []byte{0, 0}, Payload: make([]byte, 5000)},
+	} {
+		s.Set(m.Topic(), &m, Place{})
+		if got := s.Get(m.Topic()); !reflect.DeepEqual(*got, m) {
+			t.Errorf("%+v comes back as %+v", m, *got)
+		}
+	}
+}
+
+// expire removes what is due.
+func expire(s *Store, now int64, limit int) (topics []string) {
+	for _, topic := range s.Due(now, limit) {
+		if _, removed := s.Expire(topic, now); removed {
+			topics = append(topics, topic)
+		}
+	}
+	return topics
 }
 
 func TestExpire(t *testing.T) {
 	s := New()
-	for i := range 10 {
-		m := retained(fmt.Sprint("t", i))
-		m.Expiry = int64(100 + i)
-		s.Set(m.Key, m)
+	set := func(name string, expiry int64) {
+		m := retained(name)
+		m.Expiry = expiry
+		s.Set(name, m, Place{})
 	}
-	s.Set("keep", retained("keep"))
+	for i := range 10 {
+		set(fmt.Sprint("t", i), int64(100+i))
+	}
+	set("keep", 0)
 	s.Clear("t0")
-	s.Set("t1", retained("t1")) // now without expiry
-	later := retained("t2")
-	later.Expiry = 500
-	s.Set("t2", later)
-	if got := s.Expire(99, 10); len(got) != 0 {
+	set("t1", 0) // now without expiry
+	set("t2", 500)
+	if got := s.Due(99, 10); len(got) != 0 {
 		t.Errorf("expired too early: %v", got)
 	}
-	var names []string
-	for _, e := range slices.Concat(s.Expire(105, 2), s.Expire(105, 10), s.Expire(105, 10)) {
-		names = append(names, e.Topic)
-	}
+	names := slices.Concat(expire(s, 105, 2), expire(s, 105, 10), expire(s, 105, 10))
 	if got := strings.Join(names, " "); got != "t3 t4 t5" {
 		t.Errorf("expired at 105: %s", got)
 	}
 	if got := strings.Join(all(s, "#", 10), " "); got != "keep t1 t2 t6 t7 t8 t9" {
 		t.Errorf("left: %s", got)
 	}
-	s.Expire(1000, 10)
+	if due := s.Due(106, 1); len(due) != 1 || due[0] != "t6" {
+		t.Fatalf("at 106 %v are due", due)
+	}
+	set("t6", 107) // between Due and Expire
+	if _, removed := s.Expire("t6", 106); removed {
+		t.Error("another message was removed than was due")
+	}
+	expire(s, 1000, 10)
 	if s.Len() != 2 || s.Bytes() != int64(retained("keep").Size()+retained("t1").Size()) {
 		t.Errorf("%d messages, %d bytes are left", s.Len(), s.Bytes())
 	}
@@ -124,13 +166,13 @@ func TestExpiryDoesNotGrow(t *testing.T) {
 	s := New()
 	for i := range 100_000 {
 		m := retained("t")
-		m.Expiry = int64(1_000_000 + i)
-		s.Set("t", m)
+		m.Expiry = int64(1_000_000 + i/2) // every other time the same
+		s.Set("t", m, Place{})
 	}
 	if n := len(s.expiring.entries); n > 2*minSweep {
 		t.Errorf("%d entries for one message", n)
 	}
-	if got := s.Expire(2_000_000, 10); len(got) != 1 {
+	if got := expire(s, 2_000_000, 10); len(got) != 1 {
 		t.Errorf("expired %d messages, want 1", len(got))
 	}
 }
@@ -165,6 +207,7 @@ func TestStoreAgainstMap(t *testing.T) {
 	r := random(t)
 	s := New()
 	model := make(map[string]*message.Message)
+	places := make(map[string]Place)
 	now := int64(0)
 	for step := range 20_000 {
 		name := randomTopic(r)
@@ -172,26 +215,29 @@ func TestStoreAgainstMap(t *testing.T) {
 		switch k := r.IntN(20); {
 		case k == 0:
 			now += int64(r.IntN(20))
-			for _, e := range s.Expire(now, 1+r.IntN(20)) {
-				if model[e.Topic] != e.Message || e.Message.Expiry > now {
-					t.Fatalf("step %d: %q expired at %d: %+v", step, e.Topic, now, e.Message)
+			for _, name := range expire(s, now, 1+r.IntN(20)) {
+				if m := model[name]; m == nil || m.Expiry == 0 || m.Expiry > now {
+					t.Fatalf("step %d: %q expired at %d: %+v", step, name, now, m)
 				}
-				delete(model, e.Topic)
+				delete(model, name)
+				delete(places, name)
 			}
 		case (k < 15) == filling:
 			m := retained(name)
 			if r.IntN(2) == 0 {
-				m.Expiry = now + int64(r.IntN(2000))
+				m.Expiry = now + 1 + int64(r.IntN(2000))
 			}
-			if s.Set(name, m) != model[name] {
-				t.Fatalf("step %d: Set(%q) answers another message", step, name)
+			at := Place{Index: uint64(step + 1), At: uint32(r.IntN(1000))}
+			if was, existed := s.Set(name, m, at); existed != (model[name] != nil) || was != places[name] {
+				t.Fatalf("step %d: Set(%q) answers %v, not %v", step, name, was, places[name])
 			}
-			model[name] = m
+			model[name], places[name] = m, at
 		default:
-			if s.Clear(name) != model[name] {
-				t.Fatalf("step %d: Clear(%q) answers another message", step, name)
+			if was, existed := s.Clear(name); existed != (model[name] != nil) || was != places[name] {
+				t.Fatalf("step %d: Clear(%q) answers %v, not %v", step, name, was, places[name])
 			}
 			delete(model, name)
+			delete(places, name)
 		}
 		if s.Len() != len(model) {
 			t.Fatalf("step %d: %d messages, want %d", step, s.Len(), len(model))
@@ -200,7 +246,7 @@ func TestStoreAgainstMap(t *testing.T) {
 			compareMatch(t, r, step, s, model)
 		}
 	}
-	s.Expire(now+10_000, len(model))
+	expire(s, now+10_000, len(model))
 	for name, m := range model {
 		if m.Expiry != 0 {
 			delete(model, name)
@@ -237,7 +283,7 @@ func TestMatchWhileTheStoreChanges(t *testing.T) {
 	for i := range 3000 {
 		name := fmt.Sprintf("stay/%04d/x", i)
 		stay = append(stay, name)
-		s.Set(name, retained(name))
+		s.Set(name, retained(name), Place{})
 	}
 	var got []string
 	var at Cursor
@@ -251,7 +297,7 @@ func TestMatchWhileTheStoreChanges(t *testing.T) {
 		}
 		for range 30 {
 			name := fmt.Sprintf("stay/%04d%s/x", r.IntN(3000), []string{"a", "!"}[r.IntN(2)])
-			if s.Set(name, retained(name)); r.IntN(3) > 0 {
+			if s.Set(name, retained(name), Place{}); r.IntN(3) > 0 {
 				s.Clear(name)
 			}
 		}
@@ -267,7 +313,7 @@ func TestPageIsBounded(t *testing.T) {
 	const n = 20_000
 	for i := range n {
 		name := fmt.Sprintf("a/%d/b", i)
-		s.Set(name, retained(name))
+		s.Set(name, retained(name), Place{})
 	}
 	pages, at := 0, Cursor{}
 	for more := true; more; pages++ {
@@ -291,12 +337,12 @@ func TestConcurrentUse(t *testing.T) {
 				name := fmt.Sprintf("%d/%d", g%2, i%300)
 				m := retained(name)
 				m.Expiry = int64(i)
-				s.Set(name, m)
+				s.Set(name, m, Place{})
 				all(s, fmt.Sprintf("+/%d", i%300), 3)
 				if i%3 == 0 {
 					s.Clear(name)
 				}
-				s.Expire(int64(i-100), 5)
+				expire(s, int64(i-100), 5)
 			}
 		})
 	}
@@ -317,7 +363,10 @@ func FuzzMatch(f *testing.F) {
 		s := New()
 		var want []string
 		for name := range strings.SplitSeq(names, "\n") {
-			if topic.CheckName(name, 0) == nil && s.Set(name, retained(name)) == nil && topic.Match(filter, name) {
+			if topic.CheckName(name, 0) != nil || s.Has(name) {
+				continue
+			}
+			if s.Set(name, retained(name), Place{}); topic.Match(filter, name) {
 				want = append(want, name)
 			}
 		}
@@ -334,7 +383,7 @@ func million(b *testing.B) *Store {
 	s := New()
 	for i := range 1_000_000 {
 		name := fmt.Sprintf("site%d/device%06d/status", i%100, i*7919%1_000_000)
-		s.Set(name, retained(name))
+		s.Set(name, retained(name), Place{})
 	}
 	b.ReportAllocs()
 	return s
@@ -346,7 +395,7 @@ func BenchmarkSet(b *testing.B) {
 	for b.Loop() {
 		i := r.IntN(1_000_000)
 		m := retained(fmt.Sprintf("site%d/device%06d/status", i%100, i*7919%1_000_000))
-		s.Set(m.Key, m)
+		s.Set(m.Key, m, Place{})
 	}
 }
 
@@ -355,7 +404,7 @@ func BenchmarkInsertAndClear(b *testing.B) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for b.Loop() {
 		m := retained(fmt.Sprintf("site%d/device%06d/x", r.IntN(100), r.IntN(1_000_000)))
-		s.Set(m.Key, m)
+		s.Set(m.Key, m, Place{})
 		s.Clear(m.Key)
 	}
 }

@@ -7,16 +7,20 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/topic"
 )
 
-// binding goes from an exchange to an endpoint. Only options change, and at, which says where the lists have it. There can
-// be millions, most of them subscriptions: it is one cache line, and what only some have is apart.
+// binding goes from an exchange to an endpoint. Only options change, and what of bound says where lists have it. There can
+// be millions, most of them subscriptions: those are 48 bytes, and what they have not is apart.
 type binding[T comparable] struct {
 	source  *exchange[T]
-	key     string
+	key     string // of a subscription its filter
 	to      *endpoint[T]
-	special *special // nil when there is nothing of it
+	bound   *bound // nil for subscriptions
 	options Options
+}
+
+// bound is what bindings have that are not subscriptions.
+type bound struct {
+	special *special // nil when there is nothing of it
 	at      [places]int32
-	form    topic.Form // MQTT for subscriptions, whose key is a filter
 }
 
 // special is what bindings of some exchanges have.
@@ -28,6 +32,22 @@ type special struct {
 	seed      uint64     // of the end, likewise
 }
 
+// form is the dialect of the key.
+func (b *binding[T]) form() topic.Form {
+	if b.bound == nil {
+		return topic.MQTT
+	}
+	return topic.AMQP
+}
+
+// special is nil for bindings that have nothing of it.
+func (b *binding[T]) special() *special {
+	if b.bound == nil {
+		return nil
+	}
+	return b.bound.special
+}
+
 // identity tells the bindings of one endpoint apart.
 type identity[T comparable] struct {
 	source    *exchange[T]
@@ -37,9 +57,9 @@ type identity[T comparable] struct {
 }
 
 func (b *binding[T]) identity() identity[T] {
-	id := identity[T]{source: b.source, key: b.key, form: b.form}
-	if b.special != nil {
-		id.arguments = b.special.arguments
+	id := identity[T]{source: b.source, key: b.key, form: b.form()}
+	if sp := b.special(); sp != nil {
+		id.arguments = sp.arguments
 	}
 	return id
 }
@@ -53,32 +73,37 @@ type endpoint[T comparable] struct {
 	id       int32        // small, and no other living endpoint's
 }
 
-// list holds bindings in no order. Each binding knows its index in every list that it is in, so that one is removed from
-// among a million at once.
+// list holds bindings that are not subscriptions, in no order. Each binding knows its index in every list that it is in, so
+// that one is removed from among a million at once.
 type list[T comparable] []*binding[T]
 
 type place uint8
 
 const (
 	inIndex  place = iota // of the source, unless that is a topic exchange
-	inSource              // exchange.out
 	inOnward              // exchange.onward
 	places
 )
 
 func (l *list[T]) add(b *binding[T], p place) {
-	b.at[p] = int32(len(*l))
+	b.bound.at[p] = int32(len(*l))
 	*l = append(*l, b)
 }
 
 func (l *list[T]) remove(b *binding[T], p place) {
 	last := len(*l) - 1
 	moved := (*l)[last]
-	(*l)[b.at[p]] = moved
-	moved.at[p] = b.at[p]
+	(*l)[b.bound.at[p]] = moved
+	moved.bound.at[p] = b.bound.at[p]
 	(*l)[last] = nil
 	if *l = (*l)[:last]; last == 0 {
 		*l = nil
+	}
+}
+
+func (l list[T]) each(visit func(*binding[T])) {
+	for _, b := range l {
+		visit(b)
 	}
 }
 
@@ -114,14 +139,14 @@ func (t *Table[T]) newBinding(source, key string, args object.Arguments) (*bindi
 		return nil, errorf(BadArgument, source, "binding of exchange '%s': %v", source, err)
 	}
 	b := &binding[T]{
-		source: x, key: key, form: topic.AMQP,
+		source: x, key: key, bound: new(bound),
 		options: Options{QoS: MaxQoS},
 	}
 	if len(args) > 0 || x.spec.Type == object.ExchangeHeaders || x.spec.Type == object.ExchangeConsistentHash {
-		b.special = &special{arguments: text, args: args}
+		b.bound.special = &special{arguments: text, args: args}
 	}
 	if x.spec.Type == object.ExchangeHeaders {
-		if b.special.headers, err = newPredicate(args); err != nil {
+		if b.bound.special.headers, err = newPredicate(args); err != nil {
 			return nil, errorf(BadArgument, source, "binding of exchange '%s': %v", source, err)
 		}
 	}
@@ -130,7 +155,7 @@ func (t *Table[T]) newBinding(source, key string, args object.Arguments) (*bindi
 		if err != nil {
 			return nil, errorf(BadArgument, source, "binding of exchange '%s': %v", source, err)
 		}
-		b.special.weight = float64(weight)
+		b.bound.special.weight = float64(weight)
 	}
 	return b, nil
 }
@@ -165,11 +190,11 @@ func (t *Table[T]) target(target T) *endpoint[T] {
 
 func (t *Table[T]) bind(b *binding[T]) {
 	x := b.source
-	if b.special != nil {
-		b.special.seed = hash(b.to.name)
+	if sp := b.special(); sp != nil {
+		sp.seed = hash(b.to.name)
 	}
 	x.index.add(b)
-	x.out.add(b, inSource)
+	x.out++
 	if b.to.exchange != nil {
 		x.onward.add(b, inOnward)
 	}
@@ -181,7 +206,7 @@ func (t *Table[T]) bind(b *binding[T]) {
 func (t *Table[T]) unbind(b *binding[T]) {
 	x, e := b.source, b.to
 	x.index.remove(b)
-	x.out.remove(b, inSource)
+	x.out--
 	if e.exchange != nil {
 		x.onward.remove(b, inOnward)
 	}
@@ -197,7 +222,7 @@ func (t *Table[T]) unbind(b *binding[T]) {
 func (t *Table[T]) drop(b *binding[T], gone []string) []string {
 	t.unbind(b)
 	x := b.source
-	if x.spec.AutoDelete && len(x.out) == 0 && t.exchanges[x.name] == x {
+	if x.spec.AutoDelete && x.out == 0 && t.exchanges[x.name] == x {
 		gone = t.remove(x, append(gone, x.name))
 	}
 	return gone
@@ -242,7 +267,7 @@ func (t *Table[T]) BindingsFrom(exchange string) []Binding[T] {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	if x := t.exchanges[exchange]; x != nil {
-		return describe(x.out)
+		return describe(x.bindings())
 	}
 	return nil
 }
@@ -260,9 +285,9 @@ func (t *Table[T]) BindingsTo(exchange string) []Binding[T] {
 func describe[T comparable](l []*binding[T]) []Binding[T] {
 	out := make([]Binding[T], len(l))
 	for i, b := range l {
-		out[i] = Binding[T]{Source: b.source.name, Target: b.to.target, Key: b.key, Form: b.form, Options: b.options}
-		if b.special != nil {
-			out[i].Arguments = b.special.args
+		out[i] = Binding[T]{Source: b.source.name, Target: b.to.target, Key: b.key, Form: b.form(), Options: b.options}
+		if sp := b.special(); sp != nil {
+			out[i].Arguments = sp.args
 		}
 		if x := b.to.exchange; x != nil {
 			out[i].ToExchange, out[i].Exchange = true, x.name

@@ -13,7 +13,7 @@ type exchange[T comparable] struct {
 	spec      object.ExchangeSpec
 	alternate string   // empty for none
 	index     index[T] // of the bindings that begin here
-	out       list[T]  // the same bindings
+	out       int      // how many there are
 	onward    list[T]  // those of them that end at an exchange
 }
 
@@ -22,6 +22,7 @@ type index[T comparable] interface {
 	add(b *binding[T])
 	remove(b *binding[T])
 	match(m *Message, visit func(*binding[T]))
+	each(visit func(*binding[T]))
 }
 
 func newIndex[T comparable](spec object.ExchangeSpec) index[T] {
@@ -40,6 +41,13 @@ func newIndex[T comparable](spec object.ExchangeSpec) index[T] {
 		return new(lottery[T])
 	}
 	return nil
+}
+
+// bindings are those that begin at the exchange, in no order; the slice is the caller's.
+func (x *exchange[T]) bindings() []*binding[T] {
+	all := make([]*binding[T], 0, x.out)
+	x.index.each(func(b *binding[T]) { all = append(all, b) })
+	return all
 }
 
 // byKey says whether the key alone decides what matches.
@@ -143,7 +151,7 @@ func (t *Table[T]) Delete(name string, ifUnused bool) error {
 		return errorf(Reserved, name, "operation not permitted on the exchange '%s'", name)
 	case x == nil:
 		return noExchange(name)
-	case ifUnused && len(x.out) > 0:
+	case ifUnused && x.out > 0:
 		return errorf(InUse, name, "exchange '%s' in use", name)
 	}
 	t.remove(x, nil)
@@ -166,7 +174,7 @@ func (t *Table[T]) InUse(name string) bool {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	x := t.exchanges[name]
-	return x != nil && len(x.out) > 0
+	return x != nil && x.out > 0
 }
 
 func (t *Table[T]) add(name string, spec object.ExchangeSpec, alternate string) {
@@ -180,8 +188,8 @@ func (t *Table[T]) add(name string, spec object.ExchangeSpec, alternate string) 
 // remove takes an exchange out, and with it those that lose their last binding by that; it adds their names to gone.
 func (t *Table[T]) remove(x *exchange[T], gone []string) []string {
 	delete(t.exchanges, x.name)
-	for len(x.out) > 0 {
-		t.unbind(x.out[len(x.out)-1])
+	for _, b := range x.bindings() {
+		t.unbind(b)
 	}
 	gone = t.dropAll(&x.endpoint, gone)
 	t.ids.give(x.id)

@@ -29,6 +29,8 @@ func newHashed[T comparable](a object.Arguments) *hashed[T] {
 func (x *hashed[T]) add(b *binding[T])    { x.all.add(b, inIndex) }
 func (x *hashed[T]) remove(b *binding[T]) { x.all.remove(b, inIndex) }
 
+func (x *hashed[T]) each(visit func(*binding[T])) { x.all.each(visit) }
+
 func (x *hashed[T]) match(m *Message, visit func(*binding[T])) {
 	if b := x.pick(hash(x.subject(m))); b != nil {
 		visit(b)
@@ -53,8 +55,8 @@ func (x *hashed[T]) pick(subject uint64) (best *binding[T]) {
 	most := math.Inf(-1)
 	for _, b := range x.all {
 		// 53 bits are what a float64 holds; a half keeps the logarithm from zero and infinity.
-		u := (float64(mix(subject^b.special.seed)>>11) + 0.5) / (1 << 53)
-		if score := -b.special.weight / math.Log(u); score > most || score == most && b.special.seed < best.special.seed {
+		u := (float64(mix(subject^b.bound.special.seed)>>11) + 0.5) / (1 << 53)
+		if score := -b.bound.special.weight / math.Log(u); score > most || score == most && b.bound.special.seed < best.bound.special.seed {
 			most, best = score, b
 		}
 	}
@@ -84,6 +86,8 @@ type lottery[T comparable] struct{ all list[T] }
 
 func (x *lottery[T]) add(b *binding[T])    { x.all.add(b, inIndex) }
 func (x *lottery[T]) remove(b *binding[T]) { x.all.remove(b, inIndex) }
+
+func (x *lottery[T]) each(visit func(*binding[T])) { x.all.each(visit) }
 
 func (x *lottery[T]) match(m *Message, visit func(*binding[T])) {
 	if n := uint64(len(x.all)); n > 0 {

@@ -66,7 +66,7 @@ func (p *predicate) places() (all []headerValue) {
 }
 
 func (x *headers[T]) add(b *binding[T]) {
-	places := b.special.headers.places()
+	places := b.bound.special.headers.places()
 	if len(places) == 0 {
 		x.rest.add(b, inIndex)
 	}
@@ -79,7 +79,7 @@ func (x *headers[T]) add(b *binding[T]) {
 }
 
 func (x *headers[T]) remove(b *binding[T]) {
-	places := b.special.headers.places()
+	places := b.bound.special.headers.places()
 	if len(places) == 0 {
 		x.rest.remove(b, inIndex)
 	}
@@ -97,9 +97,20 @@ func (x *headers[T]) remove(b *binding[T]) {
 	}
 }
 
+func (x *headers[T]) each(visit func(*binding[T])) {
+	x.rest.each(visit)
+	for v, l := range x.filed {
+		for _, b := range l {
+			if b.bound.special.headers.places()[0] == v { // it may be filed under others, too
+				visit(b)
+			}
+		}
+	}
+}
+
 func (x *headers[T]) match(m *Message, visit func(*binding[T])) {
 	for _, b := range x.rest {
-		if b.special.headers.match(m.Attributes) {
+		if b.bound.special.headers.match(m.Attributes) {
 			visit(b)
 		}
 	}
@@ -116,7 +127,7 @@ func (x *headers[T]) match(m *Message, visit func(*binding[T])) {
 			continue
 		}
 		for _, b := range x.filed[v] {
-			if b.special.headers.match(m.Attributes) {
+			if b.bound.special.headers.match(m.Attributes) {
 				visit(b)
 			}
 		}

@@ -37,23 +37,31 @@ func (d direct[T]) matchKey(key string, visit func(*binding[T])) {
 	}
 }
 
+func (d direct[T]) each(visit func(*binding[T])) {
+	for _, l := range d {
+		l.each(visit)
+	}
+}
+
 // fanout gives every message to every binding. AMQP 0-9-1 §3.1.3.2.
 type fanout[T comparable] struct{ all list[T] }
 
 func (f *fanout[T]) add(b *binding[T])    { f.all.add(b, inIndex) }
 func (f *fanout[T]) remove(b *binding[T]) { f.all.remove(b, inIndex) }
 
+func (f *fanout[T]) each(visit func(*binding[T])) { f.all.each(visit) }
+
 func (f *fanout[T]) match(_ *Message, visit func(*binding[T])) {
-	for _, b := range f.all {
-		visit(b)
-	}
+	f.all.each(visit)
 }
 
 // topics matches keys with patterns of both forms. AMQP 0-9-1 §3.1.3.3, MQTT §4.7.
 type topics[T comparable] struct{ tree topic.Tree[*binding[T]] }
 
-func (t *topics[T]) add(b *binding[T])    { t.tree.Add(b.key, b.form, b) }
-func (t *topics[T]) remove(b *binding[T]) { t.tree.Remove(b.key, b.form, b) }
+func (t *topics[T]) add(b *binding[T])    { t.tree.Add(b.key, b.form(), b) }
+func (t *topics[T]) remove(b *binding[T]) { t.tree.Remove(b.key, b.form(), b) }
+
+func (t *topics[T]) each(visit func(*binding[T])) { t.tree.Each(visit) }
 
 func (t *topics[T]) match(m *Message, visit func(*binding[T])) {
 	t.tree.Match(m.Key, m.Form, visit)

@@ -19,7 +19,7 @@ func TestLinks(t *testing.T) {
 		for len(model) < size {
 			key := fmt.Sprint(random.IntN(10_000))
 			if model[key] == nil {
-				model[key] = &binding[int]{key: key, form: topic.MQTT}
+				model[key] = &binding[int]{key: key}
 				l.add(model[key])
 			}
 		}

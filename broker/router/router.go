@@ -117,7 +117,7 @@ func (t *Table[T]) AddQueue(name string, target T) {
 	e := t.target(target)
 	e.name = name
 	t.bind(&binding[T]{
-		source: x, key: name, form: topic.AMQP,
+		source: x, key: name, bound: new(bound),
 		to:      e,
 		options: Options{QoS: MaxQoS},
 	})
@@ -217,7 +217,7 @@ func (t *Table[T]) Subscribe(exchange, filter string, target T, o Options) error
 		}
 		return nil
 	}
-	t.bind(&binding[T]{source: x, key: filter, form: topic.MQTT, to: e, options: o})
+	t.bind(&binding[T]{source: x, key: filter, to: e, options: o})
 	return nil
 }
 

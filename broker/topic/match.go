@@ -17,15 +17,15 @@ func (t *Tree[V]) Match(name string, form Form, visit func(V)) {
 		name, separator = Swap(name), '/'
 	}
 	next = append(next, &t.root)
-	sticky = sticky.enter(t.root.any, f, visit)
+	sticky = sticky.enter(t.root.any(), f, visit)
 	for rest, more := name, name != ""; more; {
 		var level string
 		level, rest, more = cut(rest, separator)
-		symbol := t.symbols[level]
+		hash := hashOf(level)
 		earlier := sticky.list // a '#' reached by this level does not read it as well
 		now, next = next, now[:0]
-		next, sticky = read(now, symbol, next, sticky, f, visit)
-		next, sticky = read(earlier, symbol, next, sticky, f, visit)
+		next, sticky = read(now, level, hash, next, sticky, f, visit)
+		next, sticky = read(earlier, level, hash, next, sticky, f, visit)
 		if len(next)+len(sticky.list) == 0 {
 			return
 		}
@@ -36,15 +36,19 @@ func (t *Tree[V]) Match(name string, form Form, visit func(V)) {
 }
 
 // read adds to next what a level leads to from the nodes of now.
-func read[V comparable](now []*node[V], symbol uint32, next []*node[V], sticky members[V], f facts, visit func(V)) ([]*node[V], members[V]) {
+func read[V comparable](now []*node[V], level string, hash uint32, next []*node[V], sticky members[V], f facts, visit func(V)) ([]*node[V], members[V]) {
 	for _, n := range now {
-		if c := n.next.get(symbol); c != nil {
-			next = append(next, c)
-			sticky = sticky.enter(c.any, f, visit)
+		b := n.below
+		if b == nil {
+			continue
 		}
-		if c := n.one; c != nil {
+		if c := b.get(level, hash); c != nil {
 			next = append(next, c)
-			sticky = sticky.enter(c.any, f, visit)
+			sticky = sticky.enter(c.any(), f, visit)
+		}
+		if c := b.one; c != nil {
+			next = append(next, c)
+			sticky = sticky.enter(c.any(), f, visit)
 		}
 	}
 	return next, sticky
@@ -76,12 +80,12 @@ type members[V comparable] struct {
 // enter reaches the '#' node below a node that was reached, nil if it has none, and those below that: each of them
 // matches zero levels too.
 func (m members[V]) enter(h *node[V], f facts, visit func(V)) members[V] {
-	for ; h != nil; h = h.any {
+	for ; h != nil; h = h.any() {
 		if h.again && m.has(h) {
 			break // then those below were reached with it
 		}
 		h.answer(f, visit) // whatever follows, it matches
-		if h.again || !h.leaf() {
+		if h.again || h.below != nil {
 			m = m.with(h)
 		}
 	}

@@ -8,32 +8,40 @@ import "strings"
 // # How it works
 //
 // A node stands for a pattern's beginning; its children are the next level: a literal one, "one level" ('+' or '*') or
-// "any levels" ('#'). Literals are kept in the spelling of MQTT, as numbers given out in symbols: a match hashes each
-// level of the name once, however many nodes it visits. What tells the dialects apart is written at the value (needs).
+// "any levels" ('#'). Literals are kept in the spelling of MQTT; a match hashes each level of the name once, however many
+// nodes it visits. What tells the dialects apart is written at the value (needs).
 //
 // Match walks the name once and carries the set of nodes reached so far. A node that is not a '#' has one parent and
 // so enters the set once a level. A '#' that was reached stays reached for the rest of the name, so it is kept apart
 // (sticky) and entered once in a match. No value is visited twice for one pattern, and the work is at most nodes
 // reached × levels, whatever patterns a peer invents. (Backtracking, which is the usual way, takes time exponential in
 // the number of '#' in a pattern such as "#.a.#.a.#.a".)
-type Tree[V comparable] struct {
-	root    node[V]
-	symbols map[string]uint32
-	uses    []uint32 // nodes by symbol; symbol zero is no symbol
-	free    []uint32 // symbols without uses
-}
+//
+// Most nodes of a large tree are the ends of patterns that nothing continues: a node is 48 bytes with a value of a
+// pointer's size, and what leads on is apart (branch). Numbering the texts of levels was not taken: with a million
+// devices, the table of numbers is as large as the tree.
+type Tree[V comparable] struct{ root node[V] }
 
-// node is not empty, except for the root: it has values or children. With a value of a pointer's size it is one cache
-// line, since a match in a large tree costs what it takes to load its nodes.
+// node is not empty, except for the root: it has values or children.
 type node[V comparable] struct {
-	one   *node[V]
-	any   *node[V]
-	next  edges[V]
-	value V // the first value, if needs is not zero
+	// level is the literal that leads here, empty for wildcards. At a node with values it may be a part of a value's
+	// pattern, which the value's owner keeps anyway; elsewhere it is a text of its own, so that it keeps no more alive.
+	level string
+	below *branch[V] // nil when there are no children
+	value V          // the first value, if needs is not zero
 	rest  *set[entry[V]]
+	hash  uint32 // of level
 	kind  levelKind
 	needs facts // of value
 	again bool  // there is a '#' above: a match can reach this node more than once
+}
+
+// branch is the children of a node, one at least. It is one cache line.
+type branch[V comparable] struct {
+	one  *node[V]
+	any  *node[V]
+	only *node[V]    // the literal one, while there has been no other
+	many children[V] // the literal ones, when only is nil
 }
 
 // entry is a value with what a name must have for the value's pattern to match it, beside fitting the levels.
@@ -76,25 +84,51 @@ func needsOf(pattern string, form Form) facts {
 	return isName | isTopic
 }
 
-// Add puts a value under a pattern, which for MQTT is a valid filter. It answers false if it was there already.
+// Add puts a value under a pattern, which for MQTT is a valid filter. It answers false if it was there already. The tree
+// may keep the pattern.
 func (t *Tree[V]) Add(pattern string, form Form, v V) bool {
 	n := &t.root
 	for rest, more := pattern, pattern != ""; more; {
 		var level string
 		level, rest, more = cut(rest, form.separator())
-		n = t.child(n, level, form)
+		n = n.child(level, form, more)
 	}
 	return n.add(entry[V]{value: v, needs: needsOf(pattern, form)})
 }
 
 // Remove takes a value from under a pattern. It answers false if it was not there.
 func (t *Tree[V]) Remove(pattern string, form Form, v V) bool {
-	path := t.find(pattern, form)
-	if path == nil || !path[len(path)-1].to.remove(entry[V]{value: v, needs: needsOf(pattern, form)}) {
+	var space [16]*node[V]
+	path := t.find(pattern, form, space[:0])
+	if len(path) == 0 {
 		return false
 	}
-	t.prune(path)
+	n := path[len(path)-1]
+	if !n.remove(entry[V]{value: v, needs: needsOf(pattern, form)}) {
+		return false
+	}
+	if n.needs == 0 && n.below != nil {
+		n.level = strings.Clone(n.level) // the pattern can go
+	}
+	prune(path)
 	return true
+}
+
+// Each calls visit with every value, once for each of its patterns. The tree must not change meanwhile.
+func (t *Tree[V]) Each(visit func(V)) { t.root.each(visit) }
+
+func (n *node[V]) each(visit func(V)) {
+	n.answer(^facts(0), visit)
+	b := n.below
+	if b == nil {
+		return
+	}
+	for _, c := range []*node[V]{b.one, b.any, b.only} {
+		if c != nil {
+			c.each(visit)
+		}
+	}
+	b.many.each(func(c *node[V]) { c.each(visit) })
 }
 
 func (n *node[V]) add(e entry[V]) bool {
@@ -128,21 +162,28 @@ func (n *node[V]) remove(e entry[V]) bool {
 	return true
 }
 
-// child is the node below n for a level, made if it is not there.
-func (t *Tree[V]) child(n *node[V], level string, form Form) *node[V] {
-	kind := form.kind(level)
-	if slot := n.wild(kind); slot != nil {
+// child is the node below n for a level, made if it is not there; more says that the pattern does not end with it.
+func (n *node[V]) child(level string, form Form, more bool) *node[V] {
+	if n.below == nil {
+		n.below = new(branch[V])
+	}
+	b, kind := n.below, form.kind(level)
+	if slot := b.wild(kind); slot != nil {
 		if *slot == nil {
 			*slot = n.sprout(kind)
 		}
 		return *slot
 	}
-	s := t.symbol(canonical(level, form))
-	c := n.next.get(s)
+	level = canonical(level, form)
+	h := hashOf(level)
+	c := b.get(level, h)
 	if c == nil {
+		if more {
+			level = strings.Clone(level) // not the whole pattern
+		}
 		c = n.sprout(kind)
-		t.uses[s]++
-		n.next.put(s, c)
+		c.level, c.hash = level, h
+		b.put(c)
 	}
 	return c
 }
@@ -152,61 +193,90 @@ func (n *node[V]) sprout(kind levelKind) *node[V] {
 }
 
 // wild is where the child for a wildcard is kept, nil for literals.
-func (n *node[V]) wild(kind levelKind) **node[V] {
+func (b *branch[V]) wild(kind levelKind) **node[V] {
 	switch kind {
 	case oneLevel:
-		return &n.one
+		return &b.one
 	case anyLevels:
-		return &n.any
+		return &b.any
 	}
 	return nil
 }
 
-// step is one on the way to a node, with the level that leads there.
-type step[V comparable] struct {
-	edge[V]
-	level string
+// get is the child for a literal, nil if there is none.
+func (b *branch[V]) get(level string, hash uint32) *node[V] {
+	if c := b.only; c != nil {
+		if c.hash == hash && c.level == level {
+			return c
+		}
+		return nil
+	}
+	return b.many.get(level, hash)
 }
 
-// find is the way to a pattern's node: nodes with the symbols that lead to them, from the root on; nil if there is none.
-func (t *Tree[V]) find(pattern string, form Form) []step[V] {
-	path := []step[V]{{edge: edge[V]{to: &t.root}}}
+// put adds a literal child that is not there.
+func (b *branch[V]) put(c *node[V]) {
+	if b.only == nil && b.many.n == 0 {
+		b.only = c
+		return
+	}
+	if b.only != nil {
+		b.many.put(b.only, 0)
+		b.only = nil
+	}
+	b.many.put(c, 0)
+}
+
+// remove takes out a child that is there.
+func (b *branch[V]) remove(c *node[V]) {
+	if slot := b.wild(c.kind); slot != nil {
+		*slot = nil
+	} else if b.only == c {
+		b.only = nil
+	} else {
+		b.many.remove(c, 0)
+	}
+}
+
+func (b *branch[V]) empty() bool {
+	return b.one == nil && b.any == nil && b.only == nil && b.many.n == 0
+}
+
+// find appends the way to a pattern's node, from the root on; nothing if there is none.
+func (t *Tree[V]) find(pattern string, form Form, path []*node[V]) []*node[V] {
+	n := &t.root
+	path = append(path, n)
 	for rest, more := pattern, pattern != ""; more; {
 		var level string
 		level, rest, more = cut(rest, form.separator())
-		n := path[len(path)-1].to
-		var e step[V]
-		if slot := n.wild(form.kind(level)); slot != nil {
-			e.to = *slot
-		} else {
-			e.level = canonical(level, form)
-			e.symbol = t.symbols[e.level]
-			e.to = n.next.get(e.symbol)
-		}
-		if e.to == nil {
+		if n.below == nil {
 			return nil
 		}
-		path = append(path, e)
+		if slot := n.below.wild(form.kind(level)); slot != nil {
+			n = *slot
+		} else {
+			level = canonical(level, form)
+			n = n.below.get(level, hashOf(level))
+		}
+		if n == nil {
+			return nil
+		}
+		path = append(path, n)
 	}
 	return path
 }
 
 // prune removes the last node of a path and what above it has become empty.
-func (t *Tree[V]) prune(path []step[V]) {
-	for i := len(path) - 1; i > 0 && path[i].to.empty(); i-- {
-		parent, e := path[i-1].to, path[i]
-		if slot := parent.wild(e.to.kind); slot != nil {
-			*slot = nil
-			continue
+func prune[V comparable](path []*node[V]) {
+	for i := len(path) - 1; i > 0 && path[i].empty(); i-- {
+		parent := path[i-1]
+		if parent.below.remove(path[i]); parent.below.empty() {
+			parent.below = nil
 		}
-		parent.next.remove(e.symbol)
-		t.release(e.symbol, e.level)
 	}
 }
 
-func (n *node[V]) empty() bool { return n.needs == 0 && n.leaf() }
-
-func (n *node[V]) leaf() bool { return n.one == nil && n.any == nil && n.next.empty() }
+func (n *node[V]) empty() bool { return n.needs == 0 && n.below == nil }
 
 // canonical is a level in the spelling of MQTT.
 func canonical(level string, form Form) string {
@@ -216,30 +286,10 @@ func canonical(level string, form Form) string {
 	return level
 }
 
-// symbol is the number of a level's text, a new one if it has none.
-func (t *Tree[V]) symbol(text string) uint32 {
-	if s := t.symbols[text]; s != 0 {
-		return s
+// any is the '#' below n, nil if there is none.
+func (n *node[V]) any() *node[V] {
+	if n.below == nil {
+		return nil
 	}
-	if t.symbols == nil {
-		t.symbols = make(map[string]uint32)
-		t.uses = make([]uint32, 1)
-	}
-	var s uint32
-	if n := len(t.free); n > 0 {
-		s, t.free = t.free[n-1], t.free[:n-1]
-	} else {
-		s = uint32(len(t.uses))
-		t.uses = append(t.uses, 0)
-	}
-	t.symbols[strings.Clone(text)] = s // not the whole pattern
-	return s
-}
-
-// release says that a node is gone to which a symbol leads, that of a level.
-func (t *Tree[V]) release(s uint32, level string) {
-	if t.uses[s]--; t.uses[s] == 0 {
-		delete(t.symbols, level)
-		t.free = append(t.free, s)
-	}
+	return n.below.any
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 // matchNaive is the definition of matching, by recursion over lists of levels.
@@ -183,13 +184,84 @@ func TestTreeAgainstList(t *testing.T) {
 			t.Fatalf("step %d: %q (form %d) matches %v, want %v", step, name, nameForm, got, want)
 		}
 	}
+	each := 0
+	tree.Each(func(int) { each++ })
+	if each != len(list) {
+		t.Errorf("Each visits %d values of %d", each, len(list))
+	}
 	for it := range list {
 		if !tree.Remove(it.pattern, it.form, it.value) {
 			t.Errorf("cannot remove %+v", it)
 		}
 	}
-	if !tree.root.empty() || len(tree.symbols) != 0 {
-		t.Errorf("an empty tree keeps nodes or %d symbols", len(tree.symbols))
+	if !tree.root.empty() {
+		t.Error("an empty tree keeps nodes")
+	}
+}
+
+// Very many levels below one level come and go in any order, some with what is below them.
+func TestTreeManyChildrenOfOneNode(t *testing.T) {
+	r := random(t)
+	const n = 60_000
+	var tree Tree[int]
+	for _, i := range r.Perm(n) {
+		if !tree.Add(fmt.Sprintf("plant/%d", i), MQTT, i) || i%7 == 0 && !tree.Add(fmt.Sprintf("plant/%d/x", i), MQTT, i) {
+			t.Fatalf("child %d was there", i)
+		}
+	}
+	present := make([]bool, n)
+	for i := range present {
+		present[i] = true
+	}
+	for k, i := range r.Perm(n) {
+		if !tree.Remove(fmt.Sprintf("plant/%d", i), MQTT, i) || tree.Remove(fmt.Sprintf("plant/%d", i), MQTT, i) {
+			t.Fatalf("child %d was not removed once", i)
+		}
+		present[i] = false
+		for range 3 {
+			if o := r.IntN(n); len(match(&tree, fmt.Sprintf("plant/%d", o), MQTT)) == 1 != present[o] {
+				t.Fatalf("after %d removals: child %d is there: %t", k+1, o, !present[o])
+			}
+		}
+	}
+	left := 0
+	tree.Each(func(int) { left++ })
+	if want := (n + 6) / 7; left != want {
+		t.Fatalf("%d values are left, want %d", left, want)
+	}
+	for i := 0; i < n; i += 7 {
+		if !tree.Remove(fmt.Sprintf("plant/%d/x", i), MQTT, i) {
+			t.Fatalf("what is below child %d is missing", i)
+		}
+	}
+	if !tree.root.empty() {
+		t.Error("an empty tree keeps nodes")
+	}
+}
+
+// A node whose pattern is gone keeps no more of it than its level.
+func TestTreeKeepsNoPatternOfAnother(t *testing.T) {
+	var tree Tree[int]
+	long := strings.Repeat("x", 1000) + "/a"
+	tree.Add(long, MQTT, 1)
+	tree.Add(long+"/b", MQTT, 2)
+	tree.Remove(long, MQTT, 1)
+	start := uintptr(unsafe.Pointer(unsafe.StringData(long)))
+	for n := &tree.root; n.below != nil; {
+		n = n.below.only
+		if at := uintptr(unsafe.Pointer(unsafe.StringData(n.level))); at >= start && at < start+uintptr(len(long)) {
+			t.Errorf("level %.5q is part of a pattern that is gone", n.level)
+		}
+	}
+}
+
+func TestSizes(t *testing.T) {
+	for what, got := range map[string][2]uintptr{
+		"node": {unsafe.Sizeof(node[*int]{}), 48}, "branch": {unsafe.Sizeof(branch[*int]{}), 64}, "group": {unsafe.Sizeof(group[*int]{}), 64},
+	} {
+		if got[0] != got[1] {
+			t.Errorf("a %s is %d bytes, not %d", what, got[0], got[1])
+		}
 	}
 }
 
@@ -261,7 +333,7 @@ func FuzzPattern(f *testing.F) {
 		if got, want := len(match(&tree, key, AMQP)), matchNaive(pattern, AMQP, key, AMQP); got > 1 || (got == 1) != want {
 			t.Fatalf("pattern %q, key %q: %d visits, want a match: %v", pattern, key, got, want)
 		}
-		if !tree.Remove(pattern, AMQP, 1) || !tree.root.empty() || len(tree.symbols) > 0 {
+		if !tree.Remove(pattern, AMQP, 1) || !tree.root.empty() {
 			t.Fatalf("pattern %q is not removed without trace", pattern)
 		}
 	})
@@ -318,24 +390,26 @@ func BenchmarkTreeMatch(b *testing.B) {
 	}
 }
 
-// The median of single matches, clock included, in a tree of 100,000 patterns: with ever other names, which finds the
-// tree's nodes in main memory, and with a thousand names again and again.
+// The median of single matches, clock included, in trees of 100,000 and of a million patterns: with ever other names, which
+// finds the tree's nodes in main memory, and with a thousand names again and again.
 func BenchmarkTreeMatchMedian(b *testing.B) {
-	tree, names := benchmarkTree(rand.New(rand.NewPCG(1, 2)), 100_000)
-	for _, distinct := range []int{100_000, 1000} {
-		b.Run(fmt.Sprint("names=", distinct), func(b *testing.B) {
-			took := make([]time.Duration, 0, 1<<20)
-			found := 0
-			visit := func(int) { found++ }
-			for i := 0; b.Loop(); i++ {
-				start := time.Now()
-				tree.Match(names[i%distinct], MQTT, visit)
-				took = append(took, time.Since(start))
-			}
-			slices.Sort(took)
-			b.ReportMetric(float64(took[len(took)/2]), "ns/median")
-			b.ReportMetric(float64(found)/float64(len(took)), "found/op")
-		})
+	for _, patterns := range []int{100_000, 1_000_000} {
+		tree, names := benchmarkTree(rand.New(rand.NewPCG(1, 2)), patterns)
+		for _, distinct := range []int{100_000, 1000} {
+			b.Run(fmt.Sprintf("patterns=%d/names=%d", patterns, distinct), func(b *testing.B) {
+				took := make([]time.Duration, 0, 1<<20)
+				found := 0
+				visit := func(int) { found++ }
+				for i := 0; b.Loop(); i++ {
+					start := time.Now()
+					tree.Match(names[i%distinct], MQTT, visit)
+					took = append(took, time.Since(start))
+				}
+				slices.Sort(took)
+				b.ReportMetric(float64(took[len(took)/2]), "ns/median")
+				b.ReportMetric(float64(found)/float64(len(took)), "found/op")
+			})
+		}
 	}
 }
 

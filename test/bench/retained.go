@@ -53,13 +53,23 @@ func retained(s *site, w work) (f figures, err error) {
 	return f, err
 }
 
-// retainAll gives every topic a retained message, or with an empty payload takes it away. It answers the bytes of topics
-// and payloads.
+// acknowledged are the last messages, which have QoS 1: the broker may keep those of QoS 0 later than it answers, but
+// before those behind them.
+const acknowledged = 1000
+
+// retainAll gives every topic a retained message, or with an empty payload takes it away, and returns when the broker has
+// done it. It answers the bytes of topics and payloads.
 func retainAll(client *mqtt.Client, count int, payload []byte) (own int64, err error) {
 	const clients = 200
+	asked := 0
 	for i := range count {
 		topic := sensor(i%clients, i)
-		client.Retain(topic, payload)
+		qos := byte(0)
+		if i >= count-acknowledged {
+			qos = 1
+			asked++
+		}
+		client.Retain(topic, payload, qos)
 		own += int64(len(topic) + len(payload))
 		if i%perWrite == perWrite-1 {
 			if err := client.Flush(); err != nil {
@@ -70,10 +80,20 @@ func retainAll(client *mqtt.Client, count int, payload []byte) (own int64, err e
 	if err := client.Flush(); err != nil {
 		return own, err
 	}
-	return own, client.Ping()
+	if err := client.Within(replayTime); err != nil {
+		return own, err
+	}
+	for asked > 0 {
+		n, err := client.Confirmed()
+		if err != nil {
+			return own, fmt.Errorf("%d retained messages are not acknowledged: %w", asked, err)
+		}
+		asked -= n
+	}
+	return own, nil
 }
 
-// replayTime is how long a broker may take to send all that it has retained.
+// replayTime is how long a broker may take to send all that it has retained, or to retain what is left.
 const replayTime = 2 * time.Minute
 
 // replay subscribes to everything and answers how many retained messages come a second.

@@ -30,9 +30,10 @@ type HerdOptions struct {
 }
 
 const (
-	perSource    = 20_000 // connections from one address: fewer than it has ports
-	herders      = 2      // goroutines that connect and ask
-	atOnce       = 128    // connections of each of them that wait for an answer
+	perSource    = 1000 // connections from one address: the kernel searches long for a port when many are taken
+	perNet       = 250  // source addresses that differ in the last byte
+	herders      = 2    // goroutines that connect and ask
+	atOnce       = 128  // connections of each of them that wait for an answer
 	herdPatience = 30 * time.Second
 	keepAlive    = 600  // seconds; longer than a measurement
 	outlives     = 3600 // seconds
@@ -103,7 +104,7 @@ func dialFrom(n int, to *unix.SockaddrInet4) (fd int, err error) {
 	if err == nil && to.Addr[0] == 127 {
 		err = errors.Join(
 			unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1),
-			unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, byte(2 + n)}}),
+			unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, byte(1 + n/perNet), byte(1 + n%perNet)}}),
 		)
 	}
 	if err == nil {

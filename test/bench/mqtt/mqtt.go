@@ -115,10 +115,10 @@ func (c *Client) askEach(n int, answer byte, add func(i int)) error {
 // Ping returns when the broker has handled what was sent before.
 func (c *Client) Ping() error { return c.call([]byte{0xc0, 0}, 0xd0) }
 
-// Retain is Publish of a retained message with QoS 0.
-func (c *Client) Retain(topic string, payload []byte) {
+// Retain is Publish of a retained message.
+func (c *Client) Retain(topic string, payload []byte, qos byte) {
 	at := len(c.out)
-	c.Publish(topic, payload, 0)
+	c.Publish(topic, payload, qos)
 	c.out[at] |= 1
 }
 
