@@ -21,8 +21,8 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/config"
 	"github.com/turnstone-mq/turnstone/broker/hub"
 	"github.com/turnstone-mq/turnstone/broker/journal/vfs"
-	"github.com/turnstone-mq/turnstone/broker/metrics"
 	"github.com/turnstone-mq/turnstone/broker/mapping"
+	"github.com/turnstone-mq/turnstone/broker/metrics"
 	"github.com/turnstone-mq/turnstone/broker/mqtt"
 )
 
