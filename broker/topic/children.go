@@ -17,7 +17,8 @@ func hashOf(level string) uint32 { return uint32(maphash.String(levelSeed, level
 type children[V comparable] struct {
 	groups []group[V]
 	fans   *[1 << fanBits]*children[V] // nil, or all that there is
-	n      int
+	n      int32
+	only   uint32 // the hash of a branch's only child, which is then not among these; a search need not load that to pass it
 }
 
 // group has a tag, seven bits of the hash, beside each child: a search compares all tags in one word, and looks at one
@@ -103,7 +104,7 @@ func (t *children[V]) put(c *node[V], depth int) {
 	case t.n > mostHere && depth < mostFans:
 		t.split(depth)
 		t.pass(c, depth)
-	case t.n > room(len(t.groups)):
+	case int(t.n) > room(len(t.groups)):
 		t.resize(len(t.groups)+len(t.groups)/2+1, depth)
 		fallthrough
 	default:
@@ -176,7 +177,7 @@ func (t *children[V]) remove(c *node[V], depth int) {
 	t.free(c, depth)
 	if groups := len(t.groups); t.n == 0 {
 		t.groups = nil
-	} else if groups > 2 && t.n < room(groups)/4 {
+	} else if groups > 2 && int(t.n) < room(groups)/4 {
 		t.resize(groups/2, depth)
 	}
 }
