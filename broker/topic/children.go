@@ -1,6 +1,10 @@
 package topic
 
-import "hash/maphash"
+import (
+	"encoding/binary"
+	"hash/maphash"
+	"math/bits"
+)
 
 var levelSeed = maphash.MakeSeed() // so that no peer knows which levels meet
 
@@ -13,22 +17,29 @@ func hashOf(level string) uint32 { return uint32(maphash.String(levelSeed, level
 type children[V comparable] struct {
 	groups []group[V]
 	fans   *[1 << fanBits]*children[V] // nil, or all that there is
-	n      int
+	n      int32
+	only   uint32 // the hash of a branch's only child, which is then not among these; a search need not load that to pass it
 }
 
-// group has a tag, seven bits of the hash, beside each child: a search looks at one child and seldom at another.
+// group has a tag, seven bits of the hash, beside each child: a search compares all tags in one word, and looks at one
+// child and seldom at another.
 type group[V comparable] struct {
-	tags  [perGroup]uint8 // zero where there is no child
-	past  uint8           // how many children are behind because the group was full; manyPast stays
+	tags  [perGroup + 1]uint8 // zero where there is no child; the last is past
 	nodes [perGroup]*node[V]
 }
 
 const (
 	perGroup = 7
+	past     = perGroup // how many children are behind because the group was full; manyPast stays
 	manyPast = 255
 	mostHere = 4096
 	fanBits  = 6
 	mostFans = 2 // deeper, a table may hold any number
+)
+
+const (
+	ones = 0x0101010101010101
+	all  = 1<<(8*perGroup) - 1 // the bytes of a word that are tags
 )
 
 // room is how many children so many groups may hold: one in seven places is free, or the last ones would be far from home.
@@ -67,17 +78,18 @@ func (t *children[V]) get(level string, hash uint32) *node[V] {
 	if len(t.groups) == 0 {
 		return nil
 	}
-	tag := tagOf(hash)
+	tag := ones * uint64(tagOf(hash))
 	for i := t.home(hash, depth); ; i = t.after(i) {
 		g := &t.groups[i]
-		for k, have := range g.tags {
-			if have == tag {
-				if c := g.nodes[k]; c.hash == hash && c.level == level {
-					return c
-				}
+		// A byte of differ is zero where the tag is. The lowest such byte is found exactly, and others may be false, which
+		// the child itself then tells.
+		differ := binary.LittleEndian.Uint64(g.tags[:]) ^ tag
+		for same := (differ - ones) &^ differ & (ones << 7) & all; same != 0; same &= same - 1 {
+			if c := g.nodes[bits.TrailingZeros64(same)/8]; c != nil && c.hash == hash && c.level == level {
+				return c
 			}
 		}
-		if g.past == 0 {
+		if g.tags[past] == 0 {
 			return nil
 		}
 	}
@@ -92,7 +104,7 @@ func (t *children[V]) put(c *node[V], depth int) {
 	case t.n > mostHere && depth < mostFans:
 		t.split(depth)
 		t.pass(c, depth)
-	case t.n > room(len(t.groups)):
+	case int(t.n) > room(len(t.groups)):
 		t.resize(len(t.groups)+len(t.groups)/2+1, depth)
 		fallthrough
 	default:
@@ -125,14 +137,14 @@ func (t *children[V]) pass(c *node[V], depth int) {
 func (t *children[V]) place(c *node[V], depth int) {
 	for i := t.home(c.hash, depth); ; i = t.after(i) {
 		g := &t.groups[i]
-		for k, have := range g.tags {
+		for k, have := range g.tags[:perGroup] {
 			if have == 0 {
 				g.tags[k], g.nodes[k] = tagOf(c.hash), c
 				return
 			}
 		}
-		if g.past < manyPast {
-			g.past++
+		if g.tags[past] < manyPast {
+			g.tags[past]++
 		}
 	}
 }
@@ -165,7 +177,7 @@ func (t *children[V]) remove(c *node[V], depth int) {
 	t.free(c, depth)
 	if groups := len(t.groups); t.n == 0 {
 		t.groups = nil
-	} else if groups > 2 && t.n < room(groups)/4 {
+	} else if groups > 2 && int(t.n) < room(groups)/4 {
 		t.resize(groups/2, depth)
 	}
 }
@@ -180,8 +192,8 @@ func (t *children[V]) free(c *node[V], depth int) {
 				return
 			}
 		}
-		if g.past < manyPast {
-			g.past--
+		if g.tags[past] < manyPast {
+			g.tags[past]--
 		}
 	}
 }

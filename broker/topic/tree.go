@@ -206,7 +206,7 @@ func (b *branch[V]) wild(kind levelKind) **node[V] {
 // get is the child for a literal, nil if there is none.
 func (b *branch[V]) get(level string, hash uint32) *node[V] {
 	if c := b.only; c != nil {
-		if c.hash == hash && c.level == level {
+		if b.many.only == hash && c.level == level {
 			return c
 		}
 		return nil
@@ -217,7 +217,7 @@ func (b *branch[V]) get(level string, hash uint32) *node[V] {
 // put adds a literal child that is not there.
 func (b *branch[V]) put(c *node[V]) {
 	if b.only == nil && b.many.n == 0 {
-		b.only = c
+		b.only, b.many.only = c, c.hash
 		return
 	}
 	if b.only != nil {
