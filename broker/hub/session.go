@@ -358,7 +358,8 @@ func (s *mqttSession) bind(exchange, filter string, o router.Options) error {
 
 // unbind is the reverse of bind.
 func (s *mqttSession) unbind(exchange, filter string) {
-	switch kind, rest, _ := topic.Parse(filter); kind {
+	kind, rest, _ := topic.Parse(filter)
+	switch kind {
 	case topic.Shared:
 		s.host.unshare(filter, s)
 		return
@@ -368,8 +369,22 @@ func (s *mqttSession) unbind(exchange, filter string) {
 		s.host.unclaim(rest, s)
 		filter = rest
 	}
+	if o, ok := s.twin(kind, filter); ok && s.host.router.Subscribe(exchange, filter, s.queue, o) == nil {
+		return
+	}
 	_, gone := s.host.router.Unsubscribe(exchange, filter, s.queue)
 	s.host.unbound(gone)
+}
+
+// twin is the other one of FILTER and $exclusive/FILTER, if the session has it: the router knows one of the two.
+func (s *mqttSession) twin(kind topic.Kind, filter string) (o router.Options, ok bool) {
+	if kind == topic.Plain {
+		filter = topic.ExclusivePrefix + filter
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o, ok = s.subscriptions[filter]
+	return o, ok
 }
 
 // Claim reserves the filter of an exclusive subscription for the session; an error says that another one has it.

@@ -105,7 +105,10 @@ const (
 )
 
 // prefixes begin the filters that are not plain.
-var prefixes = map[Kind]string{Shared: "$share/", Exclusive: "$exclusive/", OfQueue: "$queue/"}
+var prefixes = map[Kind]string{Shared: "$share/", Exclusive: ExclusivePrefix, OfQueue: "$queue/"}
+
+// ExclusivePrefix begins the filters of exclusive subscriptions.
+const ExclusivePrefix = "$exclusive/"
 
 // Parse says of what kind a filter is, and what it matches: rest is a plain filter, which the caller checks as any other,
 // or the name of a queue.
