@@ -21,25 +21,26 @@ func (c *connection) handlePublish(frame []byte) error {
 	if err := p.Decode(frame, c.version); err != nil {
 		return err
 	}
-	m := message.Message{
+	m := &c.message // which would be allocated for each packet otherwise
+	*m = message.Message{
 		Encoding: message.MQTT, QoS: p.QoS, Durable: p.QoS > 0, Retain: p.Retain,
 		Publisher: c.clientID, Payload: p.Payload,
 	}
 	if c.version == packet.V5 {
-		if err := c.extend(p, &m); err != nil {
+		if err := c.extend(p, m); err != nil {
 			return err
 		}
 	}
 	routed := 0
 	wait, topic, err := cutDelay(p.Topic)
 	if p.Topic = topic; err == nil {
-		err = c.check(p, &m)
+		err = c.check(p, m)
 	}
 	if p.QoS > 0 {
 		c.token++
 	}
 	if err == nil {
-		routed, err = c.route(p, &m, wait)
+		routed, err = c.route(p, m, wait)
 	}
 	return c.answer(p, routed, err)
 }
@@ -53,6 +54,7 @@ type incoming struct {
 	topics     [][]byte           // by topic alias
 	published  uint64             // PUBLISH packets of the buffer
 	attributes mapping.Attributes // of the PUBLISH at hand
+	message    message.Message    // likewise
 	token      uint64             // of the last PUBLISH with QoS 1 or 2
 	completed  []ack              // PUBCOMPs that PUBRELs since the last flush ask for
 
@@ -175,14 +177,13 @@ func (c *connection) losable(m *message.Message) bool { return m.QoS == 0 || c.v
 // answer sees to the acknowledgement of a message. One that may not be published ends the connections of versions that
 // cannot say so; version 5 says it, and drops it with QoS 0. [MQTT-3.3.5-2]
 func (c *connection) answer(p *packet.Publish, routed int, err error) error {
-	switch code := hub.CodeOf(err); {
-	case err == nil:
-	case code == hub.Excess:
-		return err
-	case code == hub.TooFast && p.QoS == 0:
-		return nil // dropped, and counted
-	case c.version != packet.V5:
-		return err
+	if err != nil {
+		switch code := hub.CodeOf(err); {
+		case code == hub.TooFast && p.QoS == 0:
+			return nil // dropped, and counted
+		case code == hub.Excess, c.version != packet.V5:
+			return err
+		}
 	}
 	if p.QoS == 0 {
 		if err != nil {
