@@ -332,6 +332,9 @@ func errorf(c Code, format string, args ...any) *Error {
 
 // CodeOf is the code of an error of this package or of an access decision; zero for others.
 func CodeOf(err error) Code {
+	if err == nil { // asked for each message: what follows allocates
+		return 0
+	}
 	var e *Error
 	if errors.As(err, &e) {
 		return e.Code
