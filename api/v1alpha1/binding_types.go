@@ -14,7 +14,8 @@ import (
 // +kubebuilder:validation:XValidation:rule="(has(self.routingKey) ? [self.routingKey] : []) == (has(oldSelf.routingKey) ? [oldSelf.routingKey] : [])",message="routingKey cannot be changed: delete the object and make another"
 type BindingSpec struct {
 	// BrokerRef names the MessageBroker.
-	BrokerRef BrokerReference `json:"brokerRef"`
+	BrokerRef  BrokerReference `json:"brokerRef"`
+	Management `json:",inline"`
 	// VHost is the virtual host.
 	// +kubebuilder:default="/"
 	// +kubebuilder:validation:MinLength=1
@@ -95,3 +96,6 @@ func (o *Binding) Deletion() DeletionPolicy { return o.Spec.DeletionPolicy }
 
 // Common implements Topology.
 func (o *Binding) Common() *TopologyStatus { return &o.Status.TopologyStatus }
+
+// Managed implements Topology.
+func (o *Binding) Managed() *Management { return &o.Spec.Management }

@@ -15,7 +15,8 @@ import (
 // +kubebuilder:validation:XValidation:rule="(has(self.internal) ? [self.internal] : []) == (has(oldSelf.internal) ? [oldSelf.internal] : [])",message="internal cannot be changed: delete the object and make another"
 type ExchangeSpec struct {
 	// BrokerRef names the MessageBroker.
-	BrokerRef BrokerReference `json:"brokerRef"`
+	BrokerRef  BrokerReference `json:"brokerRef"`
+	Management `json:",inline"`
 	// VHost is the virtual host.
 	// +kubebuilder:default="/"
 	// +kubebuilder:validation:MinLength=1
@@ -104,3 +105,6 @@ func (o *Exchange) Deletion() DeletionPolicy { return o.Spec.DeletionPolicy }
 
 // Common implements Topology.
 func (o *Exchange) Common() *TopologyStatus { return &o.Status.TopologyStatus }
+
+// Managed implements Topology.
+func (o *Exchange) Managed() *Management { return &o.Spec.Management }

@@ -11,7 +11,8 @@ import (
 // +kubebuilder:validation:XValidation:rule="(has(self.name) ? [self.name] : []) == (has(oldSelf.name) ? [oldSelf.name] : [])",message="name cannot be changed: delete the object and make another"
 type OperatorPolicySpec struct {
 	// BrokerRef names the MessageBroker.
-	BrokerRef BrokerReference `json:"brokerRef"`
+	BrokerRef  BrokerReference `json:"brokerRef"`
+	Management `json:",inline"`
 	// VHost is the virtual host.
 	// +kubebuilder:default="/"
 	// +kubebuilder:validation:MinLength=1
@@ -93,3 +94,6 @@ func (o *OperatorPolicy) Deletion() DeletionPolicy { return o.Spec.DeletionPolic
 
 // Common implements Topology.
 func (o *OperatorPolicy) Common() *TopologyStatus { return &o.Status.TopologyStatus }
+
+// Managed implements Topology.
+func (o *OperatorPolicy) Managed() *Management { return &o.Spec.Management }

@@ -12,7 +12,8 @@ import (
 // +kubebuilder:validation:XValidation:rule="has(self.user) != has(self.userRef)",message="exactly one of user and userRef must be set"
 type PermissionSpec struct {
 	// BrokerRef names the MessageBroker.
-	BrokerRef BrokerReference `json:"brokerRef"`
+	BrokerRef  BrokerReference `json:"brokerRef"`
+	Management `json:",inline"`
 	// VHost is the virtual host.
 	// +kubebuilder:default="/"
 	// +kubebuilder:validation:MinLength=1
@@ -111,3 +112,6 @@ func (o *Permission) Deletion() DeletionPolicy { return o.Spec.DeletionPolicy }
 
 // Common implements Topology.
 func (o *Permission) Common() *TopologyStatus { return &o.Status.TopologyStatus }
+
+// Managed implements Topology.
+func (o *Permission) Managed() *Management { return &o.Spec.Management }

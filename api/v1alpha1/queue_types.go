@@ -22,7 +22,8 @@ import (
 // +kubebuilder:validation:XValidation:rule="(has(self.singleActiveConsumer) ? [self.singleActiveConsumer] : []) == (has(oldSelf.singleActiveConsumer) ? [oldSelf.singleActiveConsumer] : [])",message="singleActiveConsumer cannot be changed: delete the object and make another"
 type QueueSpec struct {
 	// BrokerRef names the MessageBroker.
-	BrokerRef BrokerReference `json:"brokerRef"`
+	BrokerRef  BrokerReference `json:"brokerRef"`
+	Management `json:",inline"`
 	// VHost is the virtual host.
 	// +kubebuilder:default="/"
 	// +kubebuilder:validation:MinLength=1
@@ -163,3 +164,6 @@ func (o *Queue) Deletion() DeletionPolicy { return o.Spec.DeletionPolicy }
 
 // Common implements Topology.
 func (o *Queue) Common() *TopologyStatus { return &o.Status.TopologyStatus }
+
+// Managed implements Topology.
+func (o *Queue) Managed() *Management { return &o.Spec.Management }

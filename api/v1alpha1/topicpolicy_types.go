@@ -13,7 +13,8 @@ import (
 // +kubebuilder:validation:XValidation:rule="!has(self.onExcess) || has(self.maxMessagesPerSecond) || has(self.maxBytesPerSecond)",message="onExcess needs maxMessagesPerSecond or maxBytesPerSecond"
 type TopicPolicySpec struct {
 	// BrokerRef names the MessageBroker.
-	BrokerRef BrokerReference `json:"brokerRef"`
+	BrokerRef  BrokerReference `json:"brokerRef"`
+	Management `json:",inline"`
 	// VHost is the virtual host.
 	// +kubebuilder:default="/"
 	// +kubebuilder:validation:MinLength=1
@@ -190,3 +191,6 @@ func (o *TopicPolicy) Deletion() DeletionPolicy { return o.Spec.DeletionPolicy }
 
 // Common implements Topology.
 func (o *TopicPolicy) Common() *TopologyStatus { return &o.Status.TopologyStatus }
+
+// Managed implements Topology.
+func (o *TopicPolicy) Managed() *Management { return &o.Spec.Management }

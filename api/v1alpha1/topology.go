@@ -16,6 +16,8 @@ type Topology interface {
 	NameInBroker() string
 	// Deletion is what happens in the broker when the object is deleted.
 	Deletion() DeletionPolicy
+	// Managed is how the object is kept in step with the broker.
+	Managed() *Management
 	// Common is the part of the status that every kind has. It may be written to.
 	Common() *TopologyStatus
 }
@@ -49,6 +51,45 @@ const (
 	DeletionDeleteIfEmpty DeletionPolicy = "DeleteIfEmpty"
 	// DeletionDeleteIfUnused waits until a queue has no consumers, an exchange no bindings.
 	DeletionDeleteIfUnused DeletionPolicy = "DeleteIfUnused"
+)
+
+// Management says how an object is kept in step with the broker.
+type Management struct {
+	// DriftPolicy says what happens when somebody changes or deletes the object in the broker: Correct brings it back, Report
+	// says in the condition Drifted what differs and leaves it, Ignore does not look.
+	// +kubebuilder:default=Correct
+	// +kubebuilder:validation:Enum=Correct;Report;Ignore
+	// +optional
+	DriftPolicy DriftPolicy `json:"driftPolicy,omitempty"`
+	// OwnershipPolicy says whether the object in the broker belongs to this one alone, or to all that are Shared and want the
+	// same; then it is deleted with the last of them.
+	// +kubebuilder:default=Exclusive
+	// +kubebuilder:validation:Enum=Exclusive;Shared
+	// +optional
+	OwnershipPolicy OwnershipPolicy `json:"ownershipPolicy,omitempty"`
+	// Adopt takes over an object that somebody else made in the broker, also when it is not as written here. One that nobody
+	// owns and that is equal is taken over without.
+	// +optional
+	Adopt bool `json:"adopt,omitempty"`
+}
+
+// DriftPolicy says what the operator does about drift.
+type DriftPolicy string
+
+// The drift policies.
+const (
+	DriftCorrect DriftPolicy = "Correct"
+	DriftReport  DriftPolicy = "Report"
+	DriftIgnore  DriftPolicy = "Ignore"
+)
+
+// OwnershipPolicy says to how many Kubernetes objects an object in a broker belongs.
+type OwnershipPolicy string
+
+// The ownership policies.
+const (
+	OwnershipExclusive OwnershipPolicy = "Exclusive"
+	OwnershipShared    OwnershipPolicy = "Shared"
 )
 
 // TopologyStatus is the status that every kind inside a broker has.

@@ -9,7 +9,8 @@ import (
 // +kubebuilder:validation:XValidation:rule="(has(self.name) ? [self.name] : []) == (has(oldSelf.name) ? [oldSelf.name] : [])",message="name cannot be changed: delete the object and make another"
 type UserSpec struct {
 	// BrokerRef names the MessageBroker.
-	BrokerRef BrokerReference `json:"brokerRef"`
+	BrokerRef  BrokerReference `json:"brokerRef"`
+	Management `json:",inline"`
 	// Name of the user in the broker; unset, that of the object.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
@@ -102,3 +103,6 @@ func (o *User) Deletion() DeletionPolicy { return o.Spec.DeletionPolicy }
 
 // Common implements Topology.
 func (o *User) Common() *TopologyStatus { return &o.Status.TopologyStatus }
+
+// Managed implements Topology.
+func (o *User) Managed() *Management { return &o.Spec.Management }
