@@ -45,14 +45,16 @@ func (c *connection) accept() error {
 	c.arrived(hub.Connected{
 		CleanStart: p.CleanStart, SessionPresent: ack.SessionPresent, SessionExpirySeconds: c.expiry, KeepAliveSeconds: p.KeepAlive,
 	})
+	c.out.Hold()
 	c.send(&ack) // [MQTT-3.1.4-4], [MQTT-3.2.2-1 to 3], [MQTT5-3.2.0-2]
 	c.live.Store(true)
 	c.in.trusted, c.quiet = true, true
 	c.active = c.endpoint.wheel.now.Load()
 	c.endpoint.wheel.add(c)
-	c.autoSubscribe()
+	c.autoSubscribe() // in force before the client reads CONNACK
 	c.session.Resume()
 	c.resumeQueues()
+	c.out.Release()
 	return nil
 }
 

@@ -36,6 +36,7 @@ type broker struct {
 	endpoint *mqtt.Endpoint
 	listener net.Listener
 	accepted sync.WaitGroup
+	ended    sync.Map // address of a peer -> chan struct{}, closed when the broker has done with the connection
 }
 
 func newBroker(t testing.TB) *broker {
@@ -80,9 +81,27 @@ func (b *broker) listen() {
 			if err != nil {
 				return
 			}
-			b.accepted.Go(func() { e.Serve(conn, func() {}) }) // ends with the connection
+			ended := b.end(conn.RemoteAddr())
+			b.accepted.Go(func() { e.Serve(conn, func() { close(ended) }) }) // ends with the connection
 		}
 	})
+}
+
+// end is closed when the broker has done with the connection of a peer.
+func (b *broker) end(peer net.Addr) chan struct{} {
+	ended, _ := b.ended.LoadOrStore(peer.String(), make(chan struct{}))
+	return ended.(chan struct{})
+}
+
+// drop closes a peer's connection without DISCONNECT, and returns when the broker has seen that.
+func (b *broker) drop(p *peer) {
+	b.Helper()
+	p.Close() //nolint:errcheck // that is the point
+	select {
+	case <-b.end(p.LocalAddr()):
+	case <-time.After(patience):
+		b.Fatalf("%s: the broker did not see that the connection ended", p.name)
+	}
 }
 
 func (b *broker) stop() {

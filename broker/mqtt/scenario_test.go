@@ -20,7 +20,7 @@ import (
 //	NAME < PACKET     the client receives, as its next packet
 //	NAME settled      what the client sent has been handed over, and it received nothing more
 //	NAME closed       the broker closed the connection
-//	NAME drops        the client closes its connection without DISCONNECT
+//	NAME drops        the client closes its connection without DISCONNECT, and the broker has seen it
 //	NAME version V    the client speaks 3.1, 3.1.1 or 5 from now on
 //	restart           the broker stops and starts on the same data
 //	restart watched   likewise; what the clients received before comes next
@@ -132,7 +132,7 @@ func (s *scenario) line(words []string) {
 		p.Close() //nolint:errcheck // done with it
 		delete(s.peers, words[0])
 	case "drops":
-		p.Close() //nolint:errcheck // that is the point
+		s.drop(p)
 		delete(s.peers, words[0])
 	case "version":
 		p.version = versions[words[2]]
