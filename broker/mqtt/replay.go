@@ -12,13 +12,20 @@ import (
 
 // replay sends the retained messages of new subscriptions, a page at a time and only while there is room: those of QoS 0
 // straight to the outbox, the others through the session's queue, like every delivery that must be acknowledged. Its
-// goroutine exists only while there is something to send.
+// goroutine exists only while there is more than the first page, which the reader sends: a message that is retained after
+// the subscription is delivered to it as it is published, and should not come twice.
 type replay struct {
 	wake signal // there may be room
 
 	mu      sync.Mutex
-	pending map[string]uint8 // guarded by mu; filters of the session's, with the QoS that was granted
-	running bool             // guarded by mu
+	pending map[string]replaying // guarded by mu; by filter, as the session has it
+	running bool                 // guarded by mu
+}
+
+// replaying is how far the replay of one subscription is.
+type replaying struct {
+	qos uint8 // that was granted
+	at  retain.Cursor
 }
 
 const (
@@ -26,24 +33,49 @@ const (
 	replayBacklog = 1024 // messages waiting in the session's queue from which the replay waits
 )
 
-// startReplay sends the retained messages that new subscriptions match. [MQTT-3.3.1-6], [MQTT-3.8.4-3]
+// startReplay sends the retained messages that new subscriptions match. Only the reader calls it. [MQTT-3.3.1-6],
+// [MQTT-3.8.4-3]
 func (c *connection) startReplay(subs []hub.Subscription) {
-	if len(subs) == 0 {
-		return
+	r := &c.replay
+	for _, s := range subs {
+		p, more := replaying{qos: s.QoS}, true
+		if c.roomToReplay() && !r.busy() {
+			more = c.replayPage(s.Filter, &p)
+		}
+		if more {
+			c.replayLater(s.Filter, p)
+		}
 	}
+}
+
+// busy says that earlier subscriptions are being replayed still.
+func (r *replay) busy() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.running
+}
+
+// replayLater leaves what is to come to the goroutine.
+func (c *connection) replayLater(filter string, p replaying) {
 	r := &c.replay
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.pending == nil {
-		r.pending = make(map[string]uint8, len(subs))
+		r.pending = make(map[string]replaying)
 	}
-	for _, s := range subs {
-		r.pending[s.Filter] = s.QoS
-	}
+	r.pending[filter] = p
 	if !r.running {
 		r.running = true
 		c.tasks.Go(c.runReplay) // ends when nothing is pending or the connection ends
 	}
+}
+
+// replayPage sends the next page, and says whether there is another.
+func (c *connection) replayPage(filter string, p *replaying) (more bool) {
+	var page []*message.Message
+	page, p.at, more = c.session.Retained(filter, p.at, replayPage)
+	c.sendRetained(page, p.qos)
+	return more
 }
 
 // drop takes back what has not begun.
@@ -56,41 +88,40 @@ func (r *replay) drop(filters []string) {
 }
 
 // next takes one of the subscriptions; false ends the goroutine.
-func (r *replay) next() (filter string, qos uint8, ok bool) {
+func (r *replay) next() (filter string, p replaying, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for filter, qos = range r.pending {
+	for filter, p = range r.pending {
 		delete(r.pending, filter)
-		return filter, qos, true
+		return filter, p, true
 	}
 	r.running, r.pending = false, nil
-	return "", 0, false
+	return "", replaying{}, false
 }
 
 func (c *connection) runReplay() {
 	for {
-		filter, qos, ok := c.replay.next()
+		filter, p, ok := c.replay.next()
 		if !ok {
 			return
 		}
-		for at, more := (retain.Cursor{}), true; more; {
+		for more := true; more; {
 			if !c.awaitReplay() {
 				return
 			}
-			var page []*message.Message
-			page, at, more = c.session.Retained(filter, at, replayPage)
-			c.sendRetained(page, qos)
+			more = c.replayPage(filter, &p)
 		}
 	}
 }
 
+func (c *connection) roomToReplay() bool {
+	return !c.out.Full() && c.session.Backlog() <= replayBacklog
+}
+
 // awaitReplay waits until there is room for a page; false says that the connection ends.
 func (c *connection) awaitReplay() bool {
-	if !c.out.Full() && c.session.Backlog() <= replayBacklog {
-		return !c.stopped()
-	}
 	wake, stopping := c.replay.wake.channel(), c.stop.channel()
-	for c.out.Full() || c.session.Backlog() > replayBacklog {
+	for !c.roomToReplay() {
 		select {
 		case <-wake:
 		case <-stopping:
