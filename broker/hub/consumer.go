@@ -39,6 +39,11 @@ type ConsumerOptions struct {
 	Flow *queue.Flow
 	// Passive consumers take messages by Get alone.
 	Passive bool
+	// Select says which messages the consumer takes, wherever they wait; nil is all of them. The queue's owner calls it, and
+	// it keeps nothing of the item, whose message is there.
+	Select queue.Filter
+	// Browse shows the consumer what waits, and gives it nothing: its deliveries have the tag zero and are not settled.
+	Browse bool
 	// Origin is the connection, which must own an exclusive queue.
 	Origin uint64
 }
@@ -67,10 +72,10 @@ func (v *VirtualHost) join(q *Queue, o ConsumerOptions) (*Consumer, error) {
 		if refused = q.admits(o); refused != nil {
 			return
 		}
-		if !o.Passive {
+		if !o.Passive && !o.Browse {
 			q.hadUser, q.soleUser = true, o.Exclusive
 		}
-		c.state = q.state.Join(queue.ConsumerOptions{NoAck: o.NoAck, Passive: o.Passive, Limit: o.Limit, Priority: o.Priority, Flow: o.Flow, Of: c})
+		c.state = q.state.Join(queue.ConsumerOptions{NoAck: o.NoAck, Passive: o.Passive, Limit: o.Limit, Priority: o.Priority, Flow: o.Flow, Filter: q.filter(o.Select), Browse: o.Browse, Of: c})
 		// The consumer starts paused: the endpoint answers consume-ok first and then calls Resume.
 		c.state.Pause(true)
 	})
@@ -83,6 +88,9 @@ func (v *VirtualHost) join(q *Queue, o ConsumerOptions) (*Consumer, error) {
 // admits says whether a new consumer may join.
 func (q *Queue) admits(o ConsumerOptions) error {
 	if o.Passive {
+		return nil
+	}
+	if o.Browse {
 		return nil
 	}
 	if q.soleUser && q.state.Active() > 0 || o.Exclusive && q.state.Active() > 0 {

@@ -38,6 +38,7 @@ type Queue struct {
 	hadUser    bool                  // a consumer joined once: an auto-delete queue may go
 	soleUser   bool                  // the consumer is exclusive
 	marked     bool                  // the shard will take its effects
+	examining  bool                  // somebody will call Examine
 	lastID     uint64                // of the newest item that was proposed
 	declared   bool                  // an object of the catalogue
 	frozen     bool                  // about to be removed: takes no more
@@ -179,6 +180,7 @@ func (q *Queue) effects() aftermath {
 	}
 	q.arm()
 	q.publishState()
+	after.examine = q.toExamine()
 	if q.auto && q.hadUser && q.state.Active() == 0 {
 		after.remove = true
 	}
@@ -254,9 +256,14 @@ type aftermath struct {
 	dead   []queue.Dead
 	to     *deadLetter
 	remove bool
+	// examine says that the consumers that select or browse have more to look at.
+	examine bool
 }
 
 func (a aftermath) run(q *Queue) {
+	if a.examine {
+		q.examineLater()
+	}
 	if len(a.dead) > 0 {
 		a.to.publish(q, a.dead)
 	}

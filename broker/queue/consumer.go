@@ -14,7 +14,8 @@ type Consumer struct {
 	limit    int  // unacknowledged deliveries; zero is no limit
 	paused   bool // its connection has no room
 	gone     bool
-	flow     *Flow // nil while the consumer shares none
+	flow     *Flow    // nil while the consumer shares none
+	look     *looking // nil for a consumer that takes what comes first
 
 	pending []Delivery // to be taken by Take
 	offered int        // bytes of pending
@@ -28,6 +29,8 @@ type ConsumerOptions struct {
 	Limit    int  // deliveries that may be unacknowledged; zero is no limit
 	Priority int  // higher ones are served first
 	Flow     *Flow
+	Filter   Filter // takes only what it matches; nil is everything
+	Browse   bool   // is shown what waits, and takes nothing; its deliveries have no tag and need no settling
 	Of       any
 }
 
@@ -39,6 +42,7 @@ func (q *Queue) Join(o ConsumerOptions) *Consumer {
 		at--
 	}
 	q.consumers = slices.Insert(q.consumers, at, c)
+	q.lookUp(c, o)
 	if !c.passive {
 		q.active++
 	}
@@ -54,6 +58,7 @@ func (q *Queue) Leave(c *Consumer) {
 		q.consumers = slices.Delete(q.consumers, i, i+1)
 	}
 	q.Stop(c)
+	q.lookAway(c)
 	c.gone = true
 	c.held.drain(func(it Item) { q.back(it, Release) })
 }
@@ -90,14 +95,15 @@ func (c *Consumer) wants() bool {
 	return !c.passive && !c.paused && !c.gone && c.offered < mostOffered && (c.noAck || c.limit == 0 || c.held.live < c.limit) && c.flow.open(c.noAck)
 }
 
-// pick is who gets the next item: of those of the highest priority that want one, each in turn.
-func (q *Queue) pick() *Consumer {
+// pick is who gets an item: of those of the highest priority that want it, each in turn. The item matters only to those
+// that select.
+func (q *Queue) pick(it *Item) *Consumer {
 	n := len(q.consumers)
 	if n == 0 {
 		return nil
 	}
 	if q.options.SingleActive {
-		if i := slices.IndexFunc(q.consumers, (*Consumer).Active); i >= 0 && q.consumers[i].wants() {
+		if i := slices.IndexFunc(q.consumers, (*Consumer).Active); i >= 0 && q.consumers[i].wants() && q.consumers[i].takes(it) {
 			return q.consumers[i]
 		}
 		return nil
@@ -113,7 +119,7 @@ func (q *Queue) pick() *Consumer {
 			}
 		}
 		c := q.consumers[j]
-		if c.wants() && (best == nil || c.priority > best.priority) {
+		if (best == nil || c.priority > best.priority) && c.wants() && c.takes(it) {
 			best, at = c, j
 			if c.priority >= q.consumers[0].priority {
 				break
@@ -131,9 +137,9 @@ func (q *Queue) pick() *Consumer {
 
 // chosen is pick, with room taken in what the consumer shares with others. Nothing but deliveries needs that room.
 // [MQTT5-3.3.4-10], [MQTT5-4.9.0-2], [MQTT5-4.9.0-3]
-func (q *Queue) chosen() *Consumer {
+func (q *Queue) chosen(it *Item) *Consumer {
 	for {
-		c := q.pick()
+		c := q.pick(it)
 		if c == nil || c.noAck || c.flow.take() {
 			return c
 		}

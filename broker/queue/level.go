@@ -134,7 +134,7 @@ func (l *level) removeRange(first, last uint64, fn func(*Item)) {
 
 // removePacked takes items out of pages that are not next: each that is touched is packed again.
 func (l *level) removePacked(first, last uint64, fn func(*Item)) {
-	i := sort.Search(len(l.pages), func(i int) bool { return l.pages[i].last >= first })
+	i := l.pageOf(first)
 	kept := l.pages[:i]
 	for ; i < len(l.pages); i++ {
 		p := l.pages[i]
@@ -162,6 +162,11 @@ func (l *level) removePacked(first, last uint64, fn func(*Item)) {
 	}
 	clear(l.pages[len(kept):])
 	l.pages = kept
+}
+
+// pageOf is the index of the first page that holds an ID or later ones.
+func (l *level) pageOf(id uint64) int {
+	return sort.Search(len(l.pages), func(i int) bool { return l.pages[i].last >= id })
 }
 
 // each calls fn for every item, in order; fn must not change it.

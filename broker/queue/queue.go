@@ -127,6 +127,9 @@ type Queue struct {
 	turn      int         // who is next in the round
 	touched   []*Consumer // consumers with deliveries to take
 	more      bool        // one of them was given as much as Take passes on at a time
+	looking   int         // consumers that select or browse
+	looked    int         // which of them looks first
+	examining bool        // see Examining
 	gone      []Item      // durable items that left for good
 	returned  []Item      // durable items that came back and count how often
 	received  []Item      // durable items that were marked so
@@ -165,13 +168,13 @@ func (q *Queue) Active() int { return q.active }
 
 // Wants says that an item that came now would go to a consumer at once.
 func (q *Queue) Wants() bool {
-	return q.ready == 0 && slices.ContainsFunc(q.consumers, (*Consumer).wants)
+	return q.ready == 0 && slices.ContainsFunc(q.consumers, func(c *Consumer) bool { return !c.selects() && c.wants() })
 }
 
 // Keeps says that an item that came now would stay, to wait or to be acknowledged. A queue may still keep an item when it
 // says no, but seldom does.
 func (q *Queue) Keeps() bool {
-	return q.ready > 0 || !slices.ContainsFunc(q.consumers, func(c *Consumer) bool { return c.noAck && c.wants() })
+	return q.ready > 0 || !slices.ContainsFunc(q.consumers, func(c *Consumer) bool { return c.noAck && !c.selects() && c.wants() })
 }
 
 // EachConsumer calls fn for every consumer.
@@ -210,8 +213,8 @@ func (q *Queue) Enqueue(now int64, it Item) {
 	}
 	q.published++
 	q.admit(now, &it)
-	if q.ready == 0 {
-		if c := q.chosen(); c != nil {
+	if q.ready == 0 && q.looking == 0 {
+		if c := q.chosen(nil); c != nil {
 			q.give(c, &it)
 			return
 		}
@@ -259,6 +262,7 @@ func (q *Queue) put(it Item) {
 	q.bytes += int64(it.Size)
 	q.freed += l.freed
 	l.freed = 0
+	q.cameBack(min(int(it.Priority), len(q.levels)-1), it.ID)
 }
 
 func (q *Queue) level(priority uint8) *level {
@@ -341,13 +345,21 @@ func (q *Queue) take(d *level) Item {
 // Pump expires what is due at the heads and gives what waits to consumers with credit. [MQTT5-3.3.2-5]
 func (q *Queue) Pump(now int64) {
 	q.expire(now)
+	q.serve(now)
+	if q.looking > 0 && !q.examining {
+		q.examine(now)
+	}
+}
+
+// serve gives what is at the heads to whoever takes it.
+func (q *Queue) serve(now int64) {
 	for q.ready > 0 {
 		d := q.highest()
 		if at := d.front().Expiry; at != 0 && at <= now {
 			q.die(q.take(d), Expired)
 			continue
 		}
-		c := q.chosen()
+		c := q.chosen(d.front())
 		if c == nil {
 			return
 		}

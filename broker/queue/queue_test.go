@@ -106,10 +106,17 @@ func (s *stage) run(words []string) {
 			s.queue.Enqueue(s.now, Item{Message: m, Size: uint32(len(body)), Expiry: number("expiry"), Priority: uint8(number("priority")), QoS: uint8(number("qos")), Durable: true})
 		}
 	case "join":
-		s.consumers[words[1]] = s.queue.Join(ConsumerOptions{
-			NoAck: slices.Contains(words, "no-ack"), Passive: slices.Contains(words, "passive"),
+		o := ConsumerOptions{
+			NoAck: slices.Contains(words, "no-ack"), Passive: slices.Contains(words, "passive"), Browse: slices.Contains(words, "browse"),
 			Limit: int(number("limit")), Priority: int(number("priority")), Of: words[1],
-		})
+		}
+		if prefix, ok := arg("select"); ok {
+			o.Filter = func(it *Item) bool {
+				fmt.Fprintf(&s.out, "%s looks at %s\n", words[1], it.Message.Payload)
+				return strings.HasPrefix(string(it.Message.Payload), prefix)
+			}
+		}
+		s.consumers[words[1]] = s.queue.Join(o)
 		s.queue.Pump(s.now)
 	case "leave":
 		s.queue.Leave(s.consumers[words[1]])
