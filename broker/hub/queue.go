@@ -177,6 +177,7 @@ func (q *Queue) effects() aftermath {
 			after.dead, after.to = append(after.dead, dead...), q.deadLetter
 		}
 	}
+	q.state.Answers(q.answer)
 	q.arm()
 	q.publishState()
 	if q.auto && q.hadUser && q.state.Active() == 0 {
@@ -215,6 +216,11 @@ func (q *Queue) deliver(c *queue.Consumer, ds []queue.Delivery) {
 	if !consumer.sink.Deliver(consumer, ds) {
 		c.Pause(true)
 	}
+}
+
+func (q *Queue) answer(c *queue.Consumer, s queue.Credit) {
+	consumer := c.Of.(*Consumer)
+	consumer.sink.(CreditSink).Credit(consumer, s)
 }
 
 func (q *Queue) publishState() {
