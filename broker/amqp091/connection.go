@@ -55,7 +55,7 @@ type connection struct {
 
 	// Owned by the reader.
 	state    state
-	in       input
+	in       endpoint.Input
 	channels map[uint16]*channel // written with channelsMu held, so that others may read with it
 	current  *channel            // of the last frame; nil or one of channels
 	touched  []*channel          // published or settled since the last flush
@@ -115,7 +115,7 @@ func newConnection(e *Endpoint, conn net.Conn) *connection {
 		room:     make(chan struct{}, 1),
 		stopping: make(chan struct{}),
 	}
-	c.in.conn = conn
+	c.in = endpoint.NewInput(conn, frame.Size)
 	if t, ok := conn.(interface{ SetNoDelay(bool) error }); ok {
 		t.SetNoDelay(true) //nolint:errcheck // a connection that is gone says so at the first read
 	}
@@ -221,7 +221,7 @@ func (c *connection) serve() {
 		c.host.Leave(c.access)
 	}
 	c.out.Close(linger)
-	c.in.release()
+	c.in.Release()
 	if err != nil && !errors.Is(err, io.EOF) {
 		c.log(slog.LevelInfo, "connection ended", "error", err)
 	}
@@ -240,7 +240,7 @@ func (c *connection) run() error {
 			c.forced()
 		}
 		c.reading.Store(true)
-		err := c.in.fill()
+		err := c.in.Fill()
 		c.reading.Store(false)
 		if err != nil {
 			if c.stopped() && c.state < closing && errors.Is(err, os.ErrDeadlineExceeded) {
@@ -294,14 +294,14 @@ func (c *connection) handleRead() {
 		return
 	}
 	for c.state < deaf {
-		if n, err := c.publishAgain(c.in.unread()); n > 0 {
-			c.in.take(n)
+		if n, err := c.publishAgain(c.in.Unread()); n > 0 {
+			c.in.Take(n)
 			if err != nil {
 				c.handleError(c.current.number, toError(err, frame.BasicPublishID))
 			}
 			continue
 		}
-		f, n, err := frame.Read(c.in.unread(), c.mostFrame())
+		f, n, err := frame.Read(c.in.Unread(), c.mostFrame())
 		if err != nil {
 			c.fail(toError(err, 0))
 			c.state = max(c.state, deaf)
@@ -310,13 +310,13 @@ func (c *connection) handleRead() {
 		if n == 0 {
 			return
 		}
-		c.in.take(n)
+		c.in.Take(n)
 		if err := c.handleFrame(f); err != nil {
 			c.handleError(f.Channel, toError(err, methodOf(f)))
 		}
 	}
 	if c.state == deaf {
-		c.in.take(len(c.in.unread()))
+		c.in.Take(len(c.in.Unread()))
 	}
 }
 

@@ -25,7 +25,7 @@ type consumer struct {
 	gone      bool // guarded by channel.mu; its queue is
 }
 
-// outcomes is how many there are.
+// outcomes is how many there are that AMQP 0-9-1 has a word for.
 const outcomes = int(queue.Release) + 1
 
 func (ch *channel) qos(m *frame.BasicQos) error {

@@ -17,7 +17,7 @@ import (
 // handleHeader answers the protocol header with connection.start, or any other first bytes with the header that would
 // have been right. False: there is nothing more to handle now. §4.2.2
 func (c *connection) handleHeader() bool {
-	got := c.in.unread()
+	got := c.in.Unread()
 	n := min(len(got), len(frame.ProtocolHeader))
 	switch {
 	case !bytes.Equal(got[:n], []byte(frame.ProtocolHeader[:n])):
@@ -27,7 +27,7 @@ func (c *connection) handleHeader() bool {
 	case n < len(frame.ProtocolHeader):
 		return false
 	}
-	c.in.take(n)
+	c.in.Take(n)
 	c.state = awaitStartOk
 	c.send(0, &frame.ConnectionStart{
 		VersionMajor: 0, VersionMinor: 9, ServerProperties: c.serverProperties(),

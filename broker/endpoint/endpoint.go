@@ -1,5 +1,5 @@
 // Package endpoint keeps the connections of one protocol: it lets them in until the protocol is shut down, lists them, and
-// ends them. The protocols' endpoints embed it; what a connection says is theirs.
+// ends them, and it has their read side. The protocols' endpoints embed it; what a connection says is theirs.
 package endpoint
 
 import (

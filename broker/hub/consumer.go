@@ -17,6 +17,13 @@ type Sink interface {
 	Cancelled(c *Consumer)
 }
 
+// CreditSink is the Sink of a consumer that counts its credit.
+type CreditSink interface {
+	Sink
+	// Credit answers Grant, after the deliveries that the grant led to. It is called as Deliver is.
+	Credit(c *Consumer, s queue.Credit)
+}
+
 // Consumer takes messages from one queue for one connection.
 type Consumer struct {
 	// Tag is the endpoint's own name for it.
@@ -37,6 +44,8 @@ type ConsumerOptions struct {
 	Priority  int
 	// Flow is what the consumer shares with others of its connection; nil is nothing.
 	Flow *queue.Flow
+	// Credited consumers get what they have credit for, see Grant; their Sink is a CreditSink.
+	Credited bool
 	// Passive consumers take messages by Get alone.
 	Passive bool
 	// Select says which messages the consumer takes, wherever they wait; nil is all of them. The queue's owner calls it, and
@@ -75,7 +84,7 @@ func (v *VirtualHost) join(q *Queue, o ConsumerOptions) (*Consumer, error) {
 		if !o.Passive && !o.Browse {
 			q.hadUser, q.soleUser = true, o.Exclusive
 		}
-		c.state = q.state.Join(queue.ConsumerOptions{NoAck: o.NoAck, Passive: o.Passive, Limit: o.Limit, Priority: o.Priority, Flow: o.Flow, Filter: q.filter(o.Select), Browse: o.Browse, Of: c})
+		c.state = q.state.Join(queue.ConsumerOptions{NoAck: o.NoAck, Passive: o.Passive, Limit: o.Limit, Priority: o.Priority, Flow: o.Flow, Credited: o.Credited, Filter: q.filter(o.Select), Browse: o.Browse, Of: c})
 		// The consumer starts paused: the endpoint answers consume-ok first and then calls Resume.
 		c.state.Pause(true)
 	})
@@ -111,6 +120,15 @@ func (c *Consumer) Resume() {
 func (c *Consumer) SetLimit(n int) {
 	c.queue.later(func(q *Queue, now int64) {
 		c.state.SetLimit(n)
+		q.state.Pump(now)
+	})
+}
+
+// Grant says up to which count of deliveries the consumer takes them, by serial arithmetic, counted from the first. With
+// drain, what of it cannot be used at once is let go. The sink is told of the state if it drains or asks.
+func (c *Consumer) Grant(upTo uint32, drain, ask bool) {
+	c.queue.later(func(q *Queue, now int64) {
+		q.state.Grant(c.state, upTo, drain, ask)
 		q.state.Pump(now)
 	})
 }

@@ -178,6 +178,7 @@ func (q *Queue) effects() aftermath {
 			after.dead, after.to = append(after.dead, dead...), q.deadLetter
 		}
 	}
+	q.state.Answers(q.answer)
 	q.arm()
 	q.publishState()
 	after.examine = q.toExamine()
@@ -217,6 +218,11 @@ func (q *Queue) deliver(c *queue.Consumer, ds []queue.Delivery) {
 	if !consumer.sink.Deliver(consumer, ds) {
 		c.Pause(true)
 	}
+}
+
+func (q *Queue) answer(c *queue.Consumer, s queue.Credit) {
+	consumer := c.Of.(*Consumer)
+	consumer.sink.(CreditSink).Credit(consumer, s)
 }
 
 func (q *Queue) publishState() {

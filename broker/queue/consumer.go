@@ -16,6 +16,7 @@ type Consumer struct {
 	gone     bool
 	flow     *Flow    // nil while the consumer shares none
 	look     *looking // nil for a consumer that takes what comes first
+	credit   credit
 
 	pending []Delivery // to be taken by Take
 	offered int        // bytes of pending
@@ -31,12 +32,13 @@ type ConsumerOptions struct {
 	Flow     *Flow
 	Filter   Filter // takes only what it matches; nil is everything
 	Browse   bool   // is shown what waits, and takes nothing; its deliveries have no tag and need no settling
+	Credited bool   // gets what it has credit for; see Grant
 	Of       any
 }
 
 // Join adds a consumer. It gets nothing before the next Pump.
 func (q *Queue) Join(o ConsumerOptions) *Consumer {
-	c := &Consumer{Of: o.Of, queue: q, noAck: o.NoAck, passive: o.Passive, priority: o.Priority, limit: o.Limit, flow: o.Flow}
+	c := &Consumer{Of: o.Of, queue: q, noAck: o.NoAck, passive: o.Passive, priority: o.Priority, limit: o.Limit, flow: o.Flow, credit: credit{counted: o.Credited}}
 	at := len(q.consumers)
 	for at > 0 && q.consumers[at-1].priority < c.priority {
 		at--
@@ -92,7 +94,8 @@ func (c *Consumer) Pause(paused bool) { c.paused = paused }
 func (c *Consumer) Unsettled() int { return c.held.live }
 
 func (c *Consumer) wants() bool {
-	return !c.passive && !c.paused && !c.gone && c.offered < mostOffered && (c.noAck || c.limit == 0 || c.held.live < c.limit) && c.flow.open(c.noAck)
+	return !c.passive && !c.paused && !c.gone && c.offered < mostOffered && (!c.credit.counted || c.credit.left > 0) &&
+		(c.noAck || c.limit == 0 || c.held.live < c.limit) && c.flow.open(c.noAck)
 }
 
 // pick is who gets an item: of those of the highest priority that want it, each in turn. The item matters only to those
@@ -148,6 +151,7 @@ func (q *Queue) chosen(it *Item) *Consumer {
 }
 
 func (c *Consumer) offer(it *Item, tag uint64) {
+	c.credit.used()
 	if len(c.pending) == 0 {
 		c.queue.touched = append(c.queue.touched, c)
 	}
@@ -199,7 +203,7 @@ func (q *Queue) back(it Item, o Outcome) {
 		if q.options.SentStays && it.QoS == 2 {
 			it.Expiry = 0 // [MQTT5-4.3.3-7]
 		}
-		if o == Requeue && (q.options.HasDeliveryLimit || q.options.CountReturns) {
+		if o == Fail || o == Requeue && (q.options.HasDeliveryLimit || q.options.CountReturns) {
 			it.Count++
 			if q.options.HasDeliveryLimit && it.Count > q.options.DeliveryLimit {
 				q.die(it, DeliveryLimit)

@@ -73,12 +73,14 @@ type Options struct {
 // Outcome is what a consumer says of a delivery.
 type Outcome uint8
 
-// The outcomes. Requeue counts against the delivery limit, Release does not: the consumer did not look at it.
+// The outcomes. Requeue counts against the delivery limit, Release does not: the consumer did not look at it. Fail is
+// Requeue in a queue that counts what came back even where nothing else makes it.
 const (
 	Accept Outcome = iota
 	Reject
 	Requeue
 	Release
+	Fail
 )
 
 // Death is why an item left without being accepted.
@@ -126,6 +128,7 @@ type Queue struct {
 	active    int         // consumers that get messages by themselves
 	turn      int         // who is next in the round
 	touched   []*Consumer // consumers with deliveries to take
+	asking    []*Consumer // consumers that are to be told of their credit
 	more      bool        // one of them was given as much as Take passes on at a time
 	looking   int         // consumers that select or browse
 	looked    int         // which of them looks first

@@ -118,6 +118,11 @@ func (q *Queue) examine(now int64) {
 	q.looked = 0
 }
 
+// looks says that a consumer has not looked at everything, and goes on with that.
+func (q *Queue) looks(c *Consumer) bool {
+	return c.look != nil && c.look.upTo != q.next && q.serves(c)
+}
+
 // serves says whether a consumer may be given something now: of a queue with a single active consumer, only that one.
 func (q *Queue) serves(c *Consumer) bool {
 	if !c.wants() {

@@ -1,4 +1,4 @@
-package amqp091
+package endpoint
 
 import (
 	"io"
@@ -6,7 +6,6 @@ import (
 	"sync"
 	"syscall"
 
-	"github.com/turnstone-mq/turnstone/broker/amqp091/frame"
 	"github.com/turnstone-mq/turnstone/broker/socket"
 )
 
@@ -15,10 +14,11 @@ const bufferSize = 64 << 10
 
 var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
-// input is the read side of a connection. While nothing is there to be handled it has no buffer: it borrows one when the
-// socket has something to read, where the connection lets it know.
-type input struct {
+// Input is the read side of a connection whose protocol has frames. While nothing is there to be handled it has no buffer:
+// it borrows one when the socket has something to read, where the connection lets it know. It belongs to the reader.
+type Input struct {
 	conn net.Conn
+	size func(src []byte) int // of the frame that src begins with, as far as src tells
 
 	pooled     *[bufferSize]byte // what buf is a slice of, unless a frame was too large for it
 	buf        []byte            // nil while the connection is idle
@@ -31,14 +31,18 @@ type input struct {
 	failed error
 }
 
-// unread is what has arrived and was not taken yet. It is valid until fill.
-func (in *input) unread() []byte { return in.buf[in.start:in.end] }
+// NewInput makes the read side of a connection. Size says how many bytes the frame has that src begins with, as far as src
+// tells.
+func NewInput(conn net.Conn, size func(src []byte) int) Input { return Input{conn: conn, size: size} }
 
-// take counts the first n bytes of unread as handled.
-func (in *input) take(n int) { in.start += n }
+// Unread is what has arrived and was not taken yet. It is valid until Fill.
+func (in *Input) Unread() []byte { return in.buf[in.start:in.end] }
 
-// fill reads once, one byte at least. Everything that aliases the buffer is void.
-func (in *input) fill() error {
+// Take counts the first n bytes of Unread as handled.
+func (in *Input) Take(n int) { in.start += n }
+
+// Fill reads once, one byte at least. Everything that aliases the buffer is void.
+func (in *Input) Fill() error {
 	in.makeRoom()
 	if in.waits() {
 		return in.fillWhenReady()
@@ -56,30 +60,30 @@ func (in *input) fill() error {
 
 // makeRoom moves the part of a frame that is left to the front. A frame larger than the buffer gets one of its own that
 // grows with what arrives, not with what the frame says.
-func (in *input) makeRoom() {
+func (in *Input) makeRoom() {
 	left := in.end - in.start
 	switch {
 	case in.buf == nil:
 	case left == 0:
-		in.release()
+		in.Release()
 	case left == len(in.buf):
-		grown := make([]byte, min(max(frame.Size(in.unread()), left+1), 4*left))
-		copy(grown, in.unread())
-		in.release()
+		grown := make([]byte, min(max(in.size(in.Unread()), left+1), 4*left))
+		copy(grown, in.Unread())
+		in.Release()
 		in.buf, in.end = grown, left
 	case in.start > 0:
-		copy(in.buf, in.unread())
+		copy(in.buf, in.Unread())
 		in.start, in.end = 0, left
 	}
 }
 
-func (in *input) borrow() {
+func (in *Input) borrow() {
 	in.pooled = buffers.Get().(*[bufferSize]byte)
 	in.buf = in.pooled[:]
 }
 
-// release gives the buffer back; what it holds is void.
-func (in *input) release() {
+// Release gives the buffer back; what it holds is void.
+func (in *Input) Release() {
 	if in.pooled != nil {
 		buffers.Put(in.pooled)
 	}
@@ -87,7 +91,7 @@ func (in *input) release() {
 }
 
 // waits says whether the connection can wait for something to read without a buffer to read into.
-func (in *input) waits() bool {
+func (in *Input) waits() bool {
 	if !in.asked {
 		in.asked = true
 		if s, ok := in.conn.(syscall.Conn); ok {
@@ -98,7 +102,7 @@ func (in *input) waits() bool {
 	return in.raw != nil
 }
 
-func (in *input) fillWhenReady() error {
+func (in *Input) fillWhenReady() error {
 	in.n, in.failed = 0, nil
 	if err := in.raw.Read(in.ready); err != nil {
 		return err
@@ -114,7 +118,7 @@ func (in *input) fillWhenReady() error {
 }
 
 // readNow reads what is there; false asks to be called again when there is something.
-func (in *input) readNow(fd uintptr) bool {
+func (in *Input) readNow(fd uintptr) bool {
 	idle := in.buf == nil
 	if idle {
 		in.borrow()
@@ -124,7 +128,7 @@ func (in *input) readNow(fd uintptr) bool {
 		return true
 	}
 	if idle {
-		in.release()
+		in.Release()
 	}
 	return false
 }
