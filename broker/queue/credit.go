@@ -34,8 +34,8 @@ func (q *Queue) Grant(c *Consumer, upTo uint32, drain, ask bool) {
 }
 
 // Answers calls fn for each consumer that asked for the state of its credit, when it has everything that could be
-// delivered. A consumer that drains is answered later when its connection has no
-// room, and when it has not looked at everything.
+// delivered. A consumer that drains is answered later when its connection has no room, and when it has not looked at
+// everything.
 func (q *Queue) Answers(fn func(*Consumer, Credit)) {
 	if len(q.asking) == 0 {
 		return

@@ -1,6 +1,10 @@
 package queue
 
-import "sort"
+import (
+	"cmp"
+	"slices"
+	"sort"
+)
 
 // level is the items of one priority that wait, in the order of their IDs. What is next and what came last are items in
 // rings; of a long backlog the middle is packed. IDs rise from the head over the pages to the tail.
@@ -78,12 +82,31 @@ func (l *level) insert(it Item) {
 		if l.head.len() > mostUnpacked {
 			l.packHead()
 		}
+	case len(l.pages) > 0 && it.ID >= l.pages[0].first:
+		l.insertPacked(it)
 	default:
-		for len(l.pages) > 0 && it.ID >= l.pages[0].first { // between packed ones: it never was at the head
-			l.open()
-		}
 		l.n -= l.head.insert(it)
 	}
+}
+
+// insertPacked puts an item among packed ones, as it comes back from a consumer that selected it there.
+func (l *level) insertPacked(it Item) {
+	i := l.pageOf(it.ID)
+	items := l.items(l.pages[i])
+	at, there := slices.BinarySearchFunc(items, it.ID, func(o Item, id uint64) int { return cmp.Compare(o.ID, id) })
+	together := make([]Item, 0, len(items)+1)
+	together = append(append(together, items[:at]...), it)
+	if there {
+		at++
+		l.n--
+	}
+	together = append(together, items[at:]...)
+	if len(together) < mostUnpacked {
+		l.pages[i] = l.packed(together)
+		return
+	}
+	l.pages[i] = l.packed(together[:pageItems])
+	l.pages = slices.Insert(l.pages, i+1, l.packed(together[pageItems:]))
 }
 
 // afterPages says whether an ID belongs to the tail.
@@ -115,10 +138,13 @@ func (l *level) packTail() {
 	l.pack(items)
 }
 
-func (l *level) pack(items []Item) {
+func (l *level) pack(items []Item) { l.pages = append(l.pages, l.packed(items)) }
+
+// packed packs items, and notes what that let go of.
+func (l *level) packed(items []Item) *page {
 	p, freed := pack(items)
-	l.pages = append(l.pages, p)
 	l.freed += freed
+	return p
 }
 
 // removeRange takes out the items with IDs from first to last, and calls fn for each.
