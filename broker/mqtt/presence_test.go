@@ -13,15 +13,15 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/object"
 )
 
-// watch connects a client that sees all events.
+// watch connects a client that sees all events but its own.
 func (b *broker) watch(kinds ...string) *peer {
 	b.Helper()
-	b.events(kinds)
 	p := b.dial("watcher")
 	p.send(&packet.Connect{Version: packet.V311, ClientID: "watcher", CleanStart: true})
 	p.expect("connack 00")
 	p.send(&packet.Subscribe{PacketID: 1, Subscriptions: []packet.Subscription{{Filter: "$events/#"}}})
 	p.expect("suback 1 00")
+	b.events(kinds)
 	return p
 }
 
