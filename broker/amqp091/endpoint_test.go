@@ -41,7 +41,7 @@ func defaults() config.Config {
 
 func start(t testing.TB, c config.Config) *broker {
 	t.Helper()
-	h, err := hub.Open(hub.Options{Config: c, FS: vfs.NewMemory(), Dir: "data", Incarnation: "test", JSONProperties: mapping.JSONProperties, Fatal: func(err error) { t.Errorf("journal: %v", err) }})
+	h, err := hub.Open(hub.Options{Config: c, FS: vfs.NewMemory(), Dir: "data", Incarnation: "test", JSONProperties: mapping.JSONProperties, Attributes: amqp091.Attributes, Fatal: func(err error) { t.Errorf("journal: %v", err) }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -79,7 +79,7 @@ func TestMalformed(t *testing.T) {
 		{"immediate", method(1, &frame.BasicPublish{Immediate: true}), false, frame.NotImplemented, "immediate=true", frame.BasicPublishID},
 		{"prefetch size", method(1, &frame.BasicQos{PrefetchSize: 1}), false, frame.NotImplemented, "prefetch_size!=0 (1)", frame.BasicQosID},
 		{"recover without requeue", method(1, &frame.BasicRecover{}), false, frame.NotImplemented, "requeue=false", frame.BasicRecoverID},
-		{"exchange type", method(1, &frame.ExchangeDeclare{Exchange: "x", Type: "x-delayed-message"}), false, frame.CommandInvalid, "invalid exchange type 'x-delayed-message'; there are direct, fanout, headers, topic, x-consistent-hash", frame.ExchangeDeclareID},
+		{"exchange type", method(1, &frame.ExchangeDeclare{Exchange: "x", Type: "x-later"}), false, frame.CommandInvalid, "invalid exchange type 'x-later'; there are direct, fanout, headers, topic, x-consistent-hash", frame.ExchangeDeclareID},
 
 		{"commit without tx.select", method(1, &frame.TxCommit{}), true, frame.PreconditionFailed, "channel is not transactional", frame.TxCommitID},
 		{"rollback without tx.select", method(1, &frame.TxRollback{}), true, frame.PreconditionFailed, "channel is not transactional", frame.TxRollbackID},

@@ -254,8 +254,11 @@ func checkExchange(s *object.ExchangeSpec) error {
 	if err := checkHashing(s); err != nil {
 		return err
 	}
+	if err := checkDelaying(s); err != nil {
+		return err
+	}
 	for name := range s.Arguments {
-		if strings.HasPrefix(name, "x-") {
+		if strings.HasPrefix(name, "x-") && name != object.DelayedType {
 			return fmt.Errorf("argument %q of exchanges is not supported: leave it out", name)
 		}
 	}
@@ -278,7 +281,7 @@ func checkHashing(s *object.ExchangeSpec) error {
 		return err
 	case !byHeader && !byProperty:
 		return nil
-	case s.Type != object.ExchangeConsistentHash:
+	case s.RoutesAs() != object.ExchangeConsistentHash:
 		return fmt.Errorf("arguments %q and %q are for exchanges of type %s: leave them out", object.HashHeader, object.HashProperty, object.ExchangeConsistentHash)
 	case byHeader && byProperty:
 		return fmt.Errorf("arguments %q and %q exclude one another: leave one out", object.HashHeader, object.HashProperty)
@@ -286,6 +289,20 @@ func checkHashing(s *object.ExchangeSpec) error {
 		return fmt.Errorf("argument %q must not be empty", object.HashHeader)
 	case byProperty && !slices.Contains(object.HashProperties, property):
 		return fmt.Errorf("argument %q: %q does not exist; there are %v", object.HashProperty, property, object.HashProperties)
+	}
+	return nil
+}
+
+// checkDelaying: an exchange that delays messages says as what it routes them.
+func checkDelaying(s *object.ExchangeSpec) error {
+	as, there, err := s.Arguments.Text(object.DelayedType)
+	switch {
+	case err != nil:
+		return err
+	case s.Type != object.ExchangeDelayed && there:
+		return fmt.Errorf("argument %q is for exchanges of type %s: leave it out", object.DelayedType, object.ExchangeDelayed)
+	case s.Type == object.ExchangeDelayed && (as == object.ExchangeDelayed || !slices.Contains(object.ExchangeTypes, as)):
+		return fmt.Errorf("argument %q must be the type as which the exchange routes, such as %s, and not %q", object.DelayedType, object.ExchangeDirect, as)
 	}
 	return nil
 }

@@ -59,7 +59,7 @@ func TestImport(t *testing.T) {
 	want := []string{
 		`bindings[1] of "later" to "plain" in "tenants": Exchange "later" in vhost "tenants" was not taken over`,
 		`bindings[2] of "dlx" to "events" in "tenants": Queue "events" in vhost "tenants" was not taken over`,
-		`exchanges[1] "later" in "tenants": exchanges of type x-delayed-message do not exist; there are [direct fanout headers topic x-consistent-hash x-local-random x-random]`,
+		`exchanges[1] "later" in "tenants": exchanges of type x-recent-history do not exist; there are [direct fanout headers topic x-consistent-hash x-delayed-message x-local-random x-random]`,
 		`global_parameters[1] "mqtt_default_vhosts": it has no meaning here`,
 		`parameters[2] shovel "away" in "tenants": there is no component "shovel" here`,
 		`queues[1] "events" in "tenants": streams do not exist`,

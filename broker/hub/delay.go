@@ -3,12 +3,15 @@ package hub
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/turnstone-mq/turnstone/broker/message"
+	"github.com/turnstone-mq/turnstone/broker/object"
 	"github.com/turnstone-mq/turnstone/broker/queue"
 	"github.com/turnstone-mq/turnstone/broker/router"
 	"github.com/turnstone-mq/turnstone/broker/schedule"
@@ -60,6 +63,46 @@ type postponed struct {
 // messages that Hold is to keep.
 func (p *Publisher) Postpone(wait time.Duration) {
 	p.until = p.host.hub.now() + wait.Milliseconds()
+}
+
+// longestDelay bounds the header of a message to an exchange that delays, as RabbitMQ's plugin does: 49 days.
+const longestDelay = 1<<32 - 1
+
+// postponeAs postpones the next message as its header says; a time that is not in the future is none.
+func (p *Publisher) postponeAs(a router.Attributes) {
+	if a == nil {
+		return
+	}
+	v, ok := a.Header(object.DelayHeader)
+	if !ok {
+		return
+	}
+	if ms := milliseconds(v); ms > 0 {
+		p.Postpone(time.Duration(min(ms, longestDelay)) * time.Millisecond)
+	}
+}
+
+// milliseconds reads a number of any type that a header can have, or its text; zero is none.
+func milliseconds(v any) int64 {
+	switch v := v.(type) {
+	case string:
+		n, err := strconv.ParseInt(v, 10, 64)
+		if err == nil {
+			return n
+		}
+	case float32:
+		return int64(v)
+	case float64:
+		return int64(v)
+	default:
+		switch r := reflect.ValueOf(v); {
+		case r.CanInt():
+			return r.Int()
+		case r.CanUint():
+			return int64(min(r.Uint(), longestDelay))
+		}
+	}
+	return 0
 }
 
 // postpone publishes a message that is to wait.

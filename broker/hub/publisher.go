@@ -11,6 +11,7 @@ import (
 
 	"github.com/turnstone-mq/turnstone/broker/auth"
 	"github.com/turnstone-mq/turnstone/broker/message"
+	"github.com/turnstone-mq/turnstone/broker/object"
 	"github.com/turnstone-mq/turnstone/broker/router"
 	"github.com/turnstone-mq/turnstone/broker/topic"
 )
@@ -86,6 +87,8 @@ type Route struct {
 	Exchange, Key string
 	// Limits are what topic policies say of the key.
 	Limits auth.PublishLimits
+	// Delays says that messages may wait before they go there, as their headers ask.
+	Delays bool
 
 	asked      string // the key that was asked for
 	clears     uint64 // of the publisher, when it was made
@@ -260,6 +263,8 @@ func (p *Publisher) allowed(r *Route) error {
 		return errorf(NotFound, "no exchange '%s' in vhost '%s'", r.Exchange, p.host.name)
 	} else if spec.Internal {
 		return errorf(Refused, "cannot publish to internal exchange '%s' in vhost '%s'", r.Exchange, p.host.name)
+	} else {
+		r.Delays = spec.Type == object.ExchangeDelayed
 	}
 	if p.access == internal {
 		return nil
@@ -276,7 +281,7 @@ func (p *Publisher) allowed(r *Route) error {
 	}
 	r.Limits = p.access.PublishLimits(name)
 	r.meter = p.pace.policy(&r.Limits)
-	if spec, _ := p.host.router.Exchange(r.Exchange); spec.Type == "topic" {
+	if spec, _ := p.host.router.Exchange(r.Exchange); spec.RoutesAs() == object.ExchangeTopic {
 		return p.access.Publish(name)
 	}
 	return nil
@@ -334,6 +339,9 @@ func (p *Publisher) shardPart(s *shard) *shardPart {
 // stay valid until the next Flush returns. Attributes may be nil. With a token other than zero, which must rise from call
 // to call, the message takes part in confirmations.
 func (p *Publisher) Publish(r *Route, m *message.Message, a router.Attributes, token uint64) (routed int, err error) {
+	if r.Delays && p.until == 0 && !p.byClient { // whoever moves what was delayed publishes by client
+		p.postponeAs(a)
+	}
 	if p.until != 0 {
 		return p.postpone(r, m, token)
 	}

@@ -14,10 +14,28 @@ const (
 	ExchangeConsistentHash = "x-consistent-hash"
 	ExchangeRandom         = "x-random"
 	ExchangeLocalRandom    = "x-local-random"
+	// ExchangeDelayed routes as an exchange of the type that its argument DelayedType names, but messages with a header
+	// DelayHeader only after so many milliseconds.
+	ExchangeDelayed = "x-delayed-message"
+)
+
+// What an exchange of type ExchangeDelayed is told by.
+const (
+	DelayedType = "x-delayed-type" // argument
+	DelayHeader = "x-delay"        // header of a message
 )
 
 // ExchangeTypes lists the types of exchanges, sorted.
-var ExchangeTypes = []string{ExchangeDirect, ExchangeFanout, ExchangeHeaders, ExchangeTopic, ExchangeConsistentHash, ExchangeLocalRandom, ExchangeRandom}
+var ExchangeTypes = []string{ExchangeDirect, ExchangeFanout, ExchangeHeaders, ExchangeTopic, ExchangeConsistentHash, ExchangeDelayed, ExchangeLocalRandom, ExchangeRandom}
+
+// RoutesAs is the type that says where messages go: of an exchange that delays them, what its argument says.
+func (s *ExchangeSpec) RoutesAs() string {
+	if s.Type != ExchangeDelayed {
+		return s.Type
+	}
+	t, _, _ := s.Arguments.Text(DelayedType)
+	return t
+}
 
 // The arguments of a consistent-hash exchange that say what is hashed in place of the routing key: a header, or one of
 // HashProperties.

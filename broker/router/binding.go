@@ -142,15 +142,16 @@ func (t *Table[T]) newBinding(source, key string, args object.Arguments) (*bindi
 		source: x, key: key, bound: new(bound),
 		options: Options{QoS: MaxQoS},
 	}
-	if len(args) > 0 || x.spec.Type == object.ExchangeHeaders || x.spec.Type == object.ExchangeConsistentHash {
+	routesAs := x.spec.RoutesAs()
+	if len(args) > 0 || routesAs == object.ExchangeHeaders || routesAs == object.ExchangeConsistentHash {
 		b.bound.special = &special{arguments: text, args: args}
 	}
-	if x.spec.Type == object.ExchangeHeaders {
+	if routesAs == object.ExchangeHeaders {
 		if b.bound.special.headers, err = newPredicate(args); err != nil {
 			return nil, errorf(BadArgument, source, "binding of exchange '%s': %v", source, err)
 		}
 	}
-	if x.spec.Type == object.ExchangeConsistentHash {
+	if routesAs == object.ExchangeConsistentHash {
 		weight, err := object.Weight(key)
 		if err != nil {
 			return nil, errorf(BadArgument, source, "binding of exchange '%s': %v", source, err)

@@ -26,7 +26,7 @@ type index[T comparable] interface {
 }
 
 func newIndex[T comparable](spec object.ExchangeSpec) index[T] {
-	switch spec.Type {
+	switch spec.RoutesAs() {
 	case object.ExchangeDirect:
 		return make(direct[T])
 	case object.ExchangeFanout:
@@ -52,7 +52,7 @@ func (x *exchange[T]) bindings() []*binding[T] {
 
 // byKey says whether the key alone decides what matches.
 func (x *exchange[T]) byKey() bool {
-	switch x.spec.Type {
+	switch x.spec.RoutesAs() {
 	case object.ExchangeHeaders, object.ExchangeRandom, object.ExchangeLocalRandom:
 		return false
 	case object.ExchangeConsistentHash:
@@ -98,6 +98,9 @@ func (t *Table[T]) Declare(name string, spec object.ExchangeSpec) error {
 	}
 	if !slices.Contains(object.ExchangeTypes, spec.Type) {
 		return errorf(UnknownType, name, "unknown exchange type '%s'; there are %s", spec.Type, strings.Join(object.ExchangeTypes, ", "))
+	}
+	if as := spec.RoutesAs(); as == object.ExchangeDelayed || !slices.Contains(object.ExchangeTypes, as) {
+		return errorf(BadArgument, name, "exchange '%s': argument '%s' must be the type of another exchange, not '%s'", name, object.DelayedType, as)
 	}
 	alternate, _, err := spec.Arguments.Text(object.AlternateExchange)
 	if err != nil {

@@ -205,7 +205,7 @@ func (t *Table[T]) Subscribe(exchange, filter string, target T, o Options) error
 	switch {
 	case x == nil:
 		return noExchange(exchange)
-	case x.spec.Type != object.ExchangeTopic:
+	case x.spec.RoutesAs() != object.ExchangeTopic:
 		return errorf(BadArgument, exchange, "exchange '%s' is of type %s; topic filters need a %s exchange", exchange, x.spec.Type, object.ExchangeTopic)
 	}
 	id := identity[T]{source: x, key: filter, form: topic.MQTT}
