@@ -81,24 +81,23 @@ func (b *broker) listen() {
 			if err != nil {
 				return
 			}
-			ended := b.end(conn.RemoteAddr())
+			ended := make(chan struct{})
+			b.ended.Store(conn.RemoteAddr().String(), ended)                 // ports are used again
 			b.accepted.Go(func() { e.Serve(conn, func() { close(ended) }) }) // ends with the connection
 		}
 	})
 }
 
-// end is closed when the broker has done with the connection of a peer.
-func (b *broker) end(peer net.Addr) chan struct{} {
-	ended, _ := b.ended.LoadOrStore(peer.String(), make(chan struct{}))
-	return ended.(chan struct{})
-}
-
-// drop closes a peer's connection without DISCONNECT, and returns when the broker has seen that.
+// drop closes a peer's connection without DISCONNECT, and returns when the broker, which has answered it, has seen that.
 func (b *broker) drop(p *peer) {
 	b.Helper()
+	ended, ok := b.ended.Load(p.LocalAddr().String())
+	if !ok {
+		b.Fatalf("%s: the broker has not accepted the connection", p.name)
+	}
 	p.Close() //nolint:errcheck // that is the point
 	select {
-	case <-b.end(p.LocalAddr()):
+	case <-ended.(chan struct{}):
 	case <-time.After(patience):
 		b.Fatalf("%s: the broker did not see that the connection ended", p.name)
 	}

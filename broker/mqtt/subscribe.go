@@ -50,9 +50,11 @@ func (c *connection) handleSubscribe(frame []byte) error {
 		ack.Properties = c.fitting(c.reasonText(err, false), len(ack.Reasons))
 		c.log(slog.LevelInfo, "subscription was refused", err)
 	}
+	c.out.Hold() // who reads SUBACK may publish what is not to be replayed
 	c.send(&ack) // [MQTT-3.8.4-1], [MQTT-3.8.4-4]
 	c.resumeQueues()
 	c.startReplay(replayed)
+	c.out.Release()
 	return nil
 }
 
