@@ -54,19 +54,20 @@ type look struct {
 func like(expression string) look { return look{expression: regexp.MustCompile(expression)} }
 
 var looks = []look{
+	// "password": "…" of JSON, also where JSON is a text in JSON, and "scram": […].
+	like(`("[\w.-]*` + secretName + `"\s*:\s*")(?:[^"\\]|\\.)+`),
+	like(`(\\+"[\w.-]*` + secretName + `\\+"\s*:\s*\\+")(?:[^"\\]|\\\\\\.|\\[^"\\])+`),
+	like(`("[\w.-]*` + secretName + `"\s*:\s*)\[[^\]]+\]`),
 	// Keys in PEM, also with \n written out as in JSON.
 	like(`(?s)()-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|$)`),
 	// A password in a URL.
 	{regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://[^\s:/@"'\\]*:)[^\s/@"'\\]+@`), "@"},
 	// Hashes of passwords: argon2id, bcrypt, those of crypt(3), RabbitMQ's, keys of SCRAM.
-	like(`()\$(?:argon2[a-z]*|2[abxy]|5|6|y|pbkdf2[a-z0-9-]*|rabbit-sha[0-9]+|scrypt)\$[^\s"',}\]]+`),
-	like(`()SCRAM-SHA-[0-9]+\$[^\s"',}\]]+`),
+	like(`()\$(?:argon2[a-z]*|2[abxy]|5|6|y|pbkdf2[a-z0-9-]*|rabbit-sha[0-9]+|scrypt)\$[^\s"'}\]]+`),
+	like(`()SCRAM-SHA-[0-9]+\$[^\s"'}\]]+`),
 	// Tokens: JSON Web Tokens, what follows Bearer or Basic.
 	like(`()\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*`),
 	like(`\b((?i:bearer|basic)\s+)[A-Za-z0-9+/_.~=-]{8,}`),
-	// "password": "…" of JSON, also where JSON is a text in JSON, and "scram": […].
-	like(`(\\*"[\w.-]*` + secretName + `\\*"\s*:\s*\\*")(?:[^"\\]|\\[^"])+`),
-	like(`("[\w.-]*` + secretName + `"\s*:\s*)\[[^\]]+\]`),
 	// password: … of YAML, and password=… of connection strings, flags and logs.
 	like(`(?m)(^[ \t-]*[\w.-]*` + secretName + `:[ \t]+)([^\s{\[|>][^\n]*)`),
 	like(`(\b[\w.-]*` + secretName + `=)"(?:[^"\\]|\\.)*"`),

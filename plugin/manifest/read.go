@@ -142,7 +142,7 @@ func read(name string, in io.Reader) ([]Document, error) {
 
 // Parse reads one document of YAML or JSON; an empty one is none, a List is what it holds.
 func Parse(at string, text []byte) ([]Document, error) {
-	b, err := yaml.YAMLToJSON(text)
+	b, err := yaml.YAMLToJSONStrict(text)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", at, err)
 	}
@@ -201,7 +201,8 @@ func (d Document) Topology(s *runtime.Scheme, namespace string) (v1alpha1.Topolo
 		return nil, nil
 	}
 	if err := yaml.UnmarshalStrict(d.JSON, t); err != nil {
-		return nil, fmt.Errorf("%s: %s %q: %w", d.At, d.Kind, d.Name, err)
+		why := strings.TrimPrefix(err.Error(), "error unmarshaling JSON: while decoding JSON: json: ")
+		return nil, fmt.Errorf("%s: %s %q: %s", d.At, d.Kind, d.Name, why)
 	}
 	if t.GetName() == "" {
 		return nil, fmt.Errorf("%s: %s has no metadata.name", d.At, d.Kind)
