@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 ##@ Build
 .PHONY: build
-build: ## Compile the broker and the operator into bin/
+build: ## Compile the broker, the operator and the kubectl plugin into bin/
 	hack/build
 
 .PHONY: images

@@ -26,7 +26,7 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/hub"
 )
 
-// Options of New. Each is needed but BookmarkEvery.
+// Options of New. Each is needed but Drain and BookmarkEvery.
 type Options struct {
 	Hub     *hub.Hub
 	Version string
@@ -38,6 +38,8 @@ type Options struct {
 	Pending func() (keys []string, problem error)
 	// Problems says why the broker does not serve now; none when it does.
 	Problems func() []string
+	// Drain keeps clients out and asks those that are there to leave, or lets them in again. Without it there are none.
+	Drain func(on bool)
 	// Metrics serves what is scraped by default, QueueMetrics what is by queue.
 	Metrics, QueueMetrics http.Handler
 	// BookmarkEvery is how often a watch without changes says that it is alive; zero is every 10 seconds.
@@ -49,6 +51,7 @@ type Server struct {
 	Options
 	routes map[string]map[string]route // path, method
 
+	drain    draining
 	watches  chan struct{} // a slot for each open watch
 	stopOnce sync.Once
 	stopping chan struct{} // closed by Stop
@@ -119,6 +122,10 @@ func (s *Server) table() []route {
 		{http.MethodPost, definitionsOf + "{vhost}", administrator, nil, s.importDefinitions},
 		{http.MethodGet, "/v1/config", monitoring, nil, s.config},
 		{http.MethodGet, "/v1/safe-to-stop", monitoring, nil, s.safeToStop},
+		{http.MethodPost, "/v1/authorize", monitoring, nil, s.authorize},
+		{http.MethodPost, "/v1/drain", administrator, nil, s.startDrain},
+		{http.MethodDelete, "/v1/drain", administrator, nil, s.endDrain},
+		{http.MethodGet, "/v1/goroutines", monitoring, nil, s.goroutines},
 		{http.MethodGet, "/metrics", monitoring, nil, handler(s.Metrics)},
 		{http.MethodGet, "/metrics/queues", monitoring, nil, handler(s.QueueMetrics)},
 	}

@@ -36,6 +36,7 @@ type api struct {
 	problems []string
 	pending  []string
 	problem  error
+	drains   []bool // what Drain was told
 }
 
 func newAPI(t *testing.T) *api {
@@ -56,6 +57,7 @@ func newAPI(t *testing.T) *api {
 		Count:    func() int { return 1 },
 		Pending:  func() ([]string, error) { return a.pending, a.problem },
 		Problems: func() []string { return a.problems },
+		Drain:    func(on bool) { a.drains = append(a.drains, on) },
 		Metrics:  text("some_metric 1\n"), QueueMetrics: text("queue_metric 1\n"),
 		BookmarkEvery: 50 * time.Millisecond,
 	})
@@ -145,7 +147,16 @@ func TestWhoMayCallWhat(t *testing.T) {
 			continue // answers for ever to whom it answers; TestWatch has it
 		}
 		for _, user := range []string{"", "plain", "eye", "root", "nobody"} {
-			status, body := a.call(t, rt.method, rt.path, user, "application/json", `{"changes":[]}`)
+			request := `{"changes":[]}`
+			switch rt.path {
+			case "/v1/drain":
+				request = `{}`
+			case "/v1/authorize":
+				request = `{"user":"plain","action":"read","target":"q"}`
+			case "/readyz":
+				a.setDraining(false)
+			}
+			status, body := a.call(t, rt.method, rt.path, user, "application/json", request)
 			want := http.StatusForbidden
 			switch {
 			case slices.Contains(allowed[rt.need], user), rt.need == nothing:
@@ -417,6 +428,7 @@ func TestOpenAPI(t *testing.T) {
 		"SafeToStop": fieldsOf[client.SafeToStop](), "ConfigState": fieldsOf[client.ConfigState](), "Health": fieldsOf[client.Health](),
 		"ApplyRequest": fieldsOf[client.ApplyRequest](), "ApplyResponse": fieldsOf[client.ApplyResponse](), "Event": fieldsOf[client.Event](),
 		"Digests": fieldsOf[client.Digests](), "ObjectList": fieldsOf[client.ObjectList](), "ImportReport": fieldsOf[client.ImportReport](), "Skipped": fieldsOf[client.Skipped](),
+		"Question": fieldsOf[client.Question](), "Decision": fieldsOf[client.Decision](),
 		"VirtualHostSpec": fieldsOf[object.VirtualHostSpec](), "UserSpec": fieldsOf[object.UserSpec](), "PermissionSpec": fieldsOf[object.PermissionSpec](),
 		"TopicPolicySpec": fieldsOf[object.TopicPolicySpec](), "PolicySpec": fieldsOf[object.PolicySpec](), "ExchangeSpec": fieldsOf[object.ExchangeSpec](), "QueueSpec": fieldsOf[object.QueueSpec](),
 		"BindingSpec": fieldsOf[object.BindingSpec](), "Rate": fieldsOf[object.Rate](),

@@ -40,30 +40,37 @@ func applyOptions(r *http.Request) (hub.ApplyOptions, error) {
 	}
 }
 
-// readApply reads the body. It insists on JSON's media type: a web page elsewhere cannot send that with the user's
-// password that a browser remembers.
 func readApply(w http.ResponseWriter, r *http.Request) (client.ApplyRequest, error) {
 	var request client.ApplyRequest
-	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
-		return request, failf(http.StatusUnsupportedMediaType, "Content-Type must be application/json")
-	}
-	http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyPatience)) //nolint:errcheck // recorders of tests have none
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, mostBody))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&request); err != nil {
-		var tooLong *http.MaxBytesError
-		if errors.As(err, &tooLong) {
-			return request, failf(http.StatusRequestEntityTooLarge, "body is longer than %d bytes: send fewer changes at a time", mostBody)
-		}
-		return request, failf(http.StatusBadRequest, "body: %v", err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return request, failf(http.StatusBadRequest, "body: more follows after the request")
+	if err := readBody(w, r, &request, "send fewer changes at a time"); err != nil {
+		return request, err
 	}
 	if len(request.Changes) > mostChanges {
 		return request, failf(http.StatusRequestEntityTooLarge, "%d changes are more than %d: send fewer at a time", len(request.Changes), mostChanges)
 	}
 	return request, nil
+}
+
+// readBody reads the body into a request; shorter says what to do about one that is too long. It insists on JSON's media
+// type: a web page elsewhere cannot send that with the user's password that a browser remembers.
+func readBody(w http.ResponseWriter, r *http.Request, request any, shorter string) error {
+	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
+		return failf(http.StatusUnsupportedMediaType, "Content-Type must be application/json")
+	}
+	http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyPatience)) //nolint:errcheck // recorders of tests have none
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, mostBody))
+	d.DisallowUnknownFields()
+	if err := d.Decode(request); err != nil {
+		var tooLong *http.MaxBytesError
+		if errors.As(err, &tooLong) {
+			return failf(http.StatusRequestEntityTooLarge, "body is longer than %d bytes: %s", mostBody, shorter)
+		}
+		return failf(http.StatusBadRequest, "body: %v", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return failf(http.StatusBadRequest, "body: more follows after the request")
+	}
+	return nil
 }
 
 // unavailable turns an error that is about no single change into an answer.

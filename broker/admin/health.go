@@ -3,6 +3,7 @@ package admin
 import (
 	_ "embed"
 	"net/http"
+	"slices"
 
 	"github.com/turnstone-mq/turnstone/broker/admin/client"
 )
@@ -22,7 +23,11 @@ func (s *Server) health(w http.ResponseWriter, _ *http.Request) error {
 }
 
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request) error {
-	return readiness(w, s.Version, s.Problems())
+	problems := s.Problems()
+	if s.isDraining() {
+		problems = append(slices.Clip(problems), drainingProblem)
+	}
+	return readiness(w, s.Version, problems)
 }
 
 func readiness(w http.ResponseWriter, version string, problems []string) error {

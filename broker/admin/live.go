@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/turnstone-mq/turnstone/broker/admin/client"
 	"github.com/turnstone-mq/turnstone/broker/hub"
@@ -50,9 +51,12 @@ func (s *Server) config(w http.ResponseWriter, _ *http.Request) error {
 }
 
 // safeToStop: with one voter, a stop loses nothing that was promised as soon as the broker has recovered: what is
-// accepted and durable is on the disk.
+// accepted and durable is on the disk. While the broker drains, it waits for clients to leave as well.
 func (s *Server) safeToStop(w http.ResponseWriter, _ *http.Request) error {
-	out := client.SafeToStop{Reasons: s.Problems()}
+	out := client.SafeToStop{Reasons: s.Problems(), Draining: s.isDraining(), Connections: s.Count()}
+	if out.Draining && out.Connections > 0 {
+		out.Reasons = append(slices.Clip(out.Reasons), fmt.Sprintf("%d connections were asked to leave and are still open", out.Connections))
+	}
 	out.Safe = len(out.Reasons) == 0
 	messages, queues := 0, 0
 	for _, q := range s.Hub.Inspect("") {
@@ -63,7 +67,7 @@ func (s *Server) safeToStop(w http.ResponseWriter, _ *http.Request) error {
 	if messages > 0 {
 		out.Ending = append(out.Ending, fmt.Sprintf("%d messages in %d transient queues", messages, queues))
 	}
-	if n := s.Count(); n > 0 {
+	if n := out.Connections; n > 0 {
 		out.Ending = append(out.Ending, fmt.Sprintf("%d connections, which come again", n))
 	}
 	return answer(w, http.StatusOK, out)

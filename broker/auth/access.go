@@ -115,7 +115,7 @@ func (a *Access) Publish(topic string) error {
 	if p == nil {
 		return a.denied(verbPublish, topic, "")
 	}
-	if len(p.topics) > 0 && !a.allows(p, topic, rule.mayPublish) {
+	if len(p.topics) > 0 && a.allowing(p, topic, rule.mayPublish) < 0 {
 		return a.denied(verbPublish, topic, "no topic rule of its permission allows it")
 	}
 	if q := a.policyOf(topic); q != nil && !mayPass(q.publishers, a.who.name) {
@@ -131,7 +131,7 @@ func (a *Access) Subscribe(filter string) error {
 	if p == nil {
 		return a.denied(verbSubscribe, filter, "")
 	}
-	if len(p.topics) > 0 && !a.allows(p, filter, rule.maySubscribe) {
+	if len(p.topics) > 0 && a.allowing(p, filter, rule.maySubscribe) < 0 {
 		return a.denied(verbSubscribe, filter, "no topic rule of its permission allows all of it")
 	}
 	for q := range a.policiesOn(filter) {
@@ -150,13 +150,9 @@ func (r rule) maySubscribe(filter, user, clientID string) bool {
 	return r.subscribe && r.filter.covers(filter, user, clientID)
 }
 
-func (a *Access) allows(p *permission, what string, ask func(r rule, what, user, clientID string) bool) bool {
-	for _, r := range p.topics {
-		if ask(r, what, a.who.name, a.clientID) {
-			return true
-		}
-	}
-	return false
+// allowing is the place of the first topic rule that allows something, -1 when none does.
+func (a *Access) allowing(p *permission, what string, ask func(r rule, what, user, clientID string) bool) int {
+	return slices.IndexFunc(p.topics, func(r rule) bool { return ask(r, what, a.who.name, a.clientID) })
 }
 
 // mayPass says whether a list of users lets somebody pass; an empty one lets everybody.

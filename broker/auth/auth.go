@@ -142,6 +142,7 @@ func decode[T any](o *object.Object) T {
 
 // permission is a PermissionSpec ready to be asked.
 type permission struct {
+	spec                   object.PermissionSpec
 	configure, write, read expression
 	topics                 []rule
 }
@@ -153,7 +154,7 @@ type rule struct {
 
 func newPermission(o *object.Object) *permission {
 	s := decode[object.PermissionSpec](o)
-	p := &permission{configure: compile(s.Configure), write: compile(s.Write), read: compile(s.Read)}
+	p := &permission{spec: s, configure: compile(s.Configure), write: compile(s.Write), read: compile(s.Read)}
 	for _, t := range s.Topics {
 		p.topics = append(p.topics, rule{newTemplate(t.Filter), t.Publish, t.Subscribe})
 	}

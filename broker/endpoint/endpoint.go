@@ -31,6 +31,7 @@ type Connections[C Connection] struct {
 	mu      sync.Mutex
 	open    map[C]struct{} // guarded by mu
 	closing bool           // guarded by mu
+	paused  bool           // guarded by mu
 
 	running  sync.WaitGroup
 	stopping chan struct{} // closed by Shutdown
@@ -41,7 +42,8 @@ func New[C Connection]() *Connections[C] {
 	return &Connections[C]{open: make(map[C]struct{}), stopping: make(chan struct{})}
 }
 
-// Run lets a connection in and serves it; it returns when the connection has ended. After Shutdown it is refused, false.
+// Run lets a connection in and serves it; it returns when the connection has ended. After Shutdown, and while
+// the protocol is paused, it is refused, false.
 func (s *Connections[C]) Run(c C, serve func()) bool {
 	if !s.Enter(c) {
 		return false
@@ -55,7 +57,7 @@ func (s *Connections[C]) Run(c C, serve func()) bool {
 func (s *Connections[C]) Enter(c C) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closing {
+	if s.closing || s.paused {
 		return false
 	}
 	s.open[c] = struct{}{}
@@ -99,6 +101,21 @@ func (s *Connections[C]) Shutdown(ctx context.Context, cause error) error {
 		s.Each(C.Cut)
 		return ctx.Err()
 	}
+}
+
+// Pause refuses new connections until Resume, and stops those that are there. It does not wait for them.
+func (s *Connections[C]) Pause(cause error) {
+	s.mu.Lock()
+	s.paused = true
+	s.mu.Unlock()
+	s.Each(func(c C) { c.Stop(cause) })
+}
+
+// Resume lets connections in again.
+func (s *Connections[C]) Resume() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.paused = false
 }
 
 // Each calls fn for every connection, authenticated or not. Fn must not wait for a connection.

@@ -64,3 +64,28 @@ func TestShutdown(t *testing.T) {
 		})
 	}
 }
+
+func TestPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, cause := endpoint.New[*peer](), errors.New("drain")
+		early, late := &peer{id: 1, live: true, ended: make(chan struct{})}, &peer{id: 2, live: true, ended: make(chan struct{})}
+		go s.Run(early, func() { <-early.ended }) // ends when the endpoint is paused
+		synctest.Wait()
+		s.Pause(cause)
+		synctest.Wait()
+		if early.cause != cause || s.Count() != 0 {
+			t.Errorf("stopped because of %v, %d are left", early.cause, s.Count())
+		}
+		if s.Run(late, func() { t.Error("a connection is served meanwhile") }) {
+			t.Error("a connection was let in meanwhile")
+		}
+		s.Resume()
+		served := false
+		if !s.Run(late, func() { served = true }) || !served {
+			t.Error("no connection is let in afterwards")
+		}
+		if err := s.Shutdown(context.Background(), cause); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -103,6 +103,12 @@ func (e *Endpoint) Shutdown(ctx context.Context) error {
 	return e.connections.Shutdown(ctx, errShuttingDown)
 }
 
+// Pause refuses new connections until Resume, and ends those that are there as Shutdown does. It does not wait for them.
+func (e *Endpoint) Pause() { e.connections.Pause(errShuttingDown) }
+
+// Resume lets connections in again.
+func (e *Endpoint) Resume() { e.connections.Resume() }
+
 // Connections lists those that are authenticated, in the order in which they came.
 func (e *Endpoint) Connections() []client.ConnectionState { return e.connections.Connections() }
 

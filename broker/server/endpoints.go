@@ -25,6 +25,9 @@ type endpoint interface {
 	// Shutdown ends every connection in the protocol's own way. It returns when all have ended, or when ctx has: then the
 	// rest is cut.
 	Shutdown(ctx context.Context) error
+	// Pause refuses new connections until Resume, and asks those that are there to end, as Shutdown does.
+	Pause()
+	Resume()
 	// Connections lists those that are authenticated, Count says how many there are.
 	Connections() []client.ConnectionState
 	Count() int
@@ -81,7 +84,7 @@ func (s *Server) serveAdmin(context.Context) error {
 	s.expose()
 	s.admin = admin.New(admin.Options{
 		Hub: s.hub, Version: s.options.Version, Logger: s.logger,
-		Connections: s.connections, Count: s.count, Pending: s.settings.state, Problems: s.problems,
+		Connections: s.connections, Count: s.count, Drain: func(on bool) { s.letIn(!on) }, Pending: s.settings.state, Problems: s.problems,
 		Metrics: s.metrics.Handler(), QueueMetrics: metrics.GroupHandler(s.byQueue()),
 	})
 	s.api.Set(s.admin)

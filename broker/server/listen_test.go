@@ -32,6 +32,8 @@ func (e *echo) Serve(conn net.Conn, ended func()) {
 }
 
 func (e *echo) Shutdown(context.Context) error        { return nil }
+func (e *echo) Pause()                                {}
+func (e *echo) Resume()                               {}
 func (e *echo) Connections() []client.ConnectionState { return nil }
 func (e *echo) Count() int                            { return 0 }
 

@@ -96,6 +96,19 @@ var rules = []rule{{
 	but: []string{module + "/api"},
 	why: "whoever imports the Go types of the CRDs gets the types alone",
 }, {
+	in:  []string{"plugin", "cmd"},
+	not: []string{module + "/broker"},
+	but: []string{module + "/broker/admin/client", module + "/broker/object", module + "/broker/definitions"},
+	why: "the kubectl plugin talks to brokers as everybody does: by their API and their protocols",
+}, {
+	in:  []string{"plugin/messages", "plugin/top", "plugin/difference", "plugin/logline"},
+	not: []string{"k8s.io/", "sigs.k8s.io/", module + "/api", module + "/controllers"},
+	why: "what is sent, computed and laid out needs no Kubernetes, and no cluster to be tested",
+}, {
+	in:  []string{"broker", "controllers", "api", "main.go"},
+	not: []string{module + "/plugin", module + "/cmd"},
+	why: "the plugin knows broker and operator, never the other way round",
+}, {
 	in:  []string{"test"},
 	not: []string{module + "/"},
 	but: []string{module + "/api", module + "/broker/admin/client", module + "/broker/object", module + "/test"},

@@ -3,6 +3,8 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"io"
 	"net/http"
 )
 
@@ -10,6 +12,10 @@ import (
 type SafeToStop struct {
 	Safe    bool     `json:"safe"`
 	Reasons []string `json:"reasons,omitempty"` // why not
+	// Draining: clients are kept out, and those that were there have been asked to leave.
+	Draining bool `json:"draining"`
+	// Connections that are open and authenticated.
+	Connections int `json:"connections"`
 	// Ending is what ends with the process, since it was never promised to survive it: transient messages, connections.
 	Ending []string `json:"ending,omitempty"`
 }
@@ -36,6 +42,45 @@ type ConfigKey struct {
 func (c *Client) SafeToStop(ctx context.Context) (SafeToStop, error) {
 	var out SafeToStop
 	return out, c.call(ctx, http.MethodGet, "/v1/safe-to-stop", nil, nil, &out)
+}
+
+// Drain keeps clients out and asks those that are there to leave, until Undrain or a restart.
+func (c *Client) Drain(ctx context.Context) (SafeToStop, error) {
+	var out SafeToStop
+	return out, c.call(ctx, http.MethodPost, "/v1/drain", nil, struct{}{}, &out)
+}
+
+// Undrain lets clients in again.
+func (c *Client) Undrain(ctx context.Context) (SafeToStop, error) {
+	var out SafeToStop
+	return out, c.call(ctx, http.MethodDelete, "/v1/drain", nil, nil, &out)
+}
+
+// Metrics asks for the metrics in the text format of Prometheus; with byQueue, for those of each queue.
+func (c *Client) Metrics(ctx context.Context, byQueue bool) ([]byte, error) {
+	if byQueue {
+		return c.text(ctx, "/metrics/queues")
+	}
+	return c.text(ctx, "/metrics")
+}
+
+// Goroutines asks for what the broker's goroutines do.
+func (c *Client) Goroutines(ctx context.Context) ([]byte, error) {
+	return c.text(ctx, "/v1/goroutines")
+}
+
+// text asks for an answer that is not JSON.
+func (c *Client) text(ctx context.Context, path string) ([]byte, error) {
+	resp, err := c.send(ctx, http.MethodGet, path, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, fmt.Errorf("GET %s: %w", path, err)
+	}
+	return b, nil
 }
 
 // Config asks for the configuration in force.
