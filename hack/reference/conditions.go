@@ -5,6 +5,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -17,8 +18,30 @@ type group struct {
 
 type constant struct{ value, meaning string }
 
-// readConstants reads the string constants of a Go file, in their groups.
-func readConstants(path string) ([]group, error) {
+// readConstants reads the string constants of a package, in their groups.
+func readConstants(dir string) ([]group, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	if err != nil {
+		return nil, err
+	}
+	var out []group
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		groups, err := constantsOf(file)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, groups...)
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("no constant in %s", dir)
+	}
+	return out, nil
+}
+
+func constantsOf(path string) ([]group, error) {
 	file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments)
 	if err != nil {
 		return nil, err
@@ -63,10 +86,10 @@ Each has the ` + "`observedGeneration`" + ` that it is about. An object whose ge
 
 `)
 	for _, g := range groups {
-		if len(g.constants) == 0 || !strings.Contains(g.title, "reasons") {
+		if len(g.constants) == 0 || g.constants[0].meaning == "" {
 			continue
 		}
-		fmt.Fprintf(&b, "## %s\n\n| reason | |\n|---|---|\n", strings.TrimSuffix(g.title, "."))
+		fmt.Fprintf(&b, "## %s\n\n| name | |\n|---|---|\n", strings.TrimSuffix(g.title, "."))
 		for _, c := range g.constants {
 			fmt.Fprintf(&b, "| `%s` | %s |\n", c.value, cell(c.meaning))
 		}

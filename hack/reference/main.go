@@ -18,7 +18,7 @@ type sources struct {
 	crds, samples, conditions string
 }
 
-var repository = sources{crds: "config/crd/bases", samples: "config/samples", conditions: "controllers/condition/condition.go"}
+var repository = sources{crds: "config/crd/bases", samples: "config/samples", conditions: "controllers/condition"}
 
 const folder = "docs/reference"
 
@@ -83,7 +83,9 @@ func render(from sources, root string) (map[string]string, error) {
 }
 
 // kind is one CustomResourceDefinition.
-type kind struct{ apiextensionsv1.CustomResourceDefinition }
+type kind struct {
+	apiextensionsv1.CustomResourceDefinition
+}
 
 func fileOf(k kind) string { return k.Spec.Names.Singular + ".md" }
 
