@@ -17,7 +17,7 @@ generate: ## Generate Go code (deep copies, protocol tables) and the conformance
 	hack/generate code
 
 .PHONY: manifests
-manifests: ## Generate CRDs and RBAC, for config/ and for the chart
+manifests: ## Generate CRDs and RBAC, for config/ and for the chart, and docs/reference
 	hack/generate manifests
 
 ##@ Check

@@ -29,6 +29,7 @@ import (
 	"github.com/turnstone-mq/turnstone/api/v1alpha1"
 	"github.com/turnstone-mq/turnstone/controllers/broker"
 	"github.com/turnstone-mq/turnstone/controllers/connection"
+	"github.com/turnstone-mq/turnstone/controllers/metrics"
 	"github.com/turnstone-mq/turnstone/controllers/resource"
 	"github.com/turnstone-mq/turnstone/controllers/topology"
 )
@@ -102,6 +103,8 @@ func newManager(config *rest.Config, o options) (ctrl.Manager, error) {
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
 	config.QPS = -1 // the API server's own fairness bounds us better than a number
 	config.UserAgent = "turnstone-operator/" + version
+	config.Wrap(metrics.Kubernetes)
+	metrics.Build(version, commit)
 	m, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                  scheme,
 		Cache:                   caches(o.namespaces),
@@ -156,5 +159,5 @@ func addControllers(ctx context.Context, m ctrl.Manager, o options) error {
 	if err := topology.SetupWithManager(ctx, m, topology.Options{Connections: connections, ReleaseAfter: o.patience, Concurrency: o.workers}); err != nil {
 		return fmt.Errorf("controller of what lives in brokers: %w", err)
 	}
-	return nil
+	return metrics.Objects(m)
 }

@@ -112,11 +112,16 @@ func TestRolesAreNarrow(t *testing.T) {
 
 func TestWrongValuesAreRefused(t *testing.T) {
 	for set, want := range map[string]string{
-		"logLevel=loud":          "logLevel",
-		"imagee.tag=1":           "imagee",
-		"workers=0":              "workers",
-		"deletionPatience=later": "deletionPatience",
-		"namespaces={Not_One}":   "namespaces",
+		"logLevel=loud":                        "logLevel",
+		"imagee.tag=1":                         "imagee",
+		"workers=0":                            "workers",
+		"deletionPatience=later":               "deletionPatience",
+		"namespaces={Not_One}":                 "namespaces",
+		"image.digest=latest":                  "digest",
+		"monitoring.brokers[0].name=b":         "userSecret",
+		"monitoring.rules.disabled={Other}":    "disabled",
+		"networkPolicy.apiServerPorts={70000}": "apiServerPorts",
+		"monitoring.interval=often":            "interval",
 	} {
 		out, err := helmCommand(t, "--set", set).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), want) {

@@ -33,6 +33,7 @@ import (
 	"github.com/turnstone-mq/turnstone/controllers/broker"
 	"github.com/turnstone-mq/turnstone/controllers/condition"
 	"github.com/turnstone-mq/turnstone/controllers/connection"
+	"github.com/turnstone-mq/turnstone/controllers/metrics"
 	"github.com/turnstone-mq/turnstone/controllers/resource"
 	"github.com/turnstone-mq/turnstone/controllers/topology"
 )
@@ -52,6 +53,7 @@ func startOperator(namespace string, p *pods, releaseAfter time.Duration) *opera
 	ours := cache.ByObject{Label: labels.SelectorFromSet(labels.Set{resource.LabelManagedBy: resource.ManagedBy})}
 	restricted := rest.CopyConfig(config)
 	restricted.Impersonate.UserName = serviceAccount
+	restricted.Wrap(metrics.Kubernetes)
 	m, err := ctrl.NewManager(restricted, ctrl.Options{
 		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}, HealthProbeBindAddress: "0",
 		Controller: ctrlconfig.Controller{SkipNameValidation: new(true)},
@@ -79,6 +81,8 @@ func startOperator(namespace string, p *pods, releaseAfter time.Duration) *opera
 	}
 	Expect(b.Setup(m)).To(Succeed())
 	Expect(topology.SetupWithManager(ctx, m, topology.Options{Connections: o.connections, ReleaseAfter: releaseAfter})).To(Succeed())
+	metrics.Build("test", "none")
+	Expect(metrics.Objects(m)).To(Succeed())
 	ended := make(chan error, 1)
 	go func() { ended <- m.Start(ctx) }() // ends when cancel is called
 	o.stop = sync.OnceFunc(func() {

@@ -73,6 +73,7 @@ type Binding struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 	Spec              BindingSpec `json:"spec"`
+	// +kubebuilder:default={"observedGeneration":-1}
 	// +optional
 	Status BindingStatus `json:"status,omitzero"`
 }

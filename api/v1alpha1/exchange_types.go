@@ -84,6 +84,7 @@ type Exchange struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 	Spec              ExchangeSpec `json:"spec"`
+	// +kubebuilder:default={"observedGeneration":-1}
 	// +optional
 	Status ExchangeStatus `json:"status,omitzero"`
 }

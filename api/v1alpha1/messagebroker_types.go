@@ -345,6 +345,7 @@ type MessageBroker struct {
 	// +kubebuilder:default={}
 	// +optional
 	Spec MessageBrokerSpec `json:"spec,omitzero"`
+	// +kubebuilder:default={"observedGeneration":-1}
 	// +optional
 	Status MessageBrokerStatus `json:"status,omitzero"`
 }

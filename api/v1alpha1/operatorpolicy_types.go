@@ -71,6 +71,7 @@ type OperatorPolicy struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 	Spec              OperatorPolicySpec `json:"spec"`
+	// +kubebuilder:default={"observedGeneration":-1}
 	// +optional
 	Status OperatorPolicyStatus `json:"status,omitzero"`
 }

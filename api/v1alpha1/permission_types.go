@@ -89,6 +89,7 @@ type Permission struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 	Spec              PermissionSpec `json:"spec"`
+	// +kubebuilder:default={"observedGeneration":-1}
 	// +optional
 	Status PermissionStatus `json:"status,omitzero"`
 }

@@ -71,6 +71,7 @@ type Policy struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 	Spec              PolicySpec `json:"spec"`
+	// +kubebuilder:default={"observedGeneration":-1}
 	// +optional
 	Status PolicyStatus `json:"status,omitzero"`
 }

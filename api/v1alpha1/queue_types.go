@@ -141,6 +141,7 @@ type Queue struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 	Spec              QueueSpec `json:"spec"`
+	// +kubebuilder:default={"observedGeneration":-1}
 	// +optional
 	Status QueueStatus `json:"status,omitzero"`
 }

@@ -168,6 +168,7 @@ type TopicPolicy struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 	Spec              TopicPolicySpec `json:"spec"`
+	// +kubebuilder:default={"observedGeneration":-1}
 	// +optional
 	Status TopicPolicyStatus `json:"status,omitzero"`
 }

@@ -63,6 +63,7 @@ type VirtualHost struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 	Spec              VirtualHostSpec `json:"spec"`
+	// +kubebuilder:default={"observedGeneration":-1}
 	// +optional
 	Status VirtualHostStatus `json:"status,omitzero"`
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/turnstone-mq/turnstone/api/v1alpha1"
 	admin "github.com/turnstone-mq/turnstone/broker/admin/client"
+	"github.com/turnstone-mq/turnstone/controllers/metrics"
 )
 
 // AdminPort is the port of the admin API on the Service of a broker.
@@ -64,7 +65,8 @@ func (p *Pool) To(ctx context.Context, b *v1alpha1.MessageBroker) (*admin.Client
 	}
 	c, err := admin.New(admin.Options{
 		URL: address, User: string(credentials.Data["username"]), Password: string(credentials.Data["password"]),
-		TLS: &tls.Config{RootCAs: roots, ServerName: serverName(b), MinVersion: tls.VersionTLS13},
+		TLS:  &tls.Config{RootCAs: roots, ServerName: serverName(b), MinVersion: tls.VersionTLS13},
+		Wrap: metrics.Admin,
 	})
 	if err != nil {
 		return nil, err

@@ -15,6 +15,7 @@ import (
 	admin "github.com/turnstone-mq/turnstone/broker/admin/client"
 	"github.com/turnstone-mq/turnstone/broker/object"
 	"github.com/turnstone-mq/turnstone/controllers/condition"
+	"github.com/turnstone-mq/turnstone/controllers/metrics"
 )
 
 // callTimeout bounds one call of the admin API.
@@ -232,6 +233,7 @@ func (s *scope) send(ctx context.Context, batch []*entry) error {
 	if len(asked) == 0 {
 		return nil
 	}
+	metrics.Batch(len(asked))
 	response, err := s.admin.Apply(ctx, request)
 	if err != nil {
 		return err
@@ -275,6 +277,7 @@ func (e *entry) change() (c object.Change, ask bool, err error) {
 
 // result decides by what became of a change.
 func (e *entry) result(s *scope, r object.Result) {
+	metrics.Changed(string(e.kind.name), string(r.Outcome))
 	switch r.Outcome {
 	case object.Created, object.Updated, object.Unchanged:
 		if e.deleting { // the broker does not have it

@@ -140,6 +140,8 @@ type Options struct {
 	User     string
 	Password string
 	TLS      *tls.Config
+	// Wrap puts something between the client and its connections, such as a counter; nil is nothing.
+	Wrap func(http.RoundTripper) http.RoundTripper
 }
 
 // New makes a client; it does not connect yet.
@@ -148,7 +150,10 @@ func New(o Options) (*Client, error) {
 	if err != nil || base.Host == "" {
 		return nil, fmt.Errorf("admin URL %q: want http://HOST:PORT or https://HOST:PORT", o.URL)
 	}
-	t := &http.Transport{TLSClientConfig: o.TLS, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 4, IdleConnTimeout: 90 * time.Second}
+	var t http.RoundTripper = &http.Transport{TLSClientConfig: o.TLS, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 4, IdleConnTimeout: 90 * time.Second}
+	if o.Wrap != nil {
+		t = o.Wrap(t)
+	}
 	return &Client{base: base, user: o.User, password: o.Password, http: &http.Client{Transport: t}}, nil
 }
 
