@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -152,6 +153,17 @@ func TestWhoMayComeIn(t *testing.T) {
 	check("a certificate of nobody", Credentials{Certificate: cert("toor")}, ErrCredentials)
 	check("a certificate without names", Credentials{Certificate: cert("")}, ErrCredentials)
 	check("a certificate of another", Credentials{User: "toor", Certificate: cert("root")}, ErrCredentials)
+	many := cert("root", "other")
+	many.EmailAddresses, many.URIs = []string{"toor@example"}, []*url.URL{{Scheme: "spiffe", Host: "root"}}
+	w.user("spiffe://root", "secret")
+	for which, user := range map[string]string{"": "root", "common-name": "root", "dns-name": "", "email": "", "uri": "spiffe://root"} {
+		w.config.Auth.CertificateName = which
+		a, err := w.login(Credentials{Certificate: many})
+		if user == "" && !errors.Is(err, ErrCredentials) || user != "" && (err != nil || a.User() != user) {
+			t.Errorf("a certificate by %q: %v, %v", which, a, err)
+		}
+	}
+	w.config.Auth.CertificateName = ""
 	check("a password beside a certificate", Credentials{User: "root", Password: "no", Certificate: cert("root")}, ErrCredentials)
 
 	w.user("robot", "")

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"crypto/tls"
@@ -12,13 +13,14 @@ import (
 	"time"
 
 	"github.com/turnstone-mq/turnstone/broker/catalog"
+	"github.com/turnstone-mq/turnstone/broker/config"
 )
 
 // Credentials are what a peer says and shows of itself.
 type Credentials struct {
 	User, Password string
 	// Certificate is the client's, verified by the listener (see PeerCertificate). Without a password it says who the
-	// client is: the common name, or else the first DNS or mail name.
+	// client is, as auth.certificateName has it.
 	Certificate *x509.Certificate
 	Anonymous   bool       // the peer gave no name
 	Peer        netip.Addr // for loopback rules and for counting failures
@@ -102,7 +104,7 @@ func (a *Authority) byPassword(ctx context.Context, c Credentials) (who, error) 
 }
 
 func (a *Authority) byCertificate(c Credentials) (who, error) {
-	name := certificateName(c.Certificate)
+	name := certificateName(c.Certificate, a.config().Auth.CertificateName)
 	u, _ := a.find(name)
 	if u == nil || c.User != "" && c.User != name {
 		return who{}, ErrCredentials
@@ -117,16 +119,28 @@ func (a *Authority) find(name string) (u *user, none bool) {
 	return a.users[name], len(a.users) == 0
 }
 
-func certificateName(c *x509.Certificate) string {
-	switch {
-	case c.Subject.CommonName != "":
-		return c.Subject.CommonName
-	case len(c.DNSNames) > 0:
-		return c.DNSNames[0]
-	case len(c.EmailAddresses) > 0:
-		return c.EmailAddresses[0]
+// certificateName is the name of a certificate's bearer; empty if the certificate has no such name.
+func certificateName(c *x509.Certificate, which string) string {
+	first := func(names []string) string {
+		if len(names) == 0 {
+			return ""
+		}
+		return names[0]
 	}
-	return ""
+	switch which {
+	case config.CertificateCommonName:
+		return c.Subject.CommonName
+	case config.CertificateDNSName:
+		return first(c.DNSNames)
+	case config.CertificateEmail:
+		return first(c.EmailAddresses)
+	case config.CertificateURI:
+		if len(c.URIs) == 0 {
+			return ""
+		}
+		return c.URIs[0].String()
+	}
+	return cmp.Or(c.Subject.CommonName, first(c.DNSNames), first(c.EmailAddresses))
 }
 
 // PeerCertificate is the client's certificate if a connection showed one that a known authority signed; nil otherwise.

@@ -81,7 +81,7 @@ func (s *Server) serveAdmin(context.Context) error {
 	s.expose()
 	s.admin = admin.New(admin.Options{
 		Hub: s.hub, Version: s.options.Version, Logger: s.logger,
-		Connections: s.connections, Count: s.count, Pending: s.settings.state, Problems: s.problems,
+		Connections: s.connections, Count: s.count, Pending: s.settings.state, Problems: s.problems, Storage: s.storage,
 		Metrics: s.metrics.Handler(), QueueMetrics: metrics.GroupHandler(s.byQueue()),
 	})
 	s.api.Set(s.admin)

@@ -28,6 +28,7 @@ import (
 
 	"github.com/turnstone-mq/turnstone/api/v1alpha1"
 	"github.com/turnstone-mq/turnstone/controllers/connection"
+	"github.com/turnstone-mq/turnstone/controllers/foreign"
 )
 
 // +kubebuilder:rbac:groups=messaging.turnstone.dev,resources=virtualhosts;exchanges;queues;bindings;topicpolicies;policies;operatorpolicies;users;permissions,verbs=get;list;watch;patch
@@ -43,6 +44,8 @@ const brokerIndex = "spec.brokerRef.name"
 // Options of SetupWithManager. Durations have defaults.
 type Options struct {
 	Connections *connection.Pool
+	// Foreign tells of Secrets that users bring.
+	Foreign *foreign.Secrets
 	// Gather is how long changes gather before a look: many objects that come at once are one batch.
 	Gather time.Duration
 	// Refresh is how often depth and consumers of queues are read, and drift looked for besides the change stream.
