@@ -15,9 +15,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -60,6 +62,12 @@ type Reconciler struct {
 	Now     func() time.Time
 }
 
+// What fails is tried again after a second, then ever more rarely: an API server in trouble is not asked all the time.
+const (
+	retryAfter  = time.Second
+	retryAtLast = time.Minute
+)
+
 // secretIndex finds the brokers that read a Secret of users.
 const secretIndex = "spec.secrets"
 
@@ -73,6 +81,7 @@ func (r *Reconciler) Setup(ctx context.Context, m ctrl.Manager) error {
 	}
 	b := ctrl.NewControllerManagedBy(m).
 		Named("messagebroker").
+		WithOptions(controller.Options{RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](retryAfter, retryAtLast)}).
 		For(&v1alpha1.MessageBroker{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
 		WatchesRawSource(r.Foreign.Source(handler.EnqueueRequestsFromMapFunc(r.bySecret)))
 	for _, child := range children() {

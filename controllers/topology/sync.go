@@ -15,6 +15,7 @@ import (
 	admin "github.com/turnstone-mq/turnstone/broker/admin/client"
 	"github.com/turnstone-mq/turnstone/broker/object"
 	"github.com/turnstone-mq/turnstone/controllers/condition"
+	"github.com/turnstone-mq/turnstone/controllers/connection"
 )
 
 // callTimeout bounds one call of the admin API.
@@ -68,10 +69,15 @@ func (s *scope) withoutBroker() {
 
 // unavailable decides about objects whose broker does not answer. Deletions wait for it, but not for ever.
 func (r *Reconciler) unavailable(s *scope, err error) {
-	s.pending = true
+	asleep := errors.Is(err, connection.ErrHibernated)
+	s.pending = !asleep // it wakes up by a change of the MessageBroker, which is seen
 	for _, e := range s.entries {
 		if e.decided {
 			continue
+		}
+		if asleep && e.deleting { // nobody knows for how long, and what it holds is kept
+			e.released = true
+			r.event(e, corev1.EventTypeWarning, "Abandoned", fmt.Sprintf("deleted while its broker is Hibernated: it still has %s", e.wanted.Key))
 		}
 		e.decide(condition.Waiting(condition.BrokerUnavailable, fmt.Sprintf("MessageBroker %q does not answer: %v", s.broker.Name, reasonOf(err))))
 		if e.deleting && time.Since(e.object.GetDeletionTimestamp().Time) > r.options.ReleaseAfter {
