@@ -88,6 +88,11 @@ var _ = DescribeTable("an object that breaks a rule is refused with the rule's s
 	Entry(nil, "MessageBroker", "iterations", "{configuration: {scramIterations: 100}}", "must be 4096 at least, or -1"),
 	Entry(nil, "MessageBroker", "moved", "{configuration: {mqtt: {serverMoved: true}}}", "serverMoved needs serverReference, which says where to"),
 	Entry(nil, "MessageBroker", "reference", "{configuration: {mqtt: {serverReference: 'a  b'}}}", "should match"),
+	Entry(nil, "User", "twice", "{brokerRef: {name: b}, passwordSecretRef: {name: a}, passwordHashSecretRef: {name: a}}", "passwordSecretRef and passwordHashSecretRef exclude one another: a user has one password"),
+	Entry(nil, "User", "revision", "{brokerRef: {name: b}, passwordSecretRef: {name: a}, passwordRevision: 2}", "passwordRevision is for passwords that are made: change what is in the Secret instead"),
+	Entry(nil, "User", "overlap", "{brokerRef: {name: b}, rotationOverlap: 721h}", "rotationOverlap must be between 0s and 720h"),
+	Entry(nil, "User", "ids", "{brokerRef: {name: b}, clientIDs: ['']}", "should be at least 1 chars long"),
+	Entry(nil, "User", "idnul", `{brokerRef: {name: b}, clientIDs: ["a\0b"]}`, "a pattern must be at most 1024 bytes of UTF-8 without NUL"),
 	Entry(nil, "VirtualHost", "negative", "{brokerRef: {name: b}, maxQueues: -1}", "greater than or equal to 0"),
 )
 

@@ -42,7 +42,7 @@ func newWorld(t testing.TB) *world {
 
 func (w *world) apply(changes ...object.Change) {
 	w.t.Helper()
-	p, err := w.catalog.Plan("", changes, catalog.Passwords{Hash: quickHash, Keys: w.keys, Verify: Verify})
+	p, err := w.catalog.Plan("", changes, catalog.Passwords{Hash: quickHash, Keys: w.keys, Verify: Verify, Now: time.Now})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -63,8 +63,8 @@ func (w *world) apply(changes ...object.Change) {
 	}
 }
 
-func (w *world) keys(password string) ([]string, error) {
-	return ScramKeys(password, w.config.Auth.ScramIterations)
+func (w *world) keys(password string, salts []string) ([]string, error) {
+	return ScramKeys(password, w.config.Auth.ScramIterations, salts)
 }
 
 // quickHash is a stored form that costs little to verify.

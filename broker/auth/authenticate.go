@@ -33,6 +33,7 @@ type Credentials struct {
 var (
 	ErrCredentials = errors.New("user name or password is wrong, or the certificate names no user")
 	ErrAnonymous   = errors.New("clients without a user name are not admitted")
+	ErrClientID    = errors.New("the user may not have this client id")
 	ErrThrottled   = errors.New("too many failed logins from this address: wait a minute")
 )
 
@@ -50,11 +51,18 @@ func (a *Authority) Authenticate(ctx context.Context, c Credentials) (*Access, e
 		a.failures.Add(1)
 		return nil, err
 	}
-	return a.admit(w, c)
+	access, err := a.admit(w, c)
+	if errors.Is(err, ErrClientID) {
+		a.failures.Add(1)
+	}
+	return access, err
 }
 
 // admit lets somebody who is known into the virtual host.
 func (a *Authority) admit(w who, c Credentials) (*Access, error) {
+	if !a.mayBe(w, c.ClientID) {
+		return nil, ErrClientID
+	}
 	access := &Access{authority: a, who: w, host: c.VirtualHost, clientID: c.ClientID, account: a.accountOf(w)}
 	if err := access.enter(); err != nil {
 		return nil, err

@@ -12,9 +12,11 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	"github.com/turnstone-mq/turnstone/api/v1alpha1"
 	adminapi "github.com/turnstone-mq/turnstone/broker/admin/client"
+	"github.com/turnstone-mq/turnstone/broker/config"
 	"github.com/turnstone-mq/turnstone/controllers/condition"
 	"github.com/turnstone-mq/turnstone/controllers/resource"
 )
@@ -31,7 +33,24 @@ func configuration(ctx context.Context, s *scope) (wait, error) {
 		return wait{}, err
 	}
 	s.content = contentHash(m.Data)
+	before, found, err := s.observe(ctx, m)
+	if err != nil {
+		return wait{}, err
+	}
+	if found {
+		s.restarting = restartKeys(before.(*corev1.ConfigMap), c)
+	}
 	return wait{}, s.apply(ctx, m)
+}
+
+// restartKeys are those of a configuration that differ from the one of before and need a restart.
+func restartKeys(before *corev1.ConfigMap, wanted config.Config) []string {
+	was := config.Default()
+	if yaml.Unmarshal([]byte(before.Data[resource.ConfigFile]), &was) != nil {
+		return nil // somebody wrote into it
+	}
+	_, keys := config.Changed(was, wanted)
+	return keys
 }
 
 // contentHash identifies the configuration file as the broker does.
@@ -55,7 +74,7 @@ func (s *scope) confirm(ctx context.Context, c *adminapi.Client) error {
 	case state.Problem != "":
 		s.note(condition.ConfigurationPending, metav1.ConditionTrue, condition.Unreadable, "the broker keeps the former configuration: "+state.Problem)
 	case len(state.Pending) > 0:
-		s.note(condition.ConfigurationPending, metav1.ConditionTrue, condition.Restart, restartText(state.Pending))
+		s.note(condition.ConfigurationPending, metav1.ConditionTrue, condition.Restart, atStart(state.Pending)+" when the pod restarts")
 	default:
 		s.note(condition.ConfigurationPending, metav1.ConditionTrue, condition.NotReadYet, "the broker has not read the configuration yet: the kubelet brings it to the pod within a minute or two")
 	}
@@ -69,7 +88,7 @@ func (s *scope) announce(ctx context.Context, running, wanted *appsv1.StatefulSe
 	if was == is || s.hibernates() || running.Spec.Replicas != nil && *running.Spec.Replicas == 0 {
 		return nil
 	}
-	s.note(condition.ConfigurationPending, metav1.ConditionTrue, condition.Restart, "the pod restarts: keys changed that take effect at a start only")
+	s.note(condition.ConfigurationPending, metav1.ConditionTrue, condition.Restart, "the pod restarts: "+atStart(s.restarting)+" at a start only")
 	before := s.broker.DeepCopy()
 	if !meta.SetStatusCondition(&s.broker.Status.Conditions, *s.notes[condition.ConfigurationPending]) {
 		return nil
@@ -81,8 +100,15 @@ func (s *scope) announce(ctx context.Context, running, wanted *appsv1.StatefulSe
 	return nil
 }
 
-func restartText(keys []string) string {
-	return strings.Join(keys, ", ") + " take effect when the pod restarts"
+// atStart says of keys that they take effect.
+func atStart(keys []string) string {
+	switch len(keys) {
+	case 0:
+		return "keys of its configuration take effect"
+	case 1:
+		return keys[0] + " takes effect"
+	}
+	return strings.Join(keys, ", ") + " take effect"
 }
 
 // short is as much of a hash as people compare.

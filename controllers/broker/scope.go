@@ -33,6 +33,7 @@ type scope struct {
 	expires    time.Time
 	serial     string
 	config     config.Config        // by configuration
+	restarting []string             // keys of it that restart the pod
 	content    string               // identifies the configuration file
 	size       apiresource.Quantity // of the volume, by volumes
 	recreating bool                 // the StatefulSet is deleted, and made again by a later look

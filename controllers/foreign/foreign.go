@@ -3,12 +3,15 @@
 package foreign
 
 import (
+	"context"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -39,9 +42,7 @@ func New(m ctrl.Manager, namespaces map[string]cache.Config) (*Secrets, error) {
 
 // Source brings changes to a handler, as those of an object that has a namespace, a name and a version.
 func (s *Secrets) Source(h handler.EventHandler) source.Source {
-	o := &metav1.PartialObjectMetadata{}
-	o.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	return source.Kind[client.Object](s.cache, o, h)
+	return source.Kind[client.Object](s.cache, secret(), h)
 }
 
 // strip leaves what tells one version of an object from another.
@@ -52,4 +53,24 @@ func strip(o any) (any, error) {
 	}
 	m.ObjectMeta = metav1.ObjectMeta{Namespace: m.Namespace, Name: m.Name, UID: m.UID, ResourceVersion: m.ResourceVersion}
 	return m, nil
+}
+
+// Version identifies the present content of a Secret by UID and resource version, as far as the watch knows; empty if
+// there is no such Secret.
+func (s *Secrets) Version(ctx context.Context, name types.NamespacedName) (string, error) {
+	o := secret()
+	err := s.cache.Get(ctx, name, o)
+	if apierrors.IsNotFound(err) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("version of Secret %s: %w", name, err)
+	}
+	return fmt.Sprintf("%s/%s", o.UID, o.ResourceVersion), nil
+}
+
+func secret() *metav1.PartialObjectMetadata {
+	o := &metav1.PartialObjectMetadata{}
+	o.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	return o
 }

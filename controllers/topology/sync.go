@@ -3,7 +3,6 @@ package topology
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -191,7 +190,7 @@ func (h held) holds(e *entry) bool {
 // newPassword says whether a user's password has to be sent: digests know nothing of it.
 func (e *entry) newPassword() bool {
 	u, ok := e.object.(*v1alpha1.User)
-	return ok && u.Status.PasswordVersion != e.passwordVersion
+	return ok && u.Status.PasswordVersion != e.secret.version
 }
 
 // apply sends what differs, in batches, and decides by the results.
@@ -266,17 +265,10 @@ func (e *entry) change() (c object.Change, ask bool, err error) {
 		}
 		return c, ask, nil
 	}
-	if e.password != "" {
-		spec, err := object.Decode[object.UserSpec](e.wanted)
-		if err != nil {
-			return c, false, err
-		}
-		spec.Password = e.password
-		if c.Spec, err = json.Marshal(spec); err != nil {
-			return c, false, err
-		}
+	if e.secret != (secret{}) {
+		c.Spec, err = e.withPassword()
 	}
-	return c, true, nil
+	return c, err == nil, err
 }
 
 // result decides by what became of a change.
