@@ -29,6 +29,7 @@ import (
 	"github.com/turnstone-mq/turnstone/api/v1alpha1"
 	"github.com/turnstone-mq/turnstone/controllers/broker"
 	"github.com/turnstone-mq/turnstone/controllers/connection"
+	"github.com/turnstone-mq/turnstone/controllers/foreign"
 	"github.com/turnstone-mq/turnstone/controllers/metrics"
 	"github.com/turnstone-mq/turnstone/controllers/resource"
 	"github.com/turnstone-mq/turnstone/controllers/topology"
@@ -149,14 +150,18 @@ func caches(namespaces string) cache.Options {
 
 func addControllers(ctx context.Context, m ctrl.Manager, o options) error {
 	connections := &connection.Pool{Reader: m.GetClient()}
+	secrets, err := foreign.New(m, caches(o.namespaces).DefaultNamespaces)
+	if err != nil {
+		return err
+	}
 	brokers := &broker.Reconciler{
 		Client: m.GetClient(), Live: m.GetAPIReader(), Scheme: m.GetScheme(), Events: m.GetEventRecorder("turnstone-operator"),
-		Image: o.brokerImage, Connections: connections, Now: time.Now,
+		Image: o.brokerImage, Connections: connections, Foreign: secrets, Now: time.Now,
 	}
-	if err := brokers.Setup(m); err != nil {
+	if err := brokers.Setup(ctx, m); err != nil {
 		return fmt.Errorf("controller of MessageBroker: %w", err)
 	}
-	if err := topology.SetupWithManager(ctx, m, topology.Options{Connections: connections, ReleaseAfter: o.patience, Concurrency: o.workers}); err != nil {
+	if err := topology.SetupWithManager(ctx, m, topology.Options{Connections: connections, Foreign: secrets, ReleaseAfter: o.patience, Concurrency: o.workers}); err != nil {
 		return fmt.Errorf("controller of what lives in brokers: %w", err)
 	}
 	return metrics.Objects(m)

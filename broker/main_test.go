@@ -7,9 +7,11 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -324,7 +326,7 @@ func TestConfigurationReloads(t *testing.T) {
 	p.signal(syscall.SIGHUP)
 	p.await("configuration changed in keys that wait for a restart")
 	after, n := state()
-	if n != 200 || fmt.Sprint(after.Pending) != "[storage.shards]" || after.Hash != before.Hash {
+	if n != 200 || fmt.Sprint(after.Pending) != "[storage.shards]" || after.Content != "" || after.Hash != before.Hash {
 		t.Errorf("after the change: %d, pending %v, hash %s, which was %s", n, after.Pending, after.Hash, before.Hash)
 	}
 	write("limits: {connections: -1}\n")
@@ -335,7 +337,8 @@ func TestConfigurationReloads(t *testing.T) {
 	}
 	write("limits: {connections: 300}\n")
 	p.await("configuration changed")
-	if fixed, n := state(); n != 300 || fixed.Problem != "" || len(fixed.Pending) > 0 {
+	sum := sha256.Sum256([]byte("limits: {connections: 300}\n"))
+	if fixed, n := state(); n != 300 || fixed.Problem != "" || len(fixed.Pending) > 0 || fixed.Content != hex.EncodeToString(sum[:]) {
 		t.Errorf("with a right file: %d %+v", n, fixed)
 	}
 	p.stop()

@@ -33,8 +33,11 @@ type bench struct {
 	now    time.Time
 }
 
-func newBench(c client.Client) *bench {
-	b := &bench{pods: &pods{}, events: events.NewFakeRecorder(100), now: time.Now()}
+func newBench(c client.Client) *bench { return newBenchOn(c, &pods{}) }
+
+// newBenchOn is a bench for pods that run already.
+func newBenchOn(c client.Client, p *pods) *bench {
+	b := &bench{pods: p, events: events.NewFakeRecorder(100), now: time.Now()}
 	b.Reconciler = &broker.Reconciler{
 		Client: c, Live: c, Scheme: scheme, Events: b.events, Image: "broker:test",
 		Connections: &connection.Pool{Reader: api, Address: b.pods.url}, Now: func() time.Time { return b.now },

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -24,9 +25,10 @@ import (
 // pod is a real broker in this process that was started from a MessageBroker's StatefulSet, as a kubelet would: its
 // volumes are folders of a temporary one.
 type pod struct {
-	root  string
-	admin string // host and port of the admin API
-	stop  func() // idempotent; returns when the broker ended
+	root   string
+	admin  string            // host and port of the admin API
+	listen map[string]string // host and port by scheme
+	stop   func()            // idempotent; returns when the broker ended
 }
 
 // pods are the addresses of the running brokers, by MessageBroker.
@@ -90,7 +92,7 @@ func (p *pod) mount(ctx context.Context, set *appsv1.StatefulSet) {
 	for _, v := range spec.Volumes {
 		sources[v.Name] = content(ctx, set.Namespace, v)
 	}
-	for _, m := range spec.Containers[0].VolumeMounts {
+	for _, m := range brokerOf(spec).VolumeMounts {
 		folder := filepath.Join(p.root, m.MountPath)
 		Expect(os.MkdirAll(folder, 0o700)).To(Succeed())
 		for name, text := range sources[m.Name] {
@@ -123,41 +125,88 @@ func content(ctx context.Context, namespace string, v corev1.Volume) map[string]
 // run serves with the mounted configuration, on ports of its own.
 func (p *pod) run() {
 	GinkgoHelper()
-	c, err := brokerconfig.Load(filepath.Join(p.root, "etc/turnstone/config/turnstone.yaml"))
+	file := filepath.Join(p.root, "etc/turnstone/config/turnstone.yaml")
+	c, err := brokerconfig.Load(file)
 	Expect(err).NotTo(HaveOccurred())
-	c.Listeners = []string{"https://127.0.0.1:0", "mqtt://127.0.0.1:0", "amqp://127.0.0.1:0"}
-	for _, file := range []*string{&c.DataDir, &c.TLS.CertFile, &c.TLS.KeyFile} {
-		*file = filepath.Join(p.root, *file)
-	}
-	for i := range c.Auth.BootstrapUsers {
-		c.Auth.BootstrapUsers[i].PasswordFile = filepath.Join(p.root, c.Auth.BootstrapUsers[i].PasswordFile)
-	}
+	c = p.local(c)
 	ctx, cancel := context.WithCancel(context.Background())
 	log, write := io.Pipe()
 	ended := make(chan error, 1)
 	go func() { // ends when cancel is called
-		err := server.Run(ctx, server.Options{Config: c, Version: "test", LogTo: write, Fatal: func() { panic("the journal cannot go on") }})
+		err := server.Run(ctx, server.Options{Config: c, ConfigFile: file, Override: p.local, Version: "test", LogTo: write, Fatal: func() { panic("the journal cannot go on") }})
 		write.Close()
 		ended <- err
 	}()
 	p.stop = sync.OnceFunc(func() { cancel(); <-ended })
 	DeferCleanup(p.stop)
-	p.admin = awaitReady(log)
+	p.listen = awaitReady(log)
+	p.admin = p.listen["https"]
+}
+
+// local puts a configuration into the folder of the pod, on ports of its own.
+func (p *pod) local(c brokerconfig.Config) brokerconfig.Config {
+	c.Listeners = slices.Clone(c.Listeners)
+	for i, l := range c.Listeners {
+		scheme, _, _ := strings.Cut(l, "://")
+		c.Listeners[i] = scheme + "://127.0.0.1:0"
+	}
+	for _, file := range []*string{&c.DataDir, &c.TLS.CertFile, &c.TLS.KeyFile, &c.TLS.ClientCAFile, &c.TLS.CRLFile} {
+		if *file != "" {
+			*file = filepath.Join(p.root, *file)
+		}
+	}
+	c.Auth.BootstrapUsers = slices.Clone(c.Auth.BootstrapUsers)
+	for i := range c.Auth.BootstrapUsers {
+		c.Auth.BootstrapUsers[i].PasswordFile = filepath.Join(p.root, c.Auth.BootstrapUsers[i].PasswordFile)
+	}
+	return c
+}
+
+// sync brings changed volumes to the pod that runs, as a kubelet does.
+func (p *pod) sync(ctx context.Context, b *v1alpha1.MessageBroker) {
+	GinkgoHelper()
+	set := &appsv1.StatefulSet{}
+	Expect(api.Get(ctx, client.ObjectKeyFromObject(b), set)).To(Succeed())
+	p.mount(ctx, set)
+}
+
+// restart runs the present template of the pod.
+func (p *pods) restart(ctx context.Context, b *v1alpha1.MessageBroker, running *pod) *pod {
+	GinkgoHelper()
+	running.stop()
+	return p.startIn(ctx, b, running.root)
 }
 
 // awaitReady reads the log up to the line that says where the broker listens, and then forgets the rest.
-func awaitReady(log io.Reader) string {
+func awaitReady(log io.Reader) map[string]string {
 	GinkgoHelper()
 	lines := bufio.NewScanner(log)
 	var said []string
 	for lines.Scan() {
 		said = append(said, lines.Text())
-		var line struct{ Msg, HTTPS string }
-		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "ready" {
+		line := map[string]any{}
+		if json.Unmarshal(lines.Bytes(), &line) == nil && line["msg"] == "ready" {
 			go io.Copy(io.Discard, log) //nolint:errcheck // ends when the broker closes its log
-			return line.HTTPS
+			listen := map[string]string{}
+			for _, scheme := range brokerconfig.Schemes {
+				if address, ok := line[scheme].(string); ok {
+					listen[scheme] = address
+				}
+			}
+			return listen
 		}
 	}
 	Fail("the broker ended before it was ready: " + strings.Join(said, "\n"))
-	return ""
+	return nil
+}
+
+func brokerOf(spec corev1.PodSpec) corev1.Container {
+	GinkgoHelper()
+	for _, c := range spec.Containers {
+		if c.Name == "broker" {
+			return c
+		}
+	}
+	Fail("the pod has no container called broker")
+	return corev1.Container{}
 }

@@ -33,6 +33,7 @@ import (
 	"github.com/turnstone-mq/turnstone/controllers/broker"
 	"github.com/turnstone-mq/turnstone/controllers/condition"
 	"github.com/turnstone-mq/turnstone/controllers/connection"
+	"github.com/turnstone-mq/turnstone/controllers/foreign"
 	"github.com/turnstone-mq/turnstone/controllers/metrics"
 	"github.com/turnstone-mq/turnstone/controllers/resource"
 	"github.com/turnstone-mq/turnstone/controllers/topology"
@@ -75,12 +76,14 @@ func startOperator(namespace string, p *pods, releaseAfter time.Duration) *opera
 	Expect(err).NotTo(HaveOccurred())
 	o.connections = &connection.Pool{Reader: m.GetClient(), Address: p.url}
 	ctx, cancel := context.WithCancel(context.Background())
+	secrets, err := foreign.New(m, map[string]cache.Config{namespace: {}})
+	Expect(err).NotTo(HaveOccurred())
 	b := &broker.Reconciler{
 		Client: m.GetClient(), Live: m.GetAPIReader(), Scheme: scheme, Events: m.GetEventRecorder("turnstone-operator"),
-		Image: "broker:test", Connections: o.connections, Now: time.Now,
+		Image: "broker:test", Connections: o.connections, Foreign: secrets, Now: time.Now,
 	}
-	Expect(b.Setup(m)).To(Succeed())
-	Expect(topology.SetupWithManager(ctx, m, topology.Options{Connections: o.connections, ReleaseAfter: releaseAfter})).To(Succeed())
+	Expect(b.Setup(ctx, m)).To(Succeed())
+	Expect(topology.SetupWithManager(ctx, m, topology.Options{Connections: o.connections, Foreign: secrets, ReleaseAfter: releaseAfter})).To(Succeed())
 	metrics.Build("test", "none")
 	Expect(metrics.Objects(m)).To(Succeed())
 	ended := make(chan error, 1)

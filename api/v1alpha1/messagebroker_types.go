@@ -2,15 +2,16 @@ package v1alpha1
 
 import (
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // MessageBrokerSpec is the wanted state of a broker.
 type MessageBrokerSpec struct {
-	// Replicas is how many pods serve. It is 1 for now.
+	// Replicas is how many pods serve: 1, or 0, which hibernates the broker: no pod runs, and its data is kept.
 	// +kubebuilder:default=1
-	// +kubebuilder:validation:XValidation:rule="self == 1",message="replicas must be 1: a broker of several pods is not supported yet"
+	// +kubebuilder:validation:XValidation:rule="self == 0 || self == 1",message="replicas must be 1, or 0 to hibernate: a broker of several pods is not supported yet"
 	// +optional
 	Replicas *int32 `json:"replicas,omitempty"`
 	// Image of the broker; unset, the operator's default.
@@ -37,6 +38,13 @@ type MessageBrokerSpec struct {
 	// +kubebuilder:default={}
 	// +optional
 	Service Service `json:"service,omitzero"`
+	// WebSocket serves MQTT over WebSocket, on ports 8083 and, with TLS, 8084. Setting and removing it restarts the pod.
+	// +optional
+	WebSocket *WebSocket `json:"webSocket,omitempty"`
+	// TLS says which certificate the broker shows, and what it asks of clients' certificates. Unset, an authority of the
+	// broker's own issues a certificate.
+	// +optional
+	TLS *TLS `json:"tls,omitempty"`
 	// Configuration of the broker; unset keys have the broker's defaults.
 	// +optional
 	Configuration *Configuration `json:"configuration,omitempty"`
@@ -52,6 +60,22 @@ type MessageBrokerSpec struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +optional
 	PriorityClassName string `json:"priorityClassName,omitempty"`
+	// Affinity as in a pod.
+	// +optional
+	Affinity *corev1.Affinity `json:"affinity,omitempty"`
+	// TopologySpreadConstraints as in a pod.
+	// +kubebuilder:validation:MaxItems=16
+	// +listType=atomic
+	// +optional
+	TopologySpreadConstraints []corev1.TopologySpreadConstraint `json:"topologySpreadConstraints,omitempty"`
+	// PodTemplate is a strategic merge patch of the pod's template: environment, volumes, sidecars, labels and what else has no
+	// field of its own. The broker's container is called broker. What would give the pod rights on its node or of another
+	// service account, or change what the broker runs and where it finds its files, is refused.
+	// +kubebuilder:validation:Type=object
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:pruning:PreserveUnknownFields
+	// +optional
+	PodTemplate *apiextensionsv1.JSON `json:"podTemplate,omitempty"`
 }
 
 // Resources are the requests and limits of a container.
@@ -63,10 +87,10 @@ type Resources struct {
 }
 
 // Storage describes the broker's volume.
-// +kubebuilder:validation:XValidation:rule="!has(self.size) || !has(oldSelf.size) || quantity(self.size).compareTo(quantity(oldSelf.size)) == 0",message="storage.size cannot be changed: the volume keeps the size it was made with"
+// +kubebuilder:validation:XValidation:rule="!has(self.size) || !has(oldSelf.size) || quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0",message="storage.size cannot shrink: volumes only grow; make another broker and move what is in this one"
 // +kubebuilder:validation:XValidation:rule="(has(self.storageClassName) ? [self.storageClassName] : []) == (has(oldSelf.storageClassName) ? [oldSelf.storageClassName] : [])",message="storage.storageClassName cannot be changed: the volume stays where it was made"
 type Storage struct {
-	// Size of the volume.
+	// Size of the volume. It may grow where the storage class allows it, and never shrinks.
 	// +kubebuilder:default="10Gi"
 	// +kubebuilder:validation:XValidation:rule="quantity(self).compareTo(quantity('512Mi')) >= 0",message="storage.size must be at least 512Mi: the journal needs room for its segments"
 	// +optional
@@ -84,6 +108,9 @@ type Storage struct {
 }
 
 // Service describes the Service for clients.
+// +kubebuilder:validation:XValidation:rule="self.type == 'LoadBalancer' || !(has(self.loadBalancerClass) || has(self.loadBalancerSourceRanges))",message="loadBalancerClass and loadBalancerSourceRanges need type LoadBalancer"
+// +kubebuilder:validation:XValidation:rule="self.type != 'ClusterIP' || !(has(self.nodePorts) || has(self.externalTrafficPolicy))",message="nodePorts and externalTrafficPolicy need type NodePort or LoadBalancer"
+// +kubebuilder:validation:XValidation:rule="!has(self.ipFamilies) || self.ipFamilies.size() < 2 || has(self.ipFamilyPolicy) && self.ipFamilyPolicy != 'SingleStack'",message="two ipFamilies need ipFamilyPolicy PreferDualStack or RequireDualStack"
 type Service struct {
 	// Type of the Service.
 	// +kubebuilder:default=ClusterIP
@@ -93,6 +120,244 @@ type Service struct {
 	// Annotations of the Service, such as those that load balancers read.
 	// +optional
 	Annotations map[string]string `json:"annotations,omitempty"`
+	// LoadBalancerClass chooses the implementation; it cannot be changed while the type is LoadBalancer.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=316
+	// +optional
+	LoadBalancerClass *string `json:"loadBalancerClass,omitempty"`
+	// LoadBalancerSourceRanges are the networks from which the load balancer takes clients, such as 10.0.0.0/8.
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=64
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="must be a network such as 10.0.0.0/8 or fd00::/8"
+	// +listType=set
+	// +optional
+	LoadBalancerSourceRanges []string `json:"loadBalancerSourceRanges,omitempty"`
+	// ExternalTrafficPolicy Local keeps the addresses of clients, which then reach only the node of the pod.
+	// +kubebuilder:validation:Enum=Cluster;Local
+	// +optional
+	ExternalTrafficPolicy corev1.ServiceExternalTrafficPolicy `json:"externalTrafficPolicy,omitempty"`
+	// NodePorts are fixed ports of nodes; those that are unset are given by the cluster.
+	// +optional
+	NodePorts *NodePorts `json:"nodePorts,omitempty"`
+	// IPFamilies of the Services, the first one primary. The broker itself listens on all.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=2
+	// +kubebuilder:validation:items:Enum=IPv4;IPv6
+	// +listType=set
+	// +optional
+	IPFamilies []corev1.IPFamily `json:"ipFamilies,omitempty"`
+	// IPFamilyPolicy of the Services.
+	// +kubebuilder:validation:Enum=SingleStack;PreferDualStack;RequireDualStack
+	// +optional
+	IPFamilyPolicy *corev1.IPFamilyPolicy `json:"ipFamilyPolicy,omitempty"`
+}
+
+// NodePorts are ports of the cluster's nodes. Which there can be is a setting of the cluster.
+type NodePorts struct {
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	// +optional
+	MQTT int32 `json:"mqtt,omitempty"`
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	// +optional
+	MQTTS int32 `json:"mqtts,omitempty"`
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	// +optional
+	AMQP int32 `json:"amqp,omitempty"`
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	// +optional
+	AMQPS int32 `json:"amqps,omitempty"`
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	// +optional
+	Admin int32 `json:"admin,omitempty"`
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	// +optional
+	WS int32 `json:"ws,omitempty"`
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	// +optional
+	WSS int32 `json:"wss,omitempty"`
+}
+
+// WebSocket says how MQTT over WebSocket is reached.
+type WebSocket struct {
+	// Path that requests must have; unset, any will do. Changing it restarts the pod.
+	// +kubebuilder:validation:Pattern=`^/[^?#\s]*$`
+	// +kubebuilder:validation:MaxLength=255
+	// +optional
+	Path string `json:"path,omitempty"`
+	// Origins of pages that may connect, such as *.example.com; none is all. Changing it restarts the pod.
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=253
+	// +listType=atomic
+	// +optional
+	Origins []string `json:"origins,omitempty"`
+	// Ingress leads there from outside of the cluster.
+	// +optional
+	Ingress *Ingress `json:"ingress,omitempty"`
+	// Gateway leads there by an HTTPRoute of the Gateway API.
+	// +optional
+	Gateway *Gateway `json:"gateway,omitempty"`
+}
+
+// Ingress describes the Ingress of the WebSocket listener.
+type Ingress struct {
+	// ClassName of the controller; unset, the cluster's default.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	ClassName *string `json:"className,omitempty"`
+	// Host that clients name.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Host string `json:"host"`
+	// TLSSecretRef names the Secret with the certificate that the Ingress shows; unset, it serves without TLS.
+	// +optional
+	TLSSecretRef *LocalReference `json:"tlsSecretRef,omitempty"`
+	// Annotations of the Ingress, such as timeouts.
+	// +optional
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// Gateway describes the HTTPRoute of the WebSocket listener.
+type Gateway struct {
+	// ParentRefs are the Gateways to attach to.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	// +listType=atomic
+	ParentRefs []GatewayReference `json:"parentRefs"`
+	// Hostnames that clients name; none is all of the Gateway.
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=253
+	// +listType=set
+	// +optional
+	Hostnames []string `json:"hostnames,omitempty"`
+}
+
+// GatewayReference names a Gateway.
+type GatewayReference struct {
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+	// Namespace of the Gateway; unset, that of the MessageBroker.
+	// +kubebuilder:validation:MaxLength=63
+	// +optional
+	Namespace string `json:"namespace,omitempty"`
+	// SectionName is a listener of the Gateway; unset, all.
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	SectionName string `json:"sectionName,omitempty"`
+}
+
+// TLS says which certificate the broker shows. Whatever its source, a renewal takes effect without a restart; one that
+// cannot be used leaves in use what is.
+// +kubebuilder:validation:XValidation:rule="!(has(self.secretRef) && has(self.issuerRef))",message="secretRef and issuerRef exclude one another: a certificate has one source"
+// +kubebuilder:validation:XValidation:rule="!(has(self.secretRef) && has(self.dnsNames))",message="dnsNames are for certificates that are issued: the one of secretRef has its names already"
+type TLS struct {
+	// SecretRef names a Secret of type kubernetes.io/tls with tls.crt and tls.key, and, if clients do not trust its authority
+	// anyway, ca.crt.
+	// +optional
+	SecretRef *LocalReference `json:"secretRef,omitempty"`
+	// IssuerRef names an issuer of cert-manager, by which a Certificate is made. Until it has issued one, the broker's own
+	// authority does.
+	// +optional
+	IssuerRef *IssuerReference `json:"issuerRef,omitempty"`
+	// DNSNames are names of the certificate: beside those of the Services, when the broker's own authority issues it, and in
+	// their place, when an issuer does, since public ones refuse names of a cluster.
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=253
+	// +kubebuilder:validation:items:Pattern=`^(\*\.)?[a-zA-Z0-9]([-a-zA-Z0-9.]*[a-zA-Z0-9])?$`
+	// +listType=set
+	// +optional
+	DNSNames []string `json:"dnsNames,omitempty"`
+	// ClientAuthentication says what is asked of clients' certificates; unset, nothing.
+	// +optional
+	ClientAuthentication *ClientAuthentication `json:"clientAuthentication,omitempty"`
+}
+
+// IssuerReference names an issuer of cert-manager.
+type IssuerReference struct {
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+	// Kind is Issuer, ClusterIssuer, or that of an external issuer.
+	// +kubebuilder:default=Issuer
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +optional
+	Kind string `json:"kind,omitempty"`
+	// Group of the kind.
+	// +kubebuilder:default=cert-manager.io
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	Group string `json:"group,omitempty"`
+}
+
+// ClientAuthentication says what is asked of clients' certificates. Changing it restarts the pod; changing what is in its
+// Secrets does not.
+type ClientAuthentication struct {
+	// Mode Optional takes clients without a certificate, who need a password; Required refuses them on every port but that of
+	// the admin API, where probes have none.
+	// +kubebuilder:default=Optional
+	// +kubebuilder:validation:Enum=Optional;Required
+	// +optional
+	Mode ClientAuthenticationMode `json:"mode,omitempty"`
+	// CASecretRef is where the authorities of clients are, in PEM.
+	CASecretRef CAReference `json:"caSecretRef"`
+	// CRLSecretRef is where revocation lists of those authorities are, in PEM or DER.
+	// +optional
+	CRLSecretRef *CRLReference `json:"crlSecretRef,omitempty"`
+	// UserFrom says which name in a certificate is the user, the first of its kind; unset, the first of CommonName, DNSName and
+	// Email that there is. It takes effect without a restart.
+	// +kubebuilder:validation:Enum=CommonName;DNSName;Email;URI
+	// +optional
+	UserFrom string `json:"userFrom,omitempty"`
+}
+
+// ClientAuthenticationMode says whether clients must show a certificate.
+type ClientAuthenticationMode string
+
+// The modes.
+const (
+	ClientsMayAuthenticate  ClientAuthenticationMode = "Optional"
+	ClientsMustAuthenticate ClientAuthenticationMode = "Required"
+)
+
+// CAReference names a key of a Secret in the namespace.
+type CAReference struct {
+	// Name of the Secret.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+	// Key in it.
+	// +kubebuilder:default=ca.crt
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	Key string `json:"key,omitempty"`
+}
+
+// CRLReference names a key of a Secret in the namespace.
+type CRLReference struct {
+	// Name of the Secret.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+	// Key in it.
+	// +kubebuilder:default=ca.crl
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	Key string `json:"key,omitempty"`
 }
 
 // Configuration holds the keys of the broker's configuration that are the user's to choose. A key takes effect without a
@@ -288,7 +553,8 @@ type MessageBrokerStatus struct {
 	// ObservedGeneration is the generation that the conditions are about.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// Conditions are Ready, Reconciling and Stalled.
+	// Conditions are Ready, Reconciling and Stalled, and while they have something to say CertificateReady,
+	// ConfigurationPending, StorageExpanding, RouteReady and Paused.
 	// +listType=map
 	// +listMapKey=type
 	// +optional
@@ -316,6 +582,42 @@ type MessageBrokerStatus struct {
 	// CertificateExpires is when the server certificate ends; it is renewed before.
 	// +optional
 	CertificateExpires *metav1.Time `json:"certificateExpires,omitempty"`
+	// CertificateSerial is its serial number, in hexadecimal digits.
+	// +optional
+	CertificateSerial string `json:"certificateSerial,omitempty"`
+	// Configuration is how far the configuration has come.
+	// +optional
+	Configuration *ConfigurationStatus `json:"configuration,omitempty"`
+	// Usage is what the broker holds. It is written when it changed noticeably.
+	// +optional
+	Usage *Usage `json:"usage,omitempty"`
+}
+
+// ConfigurationStatus compares the configuration that the broker has with the one that it should have.
+type ConfigurationStatus struct {
+	// Wanted and InForce identify the two, all keys of them; they are equal when there is nothing left to do.
+	Wanted string `json:"wanted"`
+	// +optional
+	InForce string `json:"inForce,omitempty"`
+	// Pending are the keys in which they differ.
+	// +listType=set
+	// +optional
+	Pending []string `json:"pending,omitempty"`
+}
+
+// Usage is what a broker holds.
+type Usage struct {
+	// Connections that are authenticated.
+	Connections int64 `json:"connections"`
+	// Queues, those of MQTT sessions included.
+	Queues int64 `json:"queues"`
+	// Messages in queues, delivered and not settled ones included.
+	Messages int64 `json:"messages"`
+	// StorageUsed and StorageSize are of the broker's volume.
+	// +optional
+	StorageUsed *resource.Quantity `json:"storageUsed,omitempty"`
+	// +optional
+	StorageSize *resource.Quantity `json:"storageSize,omitempty"`
 }
 
 // Endpoints are URLs without credentials.
@@ -325,6 +627,11 @@ type Endpoints struct {
 	AMQP  string `json:"amqp"`
 	AMQPS string `json:"amqps"`
 	Admin string `json:"admin"`
+	// WS and WSS are set when spec.webSocket is.
+	// +optional
+	WS string `json:"ws,omitempty"`
+	// +optional
+	WSS string `json:"wss,omitempty"`
 }
 
 // MessageBroker is a message broker for MQTT and AMQP.
@@ -336,6 +643,11 @@ type Endpoints struct {
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="Replicas",type=integer,JSONPath=`.status.readyReplicas`
 // +kubebuilder:printcolumn:name="Version",type=string,JSONPath=`.status.version`
+// +kubebuilder:printcolumn:name="Connections",type=integer,JSONPath=`.status.usage.connections`
+// +kubebuilder:printcolumn:name="Messages",type=integer,JSONPath=`.status.usage.messages`
+// +kubebuilder:printcolumn:name="Used",type=string,JSONPath=`.status.usage.storageUsed`,priority=1
+// +kubebuilder:printcolumn:name="Certificate",type=date,JSONPath=`.status.certificateExpires`,priority=1
+// +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="the name of a MessageBroker must be a DNS label of at most 40 characters that begins with a letter: it names the Services and pods"
 type MessageBroker struct {
@@ -357,3 +669,9 @@ type MessageBrokerList struct {
 	metav1.ListMeta `json:"metadata,omitempty"`
 	Items           []MessageBroker `json:"items"`
 }
+
+// Hibernates says whether the broker is to keep its data and run no pod.
+func (b *MessageBroker) Hibernates() bool { return b.Spec.Replicas != nil && *b.Spec.Replicas == 0 }
+
+// AnnotationPaused, with the value "true", has the operator write nothing for a MessageBroker but that it is paused.
+const AnnotationPaused = "messaging.turnstone.dev/paused"

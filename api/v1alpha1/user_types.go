@@ -7,6 +7,8 @@ import (
 // UserSpec is the wanted state of a User.
 // +kubebuilder:validation:XValidation:rule="self.brokerRef == oldSelf.brokerRef",message="brokerRef cannot be changed: delete the object and make another"
 // +kubebuilder:validation:XValidation:rule="(has(self.name) ? [self.name] : []) == (has(oldSelf.name) ? [oldSelf.name] : [])",message="name cannot be changed: delete the object and make another"
+// +kubebuilder:validation:XValidation:rule="!(has(self.passwordSecretRef) && has(self.passwordHashSecretRef))",message="passwordSecretRef and passwordHashSecretRef exclude one another: a user has one password"
+// +kubebuilder:validation:XValidation:rule="!has(self.passwordRevision) || self.passwordRevision == 0 || !(has(self.passwordSecretRef) || has(self.passwordHashSecretRef))",message="passwordRevision is for passwords that are made: change what is in the Secret instead"
 type UserSpec struct {
 	// BrokerRef names the MessageBroker.
 	BrokerRef  BrokerReference `json:"brokerRef"`
@@ -17,9 +19,32 @@ type UserSpec struct {
 	// +kubebuilder:validation:XValidation:rule="size(bytes(self)) <= 255 && !self.contains('\u0000')",message="name must be at most 255 bytes of UTF-8 without NUL"
 	// +optional
 	Name string `json:"name,omitempty"`
-	// PasswordSecretRef is where the password is. Unset, one is made and kept in the Secret NAME-user-credentials.
+	// PasswordSecretRef is where the password is. Unset, one is made and kept in the Secret NAME-user-credentials. Another
+	// password in the Secret is taken over without a restart.
 	// +optional
 	PasswordSecretRef *PasswordReference `json:"passwordSecretRef,omitempty"`
+	// PasswordHashSecretRef is where a hash of the password is, in the form $argon2id$v=19$m=…,t=…,p=…$salt$hash or one of
+	// RabbitMQ's behind $rabbit-sha256$ or $rabbit-sha512$. SCRAM is not for such a user, and its binding has no password.
+	// +optional
+	PasswordHashSecretRef *HashReference `json:"passwordHashSecretRef,omitempty"`
+	// PasswordRevision of a password that is made: another number makes another password.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	PasswordRevision int32 `json:"passwordRevision,omitempty"`
+	// RotationOverlap is how long the password of before is right beside a new one.
+	// +kubebuilder:default="1h"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s') && duration(self) <= duration('720h')",message="rotationOverlap must be between 0s and 720h"
+	// +optional
+	RotationOverlap *metav1.Duration `json:"rotationOverlap,omitempty"`
+	// ClientIDs are patterns of the MQTT client ids that the user may have: * is any text, %u the user's name in the broker.
+	// None is any.
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=1024
+	// +kubebuilder:validation:items:XValidation:rule="size(bytes(self)) <= 1024 && !self.contains('\u0000')",message="a pattern must be at most 1024 bytes of UTF-8 without NUL"
+	// +listType=set
+	// +optional
+	ClientIDs []string `json:"clientIDs,omitempty"`
 	// Tags: an administrator may change the broker through its admin API, monitoring may read it. The others are known to
 	// tools and give no right.
 	// +kubebuilder:validation:MaxItems=4
@@ -51,13 +76,28 @@ type PasswordReference struct {
 	Key string `json:"key,omitempty"`
 }
 
+// HashReference names a key of a Secret in the namespace.
+type HashReference struct {
+	// Name of the Secret.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+	// Key in it.
+	// +kubebuilder:default=passwordHash
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	Key string `json:"key,omitempty"`
+}
+
 // UserStatus is the observed state of a User.
 type UserStatus struct {
 	TopologyStatus `json:",inline"`
 	// Username in the broker.
 	// +optional
 	Username string `json:"username,omitempty"`
-	// Binding names the Secret that was made for the user, as the Service Binding specification says.
+	// Binding names the Secret that says how to connect as the user, as the Service Binding specification has it. It follows
+	// the password, the endpoints and the authority.
 	// +optional
 	Binding *LocalReference `json:"binding,omitempty"`
 	// PasswordVersion says which content of the Secret the broker has.

@@ -34,8 +34,11 @@ type Options struct {
 	// Connections lists the authenticated connections of every endpoint, Count says how many there are.
 	Connections func() []client.ConnectionState
 	Count       func() int
-	// Pending says which keys of the configuration wait for a restart, and what is wrong with the file.
-	Pending func() (keys []string, problem error)
+	// Pending says which keys of the configuration wait for a restart, what is wrong with the file, and which content of it
+	// is in force, empty if none is as a whole.
+	Pending func() (keys []string, problem error, content string)
+	// Storage says how much of the data directory's file system is used, and how large it is.
+	Storage func() (used, size int64)
 	// Problems says why the broker does not serve now; none when it does.
 	Problems func() []string
 	// Drain keeps clients out and asks those that are there to leave, or lets them in again. Without it there are none.
@@ -120,6 +123,7 @@ func (s *Server) table() []route {
 		{http.MethodPost, "/api/definitions", administrator, nil, s.importDefinitions},
 		{http.MethodGet, definitionsOf + "{vhost}", administrator, nil, s.exportDefinitions},
 		{http.MethodPost, definitionsOf + "{vhost}", administrator, nil, s.importDefinitions},
+		{http.MethodGet, "/v1/overview", monitoring, nil, s.overview},
 		{http.MethodGet, "/v1/config", monitoring, nil, s.config},
 		{http.MethodGet, "/v1/safe-to-stop", monitoring, nil, s.safeToStop},
 		{http.MethodPost, "/v1/authorize", monitoring, nil, s.authorize},

@@ -55,7 +55,8 @@ func newAPI(t *testing.T) *api {
 			return []client.ConnectionState{{ID: 7, Protocol: "mqtt", User: "ann"}}
 		},
 		Count:    func() int { return 1 },
-		Pending:  func() ([]string, error) { return a.pending, a.problem },
+		Pending:  func() ([]string, error, string) { return a.pending, a.problem, "content" },
+		Storage:  func() (int64, int64) { return 3, 7 },
 		Problems: func() []string { return a.problems },
 		Drain:    func(on bool) { a.drains = append(a.drains, on) },
 		Metrics:  text("some_metric 1\n"), QueueMetrics: text("queue_metric 1\n"),
@@ -369,8 +370,12 @@ func TestHealthAndState(t *testing.T) {
 	if s, err := c.SafeToStop(t.Context()); err != nil || s.Safe || !slices.Equal(s.Reasons, a.problems) {
 		t.Errorf("safe to stop: %+v %v", s, err)
 	}
+	over, err := c.Overview(t.Context())
+	if err != nil || over.Version != "1.2.3" || over.StorageUsed != 3 || over.StorageSize != 7 || over.Connections != 1 {
+		t.Errorf("overview: %+v %v", over, err)
+	}
 	state, err := c.Config(t.Context())
-	if err != nil || state.Hash != config.Default().Hash() || !slices.Equal(state.Pending, a.pending) || state.Problem != "line 3" {
+	if err != nil || state.Hash != config.Default().Hash() || !slices.Equal(state.Pending, a.pending) || state.Problem != "line 3" || state.Content != "content" {
 		t.Errorf("config: %+v %v", state, err)
 	}
 	if !slices.Contains(state.Keys, client.ConfigKey{Name: "limits.connections", Live: true}) || !slices.Contains(state.Keys, client.ConfigKey{Name: "dataDir"}) {
@@ -425,7 +430,7 @@ func TestOpenAPI(t *testing.T) {
 	}
 	for name, fields := range map[string][]string{
 		"QueueState": fieldsOf[client.QueueState](), "ConnectionState": fieldsOf[client.ConnectionState](),
-		"SafeToStop": fieldsOf[client.SafeToStop](), "ConfigState": fieldsOf[client.ConfigState](), "Health": fieldsOf[client.Health](),
+		"SafeToStop": fieldsOf[client.SafeToStop](), "ConfigState": fieldsOf[client.ConfigState](), "Health": fieldsOf[client.Health](), "Overview": fieldsOf[client.Overview](),
 		"ApplyRequest": fieldsOf[client.ApplyRequest](), "ApplyResponse": fieldsOf[client.ApplyResponse](), "Event": fieldsOf[client.Event](),
 		"Digests": fieldsOf[client.Digests](), "ObjectList": fieldsOf[client.ObjectList](), "ImportReport": fieldsOf[client.ImportReport](), "Skipped": fieldsOf[client.Skipped](),
 		"Question": fieldsOf[client.Question](), "Decision": fieldsOf[client.Decision](),

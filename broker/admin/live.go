@@ -36,6 +36,16 @@ func (s *Server) connections(w http.ResponseWriter, _ *http.Request) error {
 	return answer(w, http.StatusOK, out)
 }
 
+func (s *Server) overview(w http.ResponseWriter, _ *http.Request) error {
+	t := s.Hub.Totals()
+	out := client.Overview{
+		Version: s.Version, Connections: int64(s.Count()), Queues: int64(t.Queues), Consumers: int64(t.Consumers),
+		Ready: int64(t.Ready), Messages: int64(t.Ready + t.Unacked), Bytes: t.Bytes, Sessions: int64(s.Hub.SessionCount()),
+	}
+	out.StorageUsed, out.StorageSize = s.Storage()
+	return answer(w, http.StatusOK, out)
+}
+
 func (s *Server) config(w http.ResponseWriter, _ *http.Request) error {
 	c := s.Hub.Config()
 	raw, err := json.Marshal(c)
@@ -43,7 +53,8 @@ func (s *Server) config(w http.ResponseWriter, _ *http.Request) error {
 		return fmt.Errorf("encode configuration: %w", err)
 	}
 	out := client.ConfigState{Hash: c.Hash(), Config: raw, Keys: keys()}
-	pending, problem := s.Pending()
+	pending, problem, content := s.Pending()
+	out.Content = content
 	if out.Pending = pending; problem != nil {
 		out.Problem = problem.Error()
 	}

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/turnstone-mq/turnstone/broker/catalog"
 	"github.com/turnstone-mq/turnstone/broker/config"
@@ -49,11 +50,30 @@ type user struct {
 	hash string
 	// scram are keys of the same password, as object.ScramKeys writes them.
 	scram []string
+	// previous is the password of before, as long as it is right; nil if there is none.
+	previous *previous
+	clients  clientPatterns
 
 	limits  object.UserLimits
 	account *rate.Account // the same for as long as the user exists
 	// verified is the proof of the password that was right last. It goes with the user when that changes.
 	verified atomic.Pointer[proof]
+}
+
+// previous is a password that is right for some time after another took its place.
+type previous struct {
+	hash     string
+	scram    []string
+	until    time.Time
+	verified atomic.Pointer[proof]
+}
+
+// former is the password of before if it is right at a time; nil otherwise, and for nobody.
+func (u *user) former(now time.Time) *previous {
+	if u == nil || u.previous == nil || !now.Before(u.previous.until) {
+		return nil
+	}
+	return u.previous
 }
 
 type permissionKey struct{ host, user string }
@@ -122,7 +142,10 @@ func (a *Authority) setPolicy(o *object.Object, there bool) {
 // newUser takes over from what the user was before, nil if it is new.
 func newUser(o *object.Object, before *user) *user {
 	s := decode[object.UserSpec](o)
-	u := &user{name: o.Name, id: o.ID, tags: s.Tags, hash: s.PasswordHash, scram: s.Scram, limits: s.Limits}
+	u := &user{name: o.Name, id: o.ID, tags: s.Tags, hash: s.PasswordHash, scram: s.Scram, limits: s.Limits, clients: newClientPatterns(s.ClientIDs, o.Name)}
+	if p := s.Previous; p != nil {
+		u.previous = &previous{hash: p.Hash, scram: p.Scram, until: time.Unix(p.Until, 0)}
+	}
 	if before != nil && before.id == o.ID {
 		u.account = before.account
 	} else {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -41,7 +42,7 @@ func newWorld(t testing.TB) *world {
 
 func (w *world) apply(changes ...object.Change) {
 	w.t.Helper()
-	p, err := w.catalog.Plan("", changes, catalog.Passwords{Hash: quickHash, Keys: w.keys, Verify: Verify})
+	p, err := w.catalog.Plan("", changes, catalog.Passwords{Hash: quickHash, Keys: w.keys, Verify: Verify, Now: time.Now})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -62,8 +63,8 @@ func (w *world) apply(changes ...object.Change) {
 	}
 }
 
-func (w *world) keys(password string) ([]string, error) {
-	return ScramKeys(password, w.config.Auth.ScramIterations)
+func (w *world) keys(password string, salts []string) ([]string, error) {
+	return ScramKeys(password, w.config.Auth.ScramIterations, salts)
 }
 
 // quickHash is a stored form that costs little to verify.
@@ -152,6 +153,17 @@ func TestWhoMayComeIn(t *testing.T) {
 	check("a certificate of nobody", Credentials{Certificate: cert("toor")}, ErrCredentials)
 	check("a certificate without names", Credentials{Certificate: cert("")}, ErrCredentials)
 	check("a certificate of another", Credentials{User: "toor", Certificate: cert("root")}, ErrCredentials)
+	many := cert("root", "other")
+	many.EmailAddresses, many.URIs = []string{"toor@example"}, []*url.URL{{Scheme: "spiffe", Host: "root"}}
+	w.user("spiffe://root", "secret")
+	for which, user := range map[string]string{"": "root", "common-name": "root", "dns-name": "", "email": "", "uri": "spiffe://root"} {
+		w.config.Auth.CertificateName = which
+		a, err := w.login(Credentials{Certificate: many})
+		if user == "" && !errors.Is(err, ErrCredentials) || user != "" && (err != nil || a.User() != user) {
+			t.Errorf("a certificate by %q: %v, %v", which, a, err)
+		}
+	}
+	w.config.Auth.CertificateName = ""
 	check("a password beside a certificate", Credentials{User: "root", Password: "no", Certificate: cert("root")}, ErrCredentials)
 
 	w.user("robot", "")

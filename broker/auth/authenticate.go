@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"crypto/tls"
@@ -12,13 +13,14 @@ import (
 	"time"
 
 	"github.com/turnstone-mq/turnstone/broker/catalog"
+	"github.com/turnstone-mq/turnstone/broker/config"
 )
 
 // Credentials are what a peer says and shows of itself.
 type Credentials struct {
 	User, Password string
 	// Certificate is the client's, verified by the listener (see PeerCertificate). Without a password it says who the
-	// client is: the common name, or else the first DNS or mail name.
+	// client is, as auth.certificateName has it.
 	Certificate *x509.Certificate
 	Anonymous   bool       // the peer gave no name
 	Peer        netip.Addr // for loopback rules and for counting failures
@@ -31,6 +33,7 @@ type Credentials struct {
 var (
 	ErrCredentials = errors.New("user name or password is wrong, or the certificate names no user")
 	ErrAnonymous   = errors.New("clients without a user name are not admitted")
+	ErrClientID    = errors.New("the user may not have this client id")
 	ErrThrottled   = errors.New("too many failed logins from this address: wait a minute")
 )
 
@@ -48,11 +51,18 @@ func (a *Authority) Authenticate(ctx context.Context, c Credentials) (*Access, e
 		a.failures.Add(1)
 		return nil, err
 	}
-	return a.admit(w, c)
+	access, err := a.admit(w, c)
+	if errors.Is(err, ErrClientID) {
+		a.failures.Add(1)
+	}
+	return access, err
 }
 
 // admit lets somebody who is known into the virtual host.
 func (a *Authority) admit(w who, c Credentials) (*Access, error) {
+	if !a.mayBe(w, c.ClientID) {
+		return nil, ErrClientID
+	}
 	access := &Access{authority: a, who: w, host: c.VirtualHost, clientID: c.ClientID, account: a.accountOf(w)}
 	if err := access.enter(); err != nil {
 		return nil, err
@@ -102,7 +112,7 @@ func (a *Authority) byPassword(ctx context.Context, c Credentials) (who, error) 
 }
 
 func (a *Authority) byCertificate(c Credentials) (who, error) {
-	name := certificateName(c.Certificate)
+	name := certificateName(c.Certificate, a.config().Auth.CertificateName)
 	u, _ := a.find(name)
 	if u == nil || c.User != "" && c.User != name {
 		return who{}, ErrCredentials
@@ -117,16 +127,28 @@ func (a *Authority) find(name string) (u *user, none bool) {
 	return a.users[name], len(a.users) == 0
 }
 
-func certificateName(c *x509.Certificate) string {
-	switch {
-	case c.Subject.CommonName != "":
-		return c.Subject.CommonName
-	case len(c.DNSNames) > 0:
-		return c.DNSNames[0]
-	case len(c.EmailAddresses) > 0:
-		return c.EmailAddresses[0]
+// certificateName is the name of a certificate's bearer; empty if the certificate has no such name.
+func certificateName(c *x509.Certificate, which string) string {
+	first := func(names []string) string {
+		if len(names) == 0 {
+			return ""
+		}
+		return names[0]
 	}
-	return ""
+	switch which {
+	case config.CertificateCommonName:
+		return c.Subject.CommonName
+	case config.CertificateDNSName:
+		return first(c.DNSNames)
+	case config.CertificateEmail:
+		return first(c.EmailAddresses)
+	case config.CertificateURI:
+		if len(c.URIs) == 0 {
+			return ""
+		}
+		return c.URIs[0].String()
+	}
+	return cmp.Or(c.Subject.CommonName, first(c.DNSNames), first(c.EmailAddresses))
 }
 
 // PeerCertificate is the client's certificate if a connection showed one that a known authority signed; nil otherwise.

@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/crypto/argon2"
 
@@ -142,21 +143,29 @@ func (v *verifier) proofOf(user, password string) proof {
 	return proof(m.Sum(nil))
 }
 
-// known says whether the password is the one that was right last, without much work.
+// known says whether the password is one that was right last, the present or the former one, without much work.
 func (v *verifier) known(u *user, password string) bool {
 	if u == nil {
 		return false
 	}
-	right := u.verified.Load()
-	if right == nil {
-		return false
+	slots := []*atomic.Pointer[proof]{&u.verified}
+	if p := u.former(time.Now()); p != nil {
+		slots = append(slots, &p.verified)
 	}
-	got := v.proofOf(u.name, password)
-	return hmac.Equal(got[:], right[:])
+	for _, s := range slots {
+		right := s.Load()
+		if right == nil {
+			continue
+		}
+		if got := v.proofOf(u.name, password); hmac.Equal(got[:], right[:]) {
+			return true
+		}
+	}
+	return false
 }
 
-// verify takes the same steps whether there is such a user, whether the user has a password, and whether it is right.
-// It waits for its turn until ctx ends.
+// verify takes the same steps whether there is such a user, whether the user has a password, and whether it is right; of
+// a user whose former password is right too, a wrong one takes twice as long. It waits for its turn until ctx ends.
 func (v *verifier) verify(ctx context.Context, u *user, password string) (bool, error) {
 	select {
 	case v.slots <- struct{}{}:
@@ -164,15 +173,23 @@ func (v *verifier) verify(ctx context.Context, u *user, password string) (bool, 
 	case <-ctx.Done():
 		return false, fmt.Errorf("wait to verify a password: %w", ctx.Err())
 	}
-	hash := v.decoy
-	if u != nil && u.hash != "" {
-		hash = u.hash
+	if u == nil || u.hash == "" {
+		return v.verifyHash(v.decoy, nil, u, password), nil
 	}
+	if v.verifyHash(u.hash, &u.verified, u, password) {
+		return true, nil
+	}
+	p := u.former(time.Now())
+	return p != nil && v.verifyHash(p.hash, &p.verified, u, password), nil
+}
+
+// verifyHash verifies a password and, if it is right, keeps its proof.
+func (v *verifier) verifyHash(hash string, keep *atomic.Pointer[proof], u *user, password string) bool {
 	ok := Verify(hash, password)
 	v.done.Add(1)
-	if ok {
+	if ok && keep != nil {
 		p := v.proofOf(u.name, password)
-		u.verified.Store(&p)
+		keep.Store(&p)
 	}
-	return ok, nil
+	return ok && keep != nil
 }

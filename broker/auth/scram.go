@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -26,19 +27,21 @@ var scramHashes = map[string]scram.HashGeneratorFcn{
 	object.ScramSHA512: sha512.New,
 }
 
-// ScramKeys are the stored forms of a password for every mechanism of SCRAM, with salts of their own. Iterations of
-// config.NoScram make none.
-func ScramKeys(password string, iterations int) ([]string, error) {
+// ScramKeys are the stored forms of a password for every mechanism of SCRAM, with salts of their own, or with salts and
+// iterations of other keys where there are any. Iterations of config.NoScram make none.
+func ScramKeys(password string, iterations int, salts []string) ([]string, error) {
 	if iterations == config.NoScram {
 		return nil, nil
 	}
 	var entries []string
 	for _, mechanism := range []string{object.ScramSHA256, object.ScramSHA512} {
-		salt := make([]byte, saltBytes)
-		if _, err := rand.Read(salt); err != nil {
+		salt, times := make([]byte, saltBytes), iterations
+		if like, ok := keysIn(salts, mechanism); ok {
+			salt, times = like.Salt, like.Iterations
+		} else if _, err := rand.Read(salt); err != nil {
 			return nil, fmt.Errorf("make salt: %w", err)
 		}
-		k, err := deriveScram(mechanism, password, salt, iterations)
+		k, err := deriveScram(mechanism, password, salt, times)
 		if err != nil {
 			return nil, err
 		}
@@ -96,7 +99,23 @@ func (u *user) keysFor(mechanism string) (object.ScramKeys, bool) {
 	if u == nil {
 		return object.ScramKeys{}, false
 	}
-	for _, entry := range u.scram {
+	return keysIn(u.scram, mechanism)
+}
+
+// formerKeysFor are the keys of the password of before, if it is right at a time and has the salt of the present one.
+func (u *user) formerKeysFor(mechanism string, now time.Time) (object.ScramKeys, bool) {
+	p := u.former(now)
+	present, has := u.keysFor(mechanism)
+	if p == nil || !has {
+		return object.ScramKeys{}, false
+	}
+	k, ok := keysIn(p.scram, mechanism)
+	return k, ok && bytes.Equal(k.Salt, present.Salt) && k.Iterations == present.Iterations
+}
+
+// keysIn finds the keys for a mechanism.
+func keysIn(entries []string, mechanism string) (object.ScramKeys, bool) {
+	for _, entry := range entries {
 		if strings.HasPrefix(entry, mechanism+"$") {
 			k, err := object.ParseScramKeys(entry)
 			if err != nil {
@@ -137,25 +156,36 @@ type scramSteps struct {
 	mechanism    string
 	naming       Naming
 	conversation *scram.ServerConversation
+	// former is the same conversation by the password of before; nil when that is not right any more.
+	former *scram.ServerConversation
+	nonce  string // of both
 
 	answered    bool // the client's first message
 	credentials Credentials
 	keys        object.ScramKeys
+	formerKeys  object.ScramKeys
 	real        bool // the keys are those of a password
 	refused     error
 }
 
 func newScramSteps(a *Authority, mechanism string, naming Naming, nonce scram.NonceGeneratorFcn) (*scramSteps, error) {
-	s := &scramSteps{authority: a, mechanism: mechanism, naming: naming}
-	server, err := scramHashes[mechanism].NewServer(s.lookUp)
-	if err != nil {
-		return nil, fmt.Errorf("begin %s: %w", mechanism, err)
-	}
+	s := &scramSteps{authority: a, mechanism: mechanism, naming: naming, nonce: rand.Text()}
 	if nonce != nil {
-		server.WithNonceGenerator(nonce)
+		s.nonce = nonce()
 	}
-	s.conversation = server.NewConversation()
-	return s, nil
+	var err error
+	s.conversation, err = s.converse(s.lookUp)
+	return s, err
+}
+
+// converse begins a conversation with keys that are looked up.
+func (s *scramSteps) converse(lookUp scram.CredentialLookup) (*scram.ServerConversation, error) {
+	server, err := scramHashes[s.mechanism].NewServer(lookUp)
+	if err != nil {
+		return nil, fmt.Errorf("begin %s: %w", s.mechanism, err)
+	}
+	server.WithNonceGenerator(func() string { return s.nonce })
+	return server.NewConversation(), nil
 }
 
 func (s *scramSteps) step(_ context.Context, in []byte) (out []byte, access *Access, err error) {
@@ -181,7 +211,32 @@ func (s *scramSteps) first(in []byte) ([]byte, error) {
 	default:
 		return nil, &Failure{Err: ErrCredentials, Why: "client wants to act for another user"}
 	}
-	return []byte(out), nil
+	return []byte(out), s.alsoFormer(in)
+}
+
+// alsoFormer goes the same way with the password of before, whose answer is the same: which of the two the client has, its
+// proof will say.
+func (s *scramSteps) alsoFormer(in []byte) error {
+	u, _ := s.authority.find(s.credentials.User)
+	keys, ok := u.formerKeysFor(s.mechanism, time.Now())
+	if !ok || !bytes.Equal(keys.Salt, s.keys.Salt) || keys.Iterations != s.keys.Iterations {
+		return nil
+	}
+	former, err := s.converse(func(string) (scram.StoredCredentials, error) { return storedOf(keys), nil })
+	if err != nil {
+		return err
+	}
+	if _, err := former.Step(string(in)); err != nil {
+		return &Failure{Err: ErrMessage, Why: err.Error()}
+	}
+	s.former, s.formerKeys = former, keys
+	return nil
+}
+
+func storedOf(k object.ScramKeys) scram.StoredCredentials {
+	return scram.StoredCredentials{
+		KeyFactors: scram.KeyFactors{Salt: string(k.Salt), Iters: k.Iterations}, StoredKey: k.StoredKey, ServerKey: k.ServerKey,
+	}
 }
 
 // lookUp is called for the name in the client's first message. It takes the same steps whether there is such a user and
@@ -207,10 +262,7 @@ func (s *scramSteps) lookUp(name string) (scram.StoredCredentials, error) {
 		}
 		s.real = true
 	}
-	return scram.StoredCredentials{
-		KeyFactors: scram.KeyFactors{Salt: string(s.keys.Salt), Iters: s.keys.Iterations},
-		StoredKey:  s.keys.StoredKey, ServerKey: s.keys.ServerKey,
-	}, nil
+	return storedOf(s.keys), nil
 }
 
 // guest says whether the client may be guest as long as there is no user.
@@ -226,12 +278,25 @@ func (s *scramSteps) final(in []byte) ([]byte, *Access, error) {
 	}
 	out, err := s.conversation.Step(string(in))
 	w, why := s.proven(err)
+	if why != nil && s.former != nil {
+		if out, err = s.former.Step(string(in)); err == nil && s.provenByFormer() {
+			u, _ := a.find(s.credentials.User)
+			w, why = who{kind: named, name: u.name, id: u.id}, nil
+		}
+	}
 	if why != nil {
 		a.throttle.failed(s.credentials.Peer, time.Now())
 		return nil, nil, &Failure{Err: ErrCredentials, Why: why.Error()}
 	}
 	access, err := a.admit(w, s.credentials)
 	return []byte(out), access, err
+}
+
+// provenByFormer says whether the client has shown to know the password of before, and that is still right.
+func (s *scramSteps) provenByFormer() bool {
+	u, _ := s.authority.find(s.credentials.User)
+	k, ok := u.formerKeysFor(s.mechanism, time.Now())
+	return ok && s.former.Valid() && subtle.ConstantTimeCompare(k.StoredKey, s.formerKeys.StoredKey) == 1
 }
 
 // proven says who the client has shown to be; err is the conversation's. The user is asked for again: the password may

@@ -149,6 +149,11 @@ func checkUser(s *object.UserSpec) error {
 	if err := checkScram(s); err != nil {
 		return err
 	}
+	if err := s.CheckLogin(); err != nil {
+		return err
+	}
+	slices.Sort(s.ClientIDs)
+	s.ClientIDs = slices.Compact(s.ClientIDs)
 	for _, t := range s.Tags {
 		if !slices.Contains(object.Tags, t) {
 			return fmt.Errorf("tag %q does not exist; there are %v", t, object.Tags)

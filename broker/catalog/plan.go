@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/turnstone-mq/turnstone/broker/object"
 )
@@ -17,9 +18,11 @@ type Plan struct {
 
 // Passwords are the ways from a password to what is stored of it.
 type Passwords struct {
-	Hash   func(password string) (string, error)   // makes the stored form
-	Keys   func(password string) ([]string, error) // makes the keys of SCRAM; none where they are not wanted
-	Verify func(hash, password string) bool        // says whether a stored form is that of a password
+	Hash func(password string) (string, error) // makes the stored form
+	// Keys makes the keys of SCRAM, with the salts of others where there are any; none where they are not wanted.
+	Keys   func(password string, salts []string) ([]string, error)
+	Verify func(hash, password string) bool // says whether a stored form is that of a password
+	Now    func() time.Time
 }
 
 // draft is the state as it will be, step by step: the present state and what the plan changed so far.
@@ -331,11 +334,11 @@ func (d *draft) setPassword(o *object.Object, present object.UserSpec) (err erro
 	case u.Password != "" && present.PasswordHash != "" && d.with.Verify(present.PasswordHash, u.Password):
 		u.PasswordHash, u.Scram = present.PasswordHash, present.Scram
 		if len(u.Scram) == 0 { // it came as a hash, or before there were keys
-			u.Scram, err = d.with.Keys(u.Password)
+			u.Scram, err = d.with.Keys(u.Password, nil)
 		}
 	case u.Password != "":
 		if u.PasswordHash, err = d.with.Hash(u.Password); err == nil {
-			u.Scram, err = d.with.Keys(u.Password)
+			u.Scram, err = d.with.Keys(u.Password, u.SaltsOf(present))
 		}
 	case len(u.Scram) == 0 && (u.PasswordHash == "" || u.PasswordHash == present.PasswordHash):
 		u.PasswordHash, u.Scram = present.PasswordHash, present.Scram
@@ -343,8 +346,22 @@ func (d *draft) setPassword(o *object.Object, present object.UserSpec) (err erro
 	if err != nil {
 		return fmt.Errorf("hash password of user %q: %w", o.Name, err)
 	}
-	u.Password = ""
+	u.Previous = d.previous(u, present)
+	u.Password, u.OverlapSeconds = "", 0
 	o.Spec = encode(u)
+	return nil
+}
+
+// previous is which password of before stays right: the one that is replaced, for the overlap, or, when none is, the one
+// that still is.
+func (d *draft) previous(u, present object.UserSpec) *object.PreviousPassword {
+	now := d.with.Now()
+	switch before := present.Previous; {
+	case u.PasswordHash != present.PasswordHash && present.PasswordHash != "" && u.OverlapSeconds > 0:
+		return &object.PreviousPassword{Hash: present.PasswordHash, Scram: present.Scram, Until: now.Unix() + u.OverlapSeconds}
+	case u.PasswordHash == present.PasswordHash && before != nil && now.Unix() < before.Until:
+		return before
+	}
 	return nil
 }
 

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/turnstone-mq/turnstone/broker/object"
 )
@@ -22,6 +24,7 @@ var rewrite = flag.Bool("rewrite", false, "write what the scenarios answer into 
 //	list [owner=O] [kind=K]
 //	digest owner=O
 //	restart             by way of a snapshot
+//	clock SECONDS       what time it is, in seconds since 1970
 //
 // VHOST is left out for kinds that live in none. After each apply the same commands, applied to another state, must give
 // the same snapshot.
@@ -95,6 +98,13 @@ func (r *scenario) run(input string) string {
 			}
 		}
 		return b.String()
+	case "clock":
+		seconds, err := strconv.ParseInt(words[1], 10, 64)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		clock = time.Unix(seconds, 0)
+		return ""
 	case "restart":
 		fresh := New()
 		if err := fresh.Restore(r.state.Snapshot()); err != nil {
@@ -194,13 +204,20 @@ func (r *scenario) parse(line string) object.Change {
 // plain keeps passwords as they are. Those that begin with "keyed" get keys of SCRAM.
 var plain = Passwords{
 	Hash: func(password string) (string, error) { return "$argon2id$" + password, nil },
-	Keys: func(password string) ([]string, error) {
+	Keys: func(password string, salts []string) ([]string, error) {
 		if !strings.HasPrefix(password, "keyed") {
 			return nil, nil
+		}
+		if len(salts) > 0 {
+			password += " like" // those of before
 		}
 		key := make([]byte, 32)
 		copy(key, password)
 		return []string{object.ScramKeys{Mechanism: object.ScramSHA256, Iterations: 4096, Salt: []byte("salt"), StoredKey: key, ServerKey: key}.String()}, nil
 	},
 	Verify: func(hash, password string) bool { return hash == "$argon2id$"+password },
+	Now:    func() time.Time { return clock },
 }
+
+// clock is what time it is in scenarios.
+var clock = time.Unix(1000, 0)

@@ -14,7 +14,8 @@ import (
 )
 
 // Config is the whole configuration. The zero value of each field means its default (see Default); keys tagged
-// `live:"true"` take effect on reload, the others at the next start.
+// `live:"true"` take effect on reload, the others at the next start. A key that needs a restart and was not in the first
+// release is tagged `hash:"set"`: unset, it does not change Hash, so that an upgrade restarts nobody.
 type Config struct {
 	// DataDir holds the journal and the identity of this broker. One broker at a time.
 	DataDir string `json:"dataDir,omitempty"`
@@ -45,6 +46,9 @@ type TLS struct {
 	// RequireClientCert refuses those that show none.
 	ClientCAFile      string `json:"clientCAFile,omitempty"`
 	RequireClientCert bool   `json:"requireClientCert,omitempty"`
+	// AdminWithoutCert lets clients of https listeners show no certificate although others must: probes have none, and who
+	// calls the admin API has a password.
+	AdminWithoutCert bool `json:"adminWithoutCert,omitempty" hash:"set"`
 	// CRLFile holds revocation lists, in PEM or DER form, of those authorities. A certificate whose authority has one in the
 	// file must not be on it.
 	CRLFile string `json:"crlFile,omitempty"`
@@ -81,9 +85,20 @@ type Auth struct {
 	// ScramIterations is how often the hash of a password is iterated for SCRAM, of passwords that are set from now on: from
 	// 4096 to 10000000; -1 makes no keys for SCRAM.
 	ScramIterations int `json:"scramIterations,omitempty" live:"true"`
+	// CertificateName says which name in a client's certificate is its user: common-name, dns-name, email, uri, each the first
+	// of its kind; empty is the first of common-name, dns-name and email that there is.
+	CertificateName string `json:"certificateName,omitempty" live:"true"`
 	// BootstrapUsers are made when the data directory is new, with the password in a file; they end guest and anonymous access.
 	BootstrapUsers []BootstrapUser `json:"bootstrapUsers,omitempty"`
 }
+
+// The names in a certificate that can be its user's.
+const (
+	CertificateCommonName = "common-name"
+	CertificateDNSName    = "dns-name"
+	CertificateEmail      = "email"
+	CertificateURI        = "uri"
+)
 
 // NoScram is the value of ScramIterations that makes no keys.
 const NoScram = -1

@@ -52,6 +52,8 @@ func TestLoadSaysWhatIsWrong(t *testing.T) {
 		"port of a server":  {"mqtt: {serverReference: 'a:1 b:99999'}", `mqtt.serverReference: "b:99999": port "99999" is not a number from 1 to 65535`},
 		"rate":              {"limits: {rates: {user: {bytesPerSecond: -5}}}", "limits.rates.user.bytesPerSecond: -5 is neither a rate nor -1"},
 		"excess":            {"limits: {rates: {onExcess: wait}}", `limits.rates.onExcess: "wait" is not one of [slow-down drop disconnect]`},
+		"admin excepted":    {"tls: {adminWithoutCert: true}", "tls.adminWithoutCert: needs tls.requireClientCert"},
+		"certificate name":  {"auth: {certificateName: serial}", `auth.certificateName: "serial" is not one of [ common-name dns-name email uri]`},
 		"password":          {"auth: {bootstrapUsers: [{name: a}]}", "must name the file that holds the password"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -97,5 +99,23 @@ func TestLiveKeys(t *testing.T) {
 	}
 	if len(Keys()) < 30 {
 		t.Errorf("only %d keys", len(Keys()))
+	}
+}
+
+// A key that came later must not change the hash of those who do not use it: an upgrade would restart every pod.
+func TestLaterKeysDoNotRestart(t *testing.T) {
+	for key := range laterKeys() {
+		if !slices.ContainsFunc(Keys(), func(k Key) bool { return k.Name == key && !k.Live }) {
+			t.Errorf("%s is no key that needs a restart", key)
+		}
+	}
+	const first = "721659a176a96211" // of the first release's defaults
+	if h := Default().Hash(); h != first {
+		t.Errorf("the hash of the defaults is %s: tag new keys hash:\"set\"", h)
+	}
+	set := Default()
+	set.TLS.AdminWithoutCert = true
+	if set.Hash() == Default().Hash() {
+		t.Error("a later key that is set does not change the hash")
 	}
 }

@@ -52,13 +52,36 @@ func Merge(old, wanted Config) Config {
 
 // Hash identifies the restart keys: the operator rolls the pods when it changes, and only then.
 func (c Config) Hash() string {
-	h := sha256.New()
+	h, later := sha256.New(), laterKeys()
 	walk(reflect.ValueOf(c), "", false, func(name string, live bool, v reflect.Value) {
-		if !live {
+		if !live && !(later[name] && v.IsZero()) {
 			fmt.Fprintf(h, "%s=%#v\n", name, v.Interface())
 		}
 	})
 	return hex.EncodeToString(h.Sum(nil)[:8])
+}
+
+// laterKeys are those that Hash leaves out while they are unset.
+func laterKeys() map[string]bool {
+	later := map[string]bool{}
+	fields(reflect.TypeFor[Config](), "", func(name string, f reflect.StructField) {
+		if f.Tag.Get("hash") == "set" {
+			later[name] = true
+		}
+	})
+	return later
+}
+
+// fields visits every leaf key of a struct.
+func fields(t reflect.Type, prefix string, visit func(string, reflect.StructField)) {
+	for f := range t.Fields() {
+		name := prefix + jsonName(f)
+		if f.Type.Kind() == reflect.Struct {
+			fields(f.Type, name+".", visit)
+			continue
+		}
+		visit(name, f)
+	}
 }
 
 func walk(v reflect.Value, prefix string, live bool, visit func(string, bool, reflect.Value)) {

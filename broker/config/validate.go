@@ -49,6 +49,9 @@ func (c Config) Validate() error {
 	if c.TLS.RequireClientCert && c.TLS.ClientCAFile == "" {
 		wrong("tls.requireClientCert: needs tls.clientCAFile")
 	}
+	if c.TLS.AdminWithoutCert && !c.TLS.RequireClientCert {
+		wrong("tls.adminWithoutCert: needs tls.requireClientCert, from which it excepts https listeners")
+	}
 	if c.TLS.CRLFile != "" && c.TLS.ClientCAFile == "" {
 		wrong("tls.crlFile: needs tls.clientCAFile")
 	}
@@ -74,6 +77,7 @@ func (c Config) Validate() error {
 	oneOf("log.format", c.Log.Format, "text", "json")
 	oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	oneOf("auth.anonymous", c.Auth.Anonymous, "loopback", "always", "never")
+	oneOf("auth.certificateName", c.Auth.CertificateName, "", CertificateCommonName, CertificateDNSName, CertificateEmail, CertificateURI)
 	if n := c.Auth.ScramIterations; n != NoScram && (n < object.LeastScramIterations || n > object.MostScramIterations) {
 		wrong("auth.scramIterations: %d is neither within %d and %d nor -1, which makes no keys for SCRAM", n, object.LeastScramIterations, object.MostScramIterations)
 	}

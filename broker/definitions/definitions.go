@@ -42,6 +42,7 @@ type user struct {
 	Password  string `json:"password,omitempty"`
 	// Scram and OwnLimits are this broker's own; RabbitMQ passes them over.
 	Scram     []string           `json:"turnstone_scram,omitempty"`
+	ClientIDs []string           `json:"turnstone_client_ids,omitempty"`
 	OwnLimits *object.UserLimits `json:"turnstone_limits,omitempty"`
 	Tags      tags               `json:"tags"`
 	Limits    pairs              `json:"limits,omitempty"`

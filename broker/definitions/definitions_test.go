@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/turnstone-mq/turnstone/broker/catalog"
 	"github.com/turnstone-mq/turnstone/broker/object"
@@ -26,7 +27,7 @@ func apply(t testing.TB, state *catalog.State) func([]object.Change) ([]object.R
 	return func(changes []object.Change) ([]object.Result, error) {
 		plan, err := state.Plan(catalog.Anyone, changes, catalog.Passwords{
 			Hash:   func(p string) (string, error) { return "$argon2id$" + p, nil },
-			Keys:   func(string) ([]string, error) { return nil, nil },
+			Keys:   func(string, []string) ([]string, error) { return nil, nil }, Now: time.Now,
 			Verify: func(string, string) bool { return false },
 		})
 		if err != nil {

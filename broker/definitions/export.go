@@ -113,7 +113,7 @@ func (d *document) putParameter(component, vhost, name string, value any) {
 }
 
 func userOf(name string, s object.UserSpec) user {
-	u := user{Name: name, Tags: tags(s.Tags), Hash: s.PasswordHash, Algorithm: argon2id, Scram: s.Scram}
+	u := user{Name: name, Tags: tags(s.Tags), Hash: s.PasswordHash, Algorithm: argon2id, Scram: s.Scram, ClientIDs: s.ClientIDs}
 	if u.Tags == nil {
 		u.Tags = tags{}
 	}

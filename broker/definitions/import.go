@@ -135,7 +135,7 @@ const (
 )
 
 func (i *importer) user(at string, u user) {
-	spec := object.UserSpec{Password: u.Password}
+	spec := object.UserSpec{Password: u.Password, ClientIDs: u.ClientIDs}
 	for _, t := range u.Tags {
 		if slices.Contains(object.Tags, t) {
 			spec.Tags = append(spec.Tags, t)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/turnstone-mq/turnstone/broker/catalog"
 	"github.com/turnstone-mq/turnstone/broker/cluster"
@@ -191,7 +192,8 @@ func (h *Hub) planTogether(all []*application, first []object.Change) (results [
 	var own *passwords // of the application at hand
 	d := h.meta.state.Draft(catalog.Passwords{
 		Hash:   func(password string) (string, error) { return own.hash(password) },
-		Keys:   func(password string) ([]string, error) { return own.scramKeys(password) },
+		Keys:   func(password string, salts []string) ([]string, error) { return own.scramKeys(password, salts) },
+		Now:    time.Now,
 		Verify: func(hash, password string) bool { return own.verify(hash, password) },
 	})
 	for i, a := range all {

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"strings"
 
 	"github.com/turnstone-mq/turnstone/broker/auth"
 	"github.com/turnstone-mq/turnstone/broker/object"
@@ -12,7 +13,7 @@ import (
 type passwords struct {
 	iterations int                   // of SCRAM
 	hashes     map[string][]string   // by password: each is taken once, so that no two users share a salt
-	keys       map[string][][]string // of SCRAM, likewise
+	keys       map[string][][]string // of SCRAM, likewise, by password and salts
 	right      map[[2]string]bool    // by hash and password
 }
 
@@ -30,7 +31,7 @@ func (h *Hub) preparePasswords(ctx context.Context, changes []object.Change) *pa
 		if err != nil || wanted.Password == "" {
 			continue // the plan says what is wrong
 		}
-		if err := p.prepare(h.user(c.Key), wanted.Password); err != nil {
+		if err := p.prepare(h.user(c.Key), wanted); err != nil {
 			return p // the plan meets the error again
 		}
 	}
@@ -38,7 +39,8 @@ func (h *Hub) preparePasswords(ctx context.Context, changes []object.Change) *pa
 }
 
 // prepare works out what the plan will ask for when it gives a user a password.
-func (p *passwords) prepare(present object.UserSpec, password string) error {
+func (p *passwords) prepare(present, wanted object.UserSpec) error {
+	password := wanted.Password
 	known := present.PasswordHash != "" && p.verify(present.PasswordHash, password)
 	if !known {
 		made, err := auth.Hash(password)
@@ -50,11 +52,16 @@ func (p *passwords) prepare(present object.UserSpec, password string) error {
 	if known && len(present.Scram) > 0 {
 		return nil
 	}
-	keys, err := auth.ScramKeys(password, p.iterations)
+	var salts []string
+	if !known {
+		salts = wanted.SaltsOf(present)
+	}
+	keys, err := auth.ScramKeys(password, p.iterations, salts)
 	if err != nil {
 		return err
 	}
-	p.keys[password] = append(p.keys[password], keys)
+	of := keysOf(password, salts)
+	p.keys[of] = append(p.keys[of], keys)
 	return nil
 }
 
@@ -82,12 +89,18 @@ func (p *passwords) hash(password string) (string, error) {
 	return made[0], nil
 }
 
-func (p *passwords) scramKeys(password string) ([]string, error) {
-	made := p.keys[password]
+// keysOf names the keys of a password with given salts.
+func keysOf(password string, salts []string) string {
+	return strings.Join(append([]string{password}, salts...), "\x00")
+}
+
+func (p *passwords) scramKeys(password string, salts []string) ([]string, error) {
+	of := keysOf(password, salts)
+	made := p.keys[of]
 	if len(made) == 0 {
-		return auth.ScramKeys(password, p.iterations)
+		return auth.ScramKeys(password, p.iterations, salts)
 	}
-	p.keys[password] = made[1:]
+	p.keys[of] = made[1:]
 	return made[0], nil
 }
 

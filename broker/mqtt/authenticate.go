@@ -179,7 +179,7 @@ func notAuthorized(err error) error {
 	var known *refusal
 	var broken *packet.Error
 	switch {
-	case err == nil, errors.As(err, &known), errors.As(err, &broken), errors.Is(err, errEnd), gone(err), errors.Is(err, auth.ErrThrottled):
+	case err == nil, errors.As(err, &known), errors.As(err, &broken), errors.Is(err, errEnd), gone(err), errors.Is(err, auth.ErrThrottled), errors.Is(err, auth.ErrClientID):
 		return err
 	case errors.Is(err, auth.ErrMechanism):
 		return &refusal{packet.BadAuthenticationMethod, err} // [MQTT5-4.12.0-1]

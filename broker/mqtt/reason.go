@@ -25,6 +25,8 @@ func reasonOf(err error) packet.ReasonCode {
 		return packet.BadUserNameOrPassword
 	case errors.Is(err, auth.ErrAnonymous):
 		return packet.NotAuthorized
+	case errors.Is(err, auth.ErrClientID):
+		return packet.ClientIDNotValid
 	case errors.Is(err, auth.ErrThrottled):
 		return packet.ConnectionRateExceeded
 	case errors.Is(err, errKeepAlive):

@@ -90,6 +90,9 @@ func (s *scenario) line(words []string) {
 		s.config.MQTT.ServerReference, s.config.MQTT.ServerMoved = words[1], len(words) > 2
 		s.hub.Reconfigure(s.config)
 		return
+	case "ids":
+		s.allow(words[1], object.UserSpec{Password: words[1], ClientIDs: words[2:]})
+		return
 	case "hashed":
 		s.hashed(words[1])
 		return

@@ -16,7 +16,7 @@ func (o Object) Canonical() ([]byte, error) {
 	case KindVirtualHost:
 		return canonical[VirtualHostSpec](o, nil)
 	case KindUser:
-		return canonical(o, func(s *UserSpec) { s.Password, s.PasswordHash, s.Scram = "", "", nil })
+		return canonical(o, (*UserSpec).forgetPasswords)
 	case KindPermission:
 		return canonical[PermissionSpec](o, nil)
 	case KindTopicPolicy:

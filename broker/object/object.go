@@ -158,9 +158,22 @@ type UserSpec struct {
 	Password     string   `json:"password,omitempty"`
 	PasswordHash string   `json:"passwordHash,omitempty"`
 	Scram        []string `json:"scram,omitempty"`
-	Tags         []string `json:"tags,omitempty"` // administrator, monitoring, management, policymaker
+	// OverlapSeconds, in a request, is how long the password of before is right beside a new one.
+	OverlapSeconds int64 `json:"overlapSeconds,omitempty"`
+	// Previous is what is stored of the password of before while it is right. The broker alone writes it.
+	Previous *PreviousPassword `json:"previous,omitempty"`
+	Tags     []string          `json:"tags,omitempty"` // administrator, monitoring, management, policymaker
 	// Limits of the user's connections and of what comes over them.
 	Limits UserLimits `json:"limits,omitzero"`
+	// ClientIDs are patterns of the MQTT client ids that the user may have; none is any.
+	ClientIDs []string `json:"clientIds,omitempty"`
+}
+
+// PreviousPassword is a password that is right for some time after another took its place.
+type PreviousPassword struct {
+	Hash  string   `json:"hash"`
+	Scram []string `json:"scram,omitempty"`
+	Until int64    `json:"until"` // seconds since 1970
 }
 
 // PermissionSpec says what a user may do in a virtual host: regular expressions over names, as in RabbitMQ

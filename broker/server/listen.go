@@ -108,7 +108,7 @@ func (s *Server) serveHTTP(scheme string, l net.Listener, h http.Handler, protoc
 	counted := &countedListener{&proxyListener{l, s.trusted, s.options.Config.Limits.ConnectTimeout()}, &s.traffic}
 	serve := func() error { return server.Serve(counted) }
 	if config.Secure(scheme) {
-		server.TLSConfig = s.certificates.server(protocols...)
+		server.TLSConfig = s.certificates.server(scheme, protocols...)
 		serve = func() error { return server.ServeTLS(counted, "", "") }
 	}
 	s.running.Go(func() { // ends when the server is shut down
@@ -142,7 +142,7 @@ func (q quiet) Write(b []byte) (int, error) {
 func (s *Server) serveClients(ctx context.Context, scheme string, l net.Listener) {
 	var secure *tls.Config
 	if config.Secure(scheme) {
-		secure = s.certificates.server(applicationProtocols[scheme]...)
+		secure = s.certificates.server(scheme, applicationProtocols[scheme]...)
 	}
 	s.running.Go(func() { // ends when the listener is closed
 		for s.accept(ctx, scheme, l, secure) {

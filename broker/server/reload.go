@@ -3,6 +3,8 @@ package server
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"os"
 	"slices"
 	"sync"
@@ -21,13 +23,14 @@ type settings struct {
 	seen    []byte   // what was tried last; nil at first, since the file may have changed while the broker started
 	pending []string // keys that wait for a restart
 	problem error    // why the file could not be used
+	content string   // of the file that is in force as a whole
 }
 
 // state is for the admin API.
-func (s *settings) state() (pending []string, problem error) {
+func (s *settings) state() (pending []string, problem error, content string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.pending), s.problem
+	return slices.Clone(s.pending), s.problem, s.content
 }
 
 // watchFiles takes in changes of the TLS files and of the configuration file, when they happen and on Reload.
@@ -80,13 +83,17 @@ func (s *Server) reloadConfig() {
 		return
 	}
 	s.settings.seen = content
+	s.settings.content = ""
 	wanted, err := s.wanted()
 	if s.settings.problem = err; err != nil {
 		s.traffic.reloadFailures.Add(1)
 		s.logger.Error("configuration file cannot be used; the former configuration stays in force", "error", err)
 		return
 	}
-	s.settings.pending = s.reconfigure(wanted)
+	if s.settings.pending = s.reconfigure(wanted); len(s.settings.pending) == 0 {
+		sum := sha256.Sum256(content)
+		s.settings.content = hex.EncodeToString(sum[:])
+	}
 }
 
 // wanted is the configuration that the file and the command line ask for now.

@@ -103,7 +103,8 @@ func (c *certificates) make(cert, key, clientCA, lists []byte) (*tls.Config, err
 
 // server is the configuration of a listener: each handshake takes the certificates of its time. Resumption works across
 // them, since the keys of tickets are this configuration's.
-func (c *certificates) server(protocols ...string) *tls.Config {
+func (c *certificates) server(scheme string, protocols ...string) *tls.Config {
+	lenient := administrative(scheme) && c.files.AdminWithoutCert
 	return &tls.Config{
 		NextProtos: protocols,
 		MinVersion: tls.VersionTLS12,
@@ -114,6 +115,9 @@ func (c *certificates) server(protocols ...string) *tls.Config {
 			}
 			now = now.Clone()
 			now.NextProtos = protocols
+			if lenient && now.ClientAuth == tls.RequireAndVerifyClientCert {
+				now.ClientAuth = tls.VerifyClientCertIfGiven
+			}
 			return now, nil
 		},
 	}

@@ -253,3 +253,53 @@ func TestRevocation(t *testing.T) {
 		}
 	}
 }
+
+// TestAdminWithoutCert: where clients must show a certificate, probes of https need not.
+func TestAdminWithoutCert(t *testing.T) {
+	a := newAuthority(t)
+	leaf, key := a.issue(&x509.Certificate{SerialNumber: big.NewInt(2), DNSNames: []string{"broker"}})
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, block := range map[string]*pem.Block{"crt": {Type: "CERTIFICATE", Bytes: leaf.Raw}, "key": {Type: "PRIVATE KEY", Bytes: der}, "ca": {Type: "CERTIFICATE", Bytes: a.cert.Raw}} {
+		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		scheme          string
+		excepted, taken bool
+	}{{"https", true, true}, {"https", false, false}, {"mqtts", true, false}, {"wss", true, false}} {
+		files := config.TLS{
+			CertFile: filepath.Join(dir, "crt"), KeyFile: filepath.Join(dir, "key"), ClientCAFile: filepath.Join(dir, "ca"),
+			RequireClientCert: true, AdminWithoutCert: c.excepted,
+		}
+		certs := &certificates{files: files}
+		if _, err := certs.load(); err != nil {
+			t.Fatal(err)
+		}
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		near := dial(t, l.Addr().String())
+		far, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		shaken := make(chan struct{})
+		go func() { // ends with the handshake, or with near
+			defer close(shaken)
+			tls.Client(near, &tls.Config{InsecureSkipVerify: true}).Handshake() //nolint:errcheck // the server's is looked at
+		}()
+		err = tls.Server(far, certs.server(c.scheme)).HandshakeContext(t.Context())
+		if (err == nil) != c.taken {
+			t.Errorf("%s, excepted %v: %v", c.scheme, c.excepted, err)
+		}
+		far.Close() //nolint:errcheck // a test's
+		<-shaken
+		l.Close() //nolint:errcheck // a test's
+	}
+}

@@ -15,6 +15,10 @@ import (
 
 // adminAPI asks the broker itself whether it serves, and whether it takes our word.
 func adminAPI(ctx context.Context, s *scope) (wait, error) {
+	if s.hibernates() {
+		s.clear(condition.ConfigurationPending)
+		return wait{}, nil
+	}
 	c, err := s.Connections.To(ctx, s.broker)
 	if err != nil {
 		return wait{}, err
@@ -25,7 +29,10 @@ func adminAPI(ctx context.Context, s *scope) (wait, error) {
 	health, err := c.Ready(ctx)
 	if err == nil {
 		s.health = &health
-		_, err = c.SafeToStop(ctx) // a cheap call that needs our password
+		err = s.confirm(ctx, c) // it needs our password, too
+	}
+	if err == nil {
+		err = s.measure(ctx, c)
 	}
 	return unreachable(s, err)
 }

@@ -69,12 +69,19 @@ func (s *scope) applyUnowned(ctx context.Context, wanted client.Object) error {
 // observe reads the object as it is. One of somebody else is a refusal.
 func (s *scope) observe(ctx context.Context, wanted client.Object) (client.Object, bool, error) {
 	o := reflect.New(reflect.TypeOf(wanted).Elem()).Interface().(client.Object)
+	_, uncached := o.(*unstructured.Unstructured)
+	if uncached {
+		o.GetObjectKind().SetGroupVersionKind(wanted.GetObjectKind().GroupVersionKind())
+	}
 	err := s.Client.Get(ctx, client.ObjectKeyFromObject(wanted), o)
 	if err == nil {
 		return o, true, s.ours(o, wanted)
 	}
-	if !apierrors.IsNotFound(err) {
+	if !apierrors.IsNotFound(err) || uncached && noSuchKind(err) {
 		return nil, false, fmt.Errorf("get %s: %w", describe(wanted), err)
+	}
+	if uncached {
+		return nil, false, nil
 	}
 	// The cache holds labelled objects only: what is not in it may still exist.
 	if err := s.Live.Get(ctx, client.ObjectKeyFromObject(wanted), o); err != nil {

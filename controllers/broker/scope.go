@@ -7,6 +7,9 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	apiresource "k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/turnstone-mq/turnstone/api/v1alpha1"
@@ -23,13 +26,25 @@ type scope struct {
 	broker *v1alpha1.MessageBroker
 	now    time.Time
 
-	authority certificate.Pair // by certificates
-	bundle    []byte
-	renewal   time.Time
-	expires   time.Time
-	config    config.Config // by configuration
-	pods      *appsv1.StatefulSet
-	health    *adminapi.Health // nil: not asked, or it did not answer
+	authority  certificate.Pair // by certificates
+	trusted    []byte           // the authority, and those of before that still live
+	bundle     []byte           // what clients trust the shown certificate by
+	renewal    time.Time
+	expires    time.Time
+	serial     string
+	config     config.Config        // by configuration
+	restarting []string             // keys of it that restart the pod
+	content    string               // identifies the configuration file
+	size       apiresource.Quantity // of the volume, by volumes
+	recreating bool                 // the StatefulSet is deleted, and made again by a later look
+	pods       *appsv1.StatefulSet
+	health     *adminapi.Health // nil: not asked, or it did not answer
+	inForce    *v1alpha1.ConfigurationStatus
+	usage      *v1alpha1.Usage
+
+	notes map[string]*metav1.Condition // by type, beside those of state; nil takes one away, others stay as they are
+	held  *trouble                     // why the broker is not Ready although all steps went on
+	soon  time.Duration                // when to look again at the latest; zero is not earlier than after
 
 	state condition.State
 	after time.Duration // when to look again; zero is when an event comes
@@ -46,15 +61,54 @@ type refusal struct{ reason, message string }
 
 func (r *refusal) Error() string { return r.message }
 
+// trouble is what is wrong beside the steps: they go on, and it is told.
+type trouble struct {
+	reason, message string
+	stuck           bool // waiting does not help: somebody has to change something
+	after           time.Duration
+}
+
+// note puts a condition beside those of state; clear takes it away.
+func (s *scope) note(kind string, status metav1.ConditionStatus, reason, message string) {
+	s.notes[kind] = &metav1.Condition{Type: kind, Status: status, ObservedGeneration: s.broker.Generation, Reason: reason, Message: message}
+}
+
+func (s *scope) clear(kind string) {
+	if _, ok := s.notes[kind]; !ok {
+		s.notes[kind] = nil
+	}
+}
+
+// noteIsOld says whether the status has a condition that is about an earlier spec.
+func (s *scope) noteIsOld(kind string) bool {
+	c := meta.FindStatusCondition(s.broker.Status.Conditions, kind)
+	return c != nil && c.ObservedGeneration < s.broker.Generation
+}
+
+// hold keeps the broker from being Ready. The first trouble counts.
+func (s *scope) hold(t *trouble) {
+	if s.held == nil {
+		s.held = t
+	}
+}
+
+// again asks for a look within a time.
+func (s *scope) again(within time.Duration) {
+	if within > 0 && (s.soon == 0 || within < s.soon) {
+		s.soon = within
+	}
+}
+
 // Intervals of looking again where no event tells.
 const (
 	healthyEvery = time.Minute
 	refusedEvery = time.Minute
 	waitingEvery = 2 * time.Second
+	lookEvery    = 10 * time.Second // at what others have to bring; their events come before, where there are any
 )
 
 func newScope(r *Reconciler, b *v1alpha1.MessageBroker) *scope {
-	return &scope{Reconciler: r, broker: b, now: r.Now()}
+	return &scope{Reconciler: r, broker: b, now: r.Now(), notes: map[string]*metav1.Condition{}}
 }
 
 func (s *scope) key() types.NamespacedName {
@@ -78,6 +132,19 @@ func (s *scope) run(ctx context.Context, steps []step) error {
 			return nil
 		}
 	}
-	s.state, s.after = condition.OK(condition.Available, "the broker serves"), healthyEvery
+	s.after = healthyEvery
+	switch no := s.held; {
+	case no != nil && no.stuck:
+		s.state = condition.Stuck(no.reason, no.message)
+	case no != nil:
+		s.state = condition.Waiting(no.reason, no.message)
+	case s.hibernates():
+		s.state = condition.OK(condition.Hibernated, "no pod runs, as spec.replicas says; the data is kept")
+	default:
+		s.state = condition.OK(condition.Available, "the broker serves")
+	}
 	return nil
 }
+
+// hibernates says whether no pod is to run.
+func (s *scope) hibernates() bool { return s.broker.Hibernates() }

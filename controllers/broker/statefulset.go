@@ -16,18 +16,34 @@ func statefulSet(ctx context.Context, s *scope) (wait, error) {
 	if image == "" {
 		image = s.Image
 	}
-	wanted := resource.StatefulSet(s.broker, image, s.config)
-	if err := s.apply(ctx, wanted); err != nil {
-		return wait{}, err
+	sized := s.broker.DeepCopy()
+	sized.Spec.Storage.Size = s.size
+	wanted, err := resource.StatefulSet(sized, image, s.config)
+	if err != nil {
+		return wait{}, &refusal{condition.InvalidConfiguration, err.Error()}
 	}
-	o, found, err := s.observe(ctx, wanted)
+	running, err := s.statefulSet(ctx)
 	if err != nil {
 		return wait{}, err
 	}
-	if !found {
+	if running != nil {
+		if err := s.announce(ctx, running, wanted); err != nil {
+			return wait{}, err
+		}
+	}
+	if s.recreating {
+		s.pods = running
+		return wait{}, nil
+	}
+	if err := s.apply(ctx, wanted); err != nil {
+		return wait{}, err
+	}
+	if s.pods, err = s.statefulSet(ctx); err != nil {
+		return wait{}, err
+	}
+	if s.pods == nil {
 		return wait{reason: condition.Pending, message: "the StatefulSet was just made"}, nil // its event comes
 	}
-	s.pods = o.(*appsv1.StatefulSet)
 	return rolling(s.pods), nil
 }
 
@@ -42,6 +58,8 @@ func rolling(p *appsv1.StatefulSet) wait {
 		return wait{reason: condition.Pending, message: "the StatefulSet was not looked at since its last change"}
 	case st.UpdatedReplicas < replicas:
 		return wait{reason: condition.Pending, message: fmt.Sprintf("%d of %d pods run the present template", st.UpdatedReplicas, replicas)}
+	case st.Replicas > replicas:
+		return wait{reason: condition.Pending, message: fmt.Sprintf("%d of %d pods have to end", st.Replicas-replicas, st.Replicas)}
 	case st.ReadyReplicas < replicas:
 		return wait{reason: condition.Pending, message: fmt.Sprintf("%d of %d pods are ready", st.ReadyReplicas, replicas)}
 	}

@@ -7,6 +7,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -15,6 +16,7 @@ import (
 	"math/big"
 	"net"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -93,6 +95,93 @@ func (a Pair) Due(now time.Time) bool {
 	return now.After(a.renewal(leaf))
 }
 
+// Usable says why a pair that somebody else made cannot be shown; nil if it can.
+func (a Pair) Usable(now time.Time) error {
+	pair, err := tls.X509KeyPair(a.Certificate, a.Key)
+	if err != nil {
+		return fmt.Errorf("certificate and key are no pair: %s", strings.TrimPrefix(err.Error(), "tls: "))
+	}
+	if !now.Before(pair.Leaf.NotAfter) {
+		return fmt.Errorf("the certificate ended at %s", pair.Leaf.NotAfter.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// IssuedBy says whether the certificate is signed by the authority.
+func (a Pair) IssuedBy(authority Pair) bool {
+	leaf, err := a.Leaf()
+	if err != nil {
+		return false
+	}
+	parent, err := authority.Leaf()
+	return err == nil && leaf.CheckSignatureFrom(parent) == nil
+}
+
+// Missing are the names, DNS names and IP addresses, that the certificate is not for.
+func (a Pair) Missing(names []string) (missing []string) {
+	leaf, err := a.Leaf()
+	if err != nil {
+		return names
+	}
+	for _, n := range names {
+		if leaf.VerifyHostname(n) != nil {
+			missing = append(missing, n)
+		}
+	}
+	return missing
+}
+
+// mostFormer bounds the certificates of before that are known again.
+const mostFormer = 4
+
+// Former puts the certificate that is replaced before those that were replaced earlier and still live, so that who knows
+// the server by its certificate knows it until it shows the next one.
+func Former(replaced Pair, before []byte, now time.Time) []byte {
+	leaf, err := replaced.Leaf()
+	if err != nil {
+		return before
+	}
+	newest := Pair{Certificate: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Raw})}
+	out := []byte{}
+	for n, rest := 0, Bundle(newest, before, now); n < mostFormer; n++ {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		out = append(out, pem.EncodeToMemory(block)...)
+	}
+	return out
+}
+
+// CheckAuthorities says why a text in PEM holds no certificates to trust.
+func CheckAuthorities(text []byte) error {
+	if !x509.NewCertPool().AppendCertsFromPEM(text) {
+		return errors.New("it holds no certificate in PEM form")
+	}
+	return nil
+}
+
+// CheckRevocations says why a text holds no revocation lists, in PEM form, or one in DER form.
+func CheckRevocations(text []byte) error {
+	lists := 0
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "X509 CRL" {
+			continue
+		}
+		if _, err := x509.ParseRevocationList(block.Bytes); err != nil {
+			return fmt.Errorf("it holds a revocation list that cannot be read: %w", err)
+		}
+		lists++
+	}
+	if lists > 0 {
+		return nil
+	}
+	if _, err := x509.ParseRevocationList(text); err != nil {
+		return errors.New("it holds no revocation list in PEM or DER form")
+	}
+	return nil
+}
+
 // Renewal is when the pair becomes due.
 func (a Pair) Renewal() (time.Time, error) {
 	leaf, err := a.Leaf()
@@ -109,11 +198,7 @@ func (a Pair) renewal(leaf *x509.Certificate) time.Time {
 // Serves says whether the certificate is signed by the authority and for all the names.
 func (a Pair) Serves(authority Pair, names []string) bool {
 	leaf, err := a.Leaf()
-	if err != nil {
-		return false
-	}
-	parent, err := authority.Leaf()
-	if err != nil || leaf.CheckSignatureFrom(parent) != nil {
+	if err != nil || !a.IssuedBy(authority) {
 		return false
 	}
 	for _, n := range names {

@@ -2,7 +2,12 @@ package certificate
 
 import (
 	"bytes"
+	"crypto/rand"
 	"crypto/x509"
+	"encoding/pem"
+	"math/big"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -85,4 +90,67 @@ func pairs(t *testing.T) (ca, server Pair) {
 		t.Fatal(err)
 	}
 	return ca, server
+}
+
+func TestUsable(t *testing.T) {
+	ca, server := pairs(t)
+	for name, c := range map[string]struct {
+		pair Pair
+		at   time.Time
+		want string
+	}{
+		"good":      {server, now, ""},
+		"ended":     {server, now.Add(2 * serverLife), "the certificate ended at 2027-"},
+		"other key": {Pair{server.Certificate, ca.Key}, now, "certificate and key are no pair: private key does not match public key"},
+		"no PEM":    {Pair{[]byte("x"), server.Key}, now, "certificate and key are no pair: failed to find any PEM data in certificate input"},
+	} {
+		err := c.pair.Usable(c.at)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if m := server.Missing([]string{names[0], "other", "127.0.0.1", "::1"}); !slices.Equal(m, []string{"other", "::1"}) {
+		t.Errorf("missing %v", m)
+	}
+}
+
+func TestFormerCertificatesAreFew(t *testing.T) {
+	var text []byte
+	var last Pair
+	for range 2 * mostFormer {
+		_, last = pairs(t)
+		text = Former(last, text, now)
+	}
+	if n := bytes.Count(text, []byte("BEGIN CERTIFICATE")); n != mostFormer || !bytes.HasPrefix(text, last.Certificate) {
+		t.Errorf("%d certificates in\n%s", n, text)
+	}
+	if again := Former(last, text, now); !bytes.Equal(again, text) {
+		t.Errorf("it grew\n%s", again)
+	}
+	if late := Former(last, text, now.Add(2*serverLife)); bytes.Count(late, []byte("BEGIN CERTIFICATE")) != 1 {
+		t.Errorf("certificates that ended must go\n%s", late)
+	}
+}
+
+func TestAuthoritiesAndRevocations(t *testing.T) {
+	ca, _ := pairs(t)
+	parent, err := ca.Leaf()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ca.key()
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: now, NextUpdate: now.Add(time.Hour)}, parent, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	armored := pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der})
+	if CheckAuthorities(ca.Certificate) != nil || CheckRevocations(der) != nil || CheckRevocations(armored) != nil {
+		t.Error("good ones are refused")
+	}
+	if CheckAuthorities(ca.Key) == nil || CheckRevocations(ca.Certificate) == nil || CheckRevocations(nil) == nil || CheckRevocations(append(armored, pem.EncodeToMemory(&pem.Block{Type: "X509 CRL"})...)) == nil {
+		t.Error("bad ones are taken")
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -41,9 +42,16 @@ type entry struct {
 	version string // of the Secrets and the address
 }
 
+// ErrHibernated is that a broker runs no pod, because its spec says so.
+var ErrHibernated = errors.New("it is Hibernated: spec.replicas is 0")
+
 // To answers the client of a broker. It does not connect.
 func (p *Pool) To(ctx context.Context, b *v1alpha1.MessageBroker) (*admin.Client, error) {
 	name := client.ObjectKeyFromObject(b)
+	if b.Hibernates() {
+		p.Drop(name)
+		return nil, ErrHibernated
+	}
 	credentials, err := p.secret(ctx, b.Namespace, AdminSecret(b.Name))
 	if err != nil {
 		return nil, err
@@ -52,8 +60,12 @@ func (p *Pool) To(ctx context.Context, b *v1alpha1.MessageBroker) (*admin.Client
 	if err != nil {
 		return nil, err
 	}
+	shown, err := p.shown(ctx, b)
+	if err != nil {
+		return nil, err
+	}
 	address := p.address(b)
-	version := fmt.Sprint(address, credentials.UID, credentials.ResourceVersion, authority.UID, authority.ResourceVersion)
+	version := fmt.Sprint(address, shown.version(), credentials.UID, credentials.ResourceVersion, authority.UID, authority.ResourceVersion)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if e, ok := p.clients[name]; ok && e.version == version {
@@ -65,7 +77,11 @@ func (p *Pool) To(ctx context.Context, b *v1alpha1.MessageBroker) (*admin.Client
 	}
 	c, err := admin.New(admin.Options{
 		URL: address, User: string(credentials.Data["username"]), Password: string(credentials.Data["password"]),
-		TLS:  &tls.Config{RootCAs: roots, ServerName: serverName(b), MinVersion: tls.VersionTLS13},
+		TLS: &tls.Config{
+			ServerName: serverName(b), MinVersion: tls.VersionTLS13,
+			// VerifyConnection does what is skipped, and knows certificates of other authorities.
+			InsecureSkipVerify: true, VerifyConnection: shown.verifier(roots),
+		},
 		Wrap: metrics.Admin,
 	})
 	if err != nil {

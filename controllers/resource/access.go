@@ -23,7 +23,7 @@ func NetworkPolicy(b *v1alpha1.MessageBroker) *networkingv1.NetworkPolicy {
 	n.Spec.PodSelector = metav1.LabelSelector{MatchLabels: Selector(b.Name)}
 	n.Spec.PolicyTypes = []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress}
 	var rule networkingv1.NetworkPolicyIngressRule
-	for _, p := range ports {
+	for _, p := range portsOf(b) {
 		rule.Ports = append(rule.Ports, networkingv1.NetworkPolicyPort{Protocol: new(corev1.ProtocolTCP), Port: new(intstr.FromInt32(p.number))})
 	}
 	n.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{rule}

@@ -13,7 +13,6 @@ import (
 // Where the pod finds things.
 const (
 	configDir      = "/etc/turnstone/config"
-	configFile     = "turnstone.yaml"
 	tlsDir         = "/etc/turnstone/tls"
 	adminDir       = "/etc/turnstone/admin"
 	defaultUserDir = "/etc/turnstone/default-user"
@@ -22,12 +21,15 @@ const (
 	dataDir = volumeDir + "/data"
 )
 
+// ConfigFile is the key of the ConfigMap.
+const ConfigFile = "turnstone.yaml"
+
 // Config is the broker's configuration. It is an error when the broker would refuse it.
 func Config(b *v1alpha1.MessageBroker) (config.Config, error) {
 	c := config.Default()
 	c.DataDir = dataDir
 	c.Listeners = nil
-	for _, p := range ports {
+	for _, p := range portsOf(b) {
 		c.Listeners = append(c.Listeners, fmt.Sprintf("%s://:%d", p.name, p.number))
 	}
 	c.TLS.CertFile, c.TLS.KeyFile = tlsDir+"/"+corev1.TLSCertKey, tlsDir+"/"+corev1.TLSPrivateKeyKey
@@ -37,10 +39,34 @@ func Config(b *v1alpha1.MessageBroker) (config.Config, error) {
 		{Name: AdminUser, PasswordFile: adminDir + "/" + KeyPassword, Tags: []string{"administrator"}},
 		{Name: DefaultUser, PasswordFile: defaultUserDir + "/" + KeyPassword},
 	}
+	if w := b.Spec.WebSocket; w != nil {
+		c.WebSocket = config.WebSocket{Path: w.Path, Origins: w.Origins}
+	}
+	askClients(&c, b.Spec.TLS)
 	if err := choose(&c, b.Spec.Configuration); err != nil {
 		return config.Config{}, err
 	}
 	return c, c.Validate()
+}
+
+// certificateNames are the broker's words for the names in a certificate.
+var certificateNames = map[string]string{
+	"CommonName": config.CertificateCommonName, "DNSName": config.CertificateDNSName, "Email": config.CertificateEmail, "URI": config.CertificateURI,
+}
+
+// askClients says what is asked of clients' certificates.
+func askClients(c *config.Config, t *v1alpha1.TLS) {
+	if t == nil || t.ClientAuthentication == nil {
+		return
+	}
+	a := t.ClientAuthentication
+	c.TLS.ClientCAFile = tlsDir + "/" + KeyClientCA
+	if a.CRLSecretRef != nil {
+		c.TLS.CRLFile = tlsDir + "/" + KeyClientCRL
+	}
+	must := a.Mode == v1alpha1.ClientsMustAuthenticate
+	c.TLS.RequireClientCert, c.TLS.AdminWithoutCert = must, must
+	c.Auth.CertificateName = certificateNames[a.UserFrom]
 }
 
 // choose puts the user's keys over the defaults.
@@ -98,6 +124,6 @@ func ConfigMap(b *v1alpha1.MessageBroker, c config.Config) (*corev1.ConfigMap, e
 	}
 	return &corev1.ConfigMap{
 		TypeMeta: typeMeta("v1", "ConfigMap"), ObjectMeta: meta(b, b.Name),
-		Data: map[string]string{configFile: string(text)},
+		Data: map[string]string{ConfigFile: string(text)},
 	}, nil
 }

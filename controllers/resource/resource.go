@@ -5,6 +5,7 @@ package resource
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -31,12 +32,37 @@ const (
 	PortAMQP  = 5672
 	PortAMQPS = 5671
 	PortAdmin = 15671
+	PortWS    = 8083
+	PortWSS   = 8084
 )
 
-var ports = []struct {
-	name   string
+// port is a listener, and the port of the Services and of the container that leads to it.
+type port struct {
+	name   string // the scheme of the listener
 	number int32
-}{{"mqtt", PortMQTT}, {"mqtts", PortMQTTS}, {"amqp", PortAMQP}, {"amqps", PortAMQPS}, {"https", PortAdmin}}
+	node   func(*v1alpha1.NodePorts) int32
+}
+
+var ports = []port{
+	{"mqtt", PortMQTT, func(n *v1alpha1.NodePorts) int32 { return n.MQTT }},
+	{"mqtts", PortMQTTS, func(n *v1alpha1.NodePorts) int32 { return n.MQTTS }},
+	{"amqp", PortAMQP, func(n *v1alpha1.NodePorts) int32 { return n.AMQP }},
+	{"amqps", PortAMQPS, func(n *v1alpha1.NodePorts) int32 { return n.AMQPS }},
+	{"https", PortAdmin, func(n *v1alpha1.NodePorts) int32 { return n.Admin }},
+}
+
+var webSocketPorts = []port{
+	{"ws", PortWS, func(n *v1alpha1.NodePorts) int32 { return n.WS }},
+	{"wss", PortWSS, func(n *v1alpha1.NodePorts) int32 { return n.WSS }},
+}
+
+// portsOf are the ports that a broker has.
+func portsOf(b *v1alpha1.MessageBroker) []port {
+	if b.Spec.WebSocket == nil {
+		return ports
+	}
+	return slices.Concat(ports, webSocketPorts)
+}
 
 // The names of a broker's objects; the Service, the StatefulSet, the ConfigMap and the rest have its own.
 func AdminSecret(broker string) string       { return broker + "-admin" }
@@ -44,6 +70,8 @@ func DefaultUserSecret(broker string) string { return broker + "-default-user" }
 func AuthoritySecret(broker string) string   { return broker + "-ca" }
 func ServerSecret(broker string) string      { return broker + "-tls" }
 func NodesService(broker string) string      { return broker + "-nodes" }
+func IssuedSecret(broker string) string      { return broker + "-issued" }
+func RouteName(broker string) string         { return broker + "-ws" }
 
 // Host is the DNS name of a broker's Service inside the cluster.
 func Host(broker types.NamespacedName) string {
@@ -54,11 +82,15 @@ func Host(broker types.NamespacedName) string {
 func ServerNames(b *v1alpha1.MessageBroker) []string {
 	key := types.NamespacedName{Namespace: b.Namespace, Name: b.Name}
 	nodes := types.NamespacedName{Namespace: b.Namespace, Name: NodesService(b.Name)}
-	return []string{
+	names := []string{
 		Host(key), Host(key) + ".cluster.local", b.Name + "." + b.Namespace, b.Name,
 		"*." + Host(nodes), "*." + Host(nodes) + ".cluster.local",
 		"localhost", "127.0.0.1", "::1",
 	}
+	if t := b.Spec.TLS; t != nil {
+		names = append(names, t.DNSNames...)
+	}
+	return names
 }
 
 // Labels of a broker's objects.
@@ -82,17 +114,30 @@ func Endpoints(b *v1alpha1.MessageBroker) *v1alpha1.Endpoints {
 	url := func(scheme string, port int) string {
 		return fmt.Sprintf("%s://%s:%d", scheme, Host(types.NamespacedName{Namespace: b.Namespace, Name: b.Name}), port)
 	}
-	return &v1alpha1.Endpoints{
+	e := &v1alpha1.Endpoints{
 		MQTT: url("mqtt", PortMQTT), MQTTS: url("mqtts", PortMQTTS),
 		AMQP: url("amqp", PortAMQP), AMQPS: url("amqps", PortAMQPS), Admin: url("https", PortAdmin),
 	}
+	if w := b.Spec.WebSocket; w != nil {
+		e.WS, e.WSS = url("ws", PortWS)+w.Path, url("wss", PortWSS)+w.Path
+	}
+	return e
 }
 
 // ClientService is where clients connect.
 func ClientService(b *v1alpha1.MessageBroker) *corev1.Service {
 	s := service(b, b.Name)
-	s.Annotations = maps.Clone(b.Spec.Service.Annotations)
-	s.Spec.Type = b.Spec.Service.Type
+	c := b.Spec.Service
+	s.Annotations = maps.Clone(c.Annotations)
+	s.Spec.Type = c.Type
+	s.Spec.LoadBalancerClass = c.LoadBalancerClass
+	s.Spec.LoadBalancerSourceRanges = c.LoadBalancerSourceRanges
+	s.Spec.ExternalTrafficPolicy = c.ExternalTrafficPolicy
+	if c.NodePorts != nil {
+		for i, p := range portsOf(b) {
+			s.Spec.Ports[i].NodePort = p.node(c.NodePorts)
+		}
+	}
 	return s
 }
 
@@ -107,7 +152,8 @@ func HeadlessService(b *v1alpha1.MessageBroker) *corev1.Service {
 func service(b *v1alpha1.MessageBroker, name string) *corev1.Service {
 	s := &corev1.Service{TypeMeta: typeMeta("v1", "Service"), ObjectMeta: meta(b, name)}
 	s.Spec.Selector = Selector(b.Name)
-	for _, p := range ports {
+	s.Spec.IPFamilies, s.Spec.IPFamilyPolicy = b.Spec.Service.IPFamilies, b.Spec.Service.IPFamilyPolicy
+	for _, p := range portsOf(b) {
 		port := corev1.ServicePort{Name: p.name, Port: p.number, Protocol: corev1.ProtocolTCP}
 		port.TargetPort.Type, port.TargetPort.StrVal = 1, p.name
 		s.Spec.Ports = append(s.Spec.Ports, port)

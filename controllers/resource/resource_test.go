@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiresource "k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
@@ -35,10 +36,14 @@ func TestGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			pair := certificate.Pair{Certificate: []byte("certificate"), Key: []byte("key")}
+			set, err := StatefulSet(b, "registry.example/turnstone:1", c)
+			if err != nil {
+				t.Fatal(err)
+			}
 			key := types.NamespacedName{Namespace: b.Namespace, Name: b.Name}
 			compare(t, name+".yaml", m, ServiceAccount(b), NetworkPolicy(b), PodDisruptionBudget(b),
-				HeadlessService(b), ClientService(b), StatefulSet(b, "registry.example/turnstone:1", c),
-				Authority(b, pair, []byte("bundle")), Server(b, pair, []byte("bundle")),
+				HeadlessService(b), ClientService(b), set,
+				Authority(b, pair, []byte("bundle")), Server(b, Shown{Pair: pair, CA: []byte("bundle")}),
 				CredentialSecret(key, DefaultUserSecret(b.Name), DefaultUser, "p/w", []byte("bundle")))
 		})
 	}
@@ -102,7 +107,11 @@ func TestPodRestartsOnlyForKeysThatNeedIt(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return StatefulSet(b, "image", c).Spec.Template
+		set, err := StatefulSet(b, "image", c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return set.Spec.Template
 	}
 	before := template(func(*v1alpha1.Configuration) {})
 	live := template(func(c *v1alpha1.Configuration) { c.LogLevel, c.Limits.Connections = "warn", new(int64(7)) })
@@ -153,4 +162,58 @@ func chosen() *v1alpha1.MessageBroker {
 		},
 	}
 	return b
+}
+
+// asked is one whose every way in and every certificate was chosen, which the golden files of before do not show.
+func asked() *v1alpha1.MessageBroker {
+	b := broker()
+	b.Spec.Service = v1alpha1.Service{
+		Type: corev1.ServiceTypeLoadBalancer, LoadBalancerClass: new("example.com/internal"), LoadBalancerSourceRanges: []string{"10.0.0.0/8"},
+		ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal, NodePorts: &v1alpha1.NodePorts{MQTT: 31883, WSS: 30084},
+		IPFamilies: []corev1.IPFamily{corev1.IPv6Protocol, corev1.IPv4Protocol}, IPFamilyPolicy: new(corev1.IPFamilyPolicyPreferDualStack),
+	}
+	b.Spec.WebSocket = &v1alpha1.WebSocket{
+		Path: "/mqtt", Origins: []string{"*.example.com"},
+		Ingress: &v1alpha1.Ingress{ClassName: new("nginx"), Host: "mqtt.example.com", TLSSecretRef: &v1alpha1.LocalReference{Name: "web"}, Annotations: map[string]string{"timeout": "1h"}},
+		Gateway: &v1alpha1.Gateway{ParentRefs: []v1alpha1.GatewayReference{{Name: "public", Namespace: "gateways", SectionName: "https"}}, Hostnames: []string{"mqtt.example.com"}},
+	}
+	b.Spec.TLS = &v1alpha1.TLS{
+		IssuerRef: &v1alpha1.IssuerReference{Name: "public", Kind: "ClusterIssuer", Group: "cert-manager.io"}, DNSNames: []string{"mqtt.example.com"},
+		ClientAuthentication: &v1alpha1.ClientAuthentication{
+			Mode: v1alpha1.ClientsMustAuthenticate, CASecretRef: v1alpha1.CAReference{Name: "devices", Key: "ca.crt"},
+			CRLSecretRef: &v1alpha1.CRLReference{Name: "devices", Key: "ca.crl"}, UserFrom: "DNSName",
+		},
+	}
+	b.Spec.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{{TopologyKey: "kubernetes.io/hostname"}}}}
+	b.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{MaxSkew: 1, TopologyKey: "topology.kubernetes.io/zone", WhenUnsatisfiable: corev1.DoNotSchedule}}
+	b.Spec.PodTemplate = &apiextensionsv1.JSON{Raw: []byte(`{"metadata":{"labels":{"team":"plant"}},"spec":{
+		"containers":[{"name":"broker","env":[{"name":"GOMEMLIMIT","value":"1GiB"}],"volumeMounts":[{"name":"extra","mountPath":"/extra"}]},
+			{"name":"exporter","image":"registry.example/exporter:1","ports":[{"containerPort":9000}]}],
+		"volumes":[{"name":"extra","emptyDir":{}}],"runtimeClassName":"gvisor","terminationGracePeriodSeconds":60}}`)}
+	return b
+}
+
+func TestGoldenOfWaysIn(t *testing.T) {
+	b := asked()
+	c, err := Config(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := ConfigMap(b, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := StatefulSet(b, "registry.example/turnstone:1", c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := Shown{
+		Pair: certificate.Pair{Certificate: []byte("certificate"), Key: []byte("key")}, Source: CertificateSource(b), Former: []byte("former"),
+		ClientCA: []byte("client authority"), ClientCRL: []byte("revoked"),
+	}
+	compare(t, "asked.yaml", m, NetworkPolicy(b), HeadlessService(b), ClientService(b), set, Server(b, shown),
+		Certificate(b, *b.Spec.TLS.IssuerRef).Object, Ingress(b, *b.Spec.WebSocket.Ingress), HTTPRoute(b, *b.Spec.WebSocket.Gateway).Object, Endpoints(b))
+	if back := ReadShown(Server(b, shown)); !reflect.DeepEqual(back, shown) {
+		t.Errorf("read back %+v", back)
+	}
 }

@@ -1,6 +1,8 @@
 package resource
 
 import (
+	"fmt"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiresource "k8s.io/apimachinery/pkg/api/resource"
@@ -25,8 +27,8 @@ const (
 	closeSeconds = 15
 )
 
-// StatefulSet runs the broker.
-func StatefulSet(b *v1alpha1.MessageBroker, image string, c config.Config) *appsv1.StatefulSet {
+// StatefulSet runs the broker. It is an error when spec.podTemplate asks for what is refused.
+func StatefulSet(b *v1alpha1.MessageBroker, image string, c config.Config) (*appsv1.StatefulSet, error) {
 	s := &appsv1.StatefulSet{TypeMeta: typeMeta("apps/v1", "StatefulSet"), ObjectMeta: meta(b, b.Name)}
 	retention := appsv1.RetainPersistentVolumeClaimRetentionPolicyType
 	if b.Spec.Storage.DeletionPolicy == v1alpha1.DeletionDelete {
@@ -46,8 +48,16 @@ func StatefulSet(b *v1alpha1.MessageBroker, image string, c config.Config) *apps
 		},
 		VolumeClaimTemplates: []corev1.PersistentVolumeClaim{volumeClaim(b)},
 	}
-	return s
+	if b.Spec.PodTemplate == nil {
+		return s, nil
+	}
+	var err error
+	s.Spec.Template, err = patchTemplate(s.Spec.Template, b.Spec.PodTemplate.Raw)
+	return s, err
 }
+
+// Claim names the volume claim of a broker's pod.
+func Claim(broker string, ordinal int) string { return fmt.Sprintf("%s-%s-%d", claim, broker, ordinal) }
 
 func volumeClaim(b *v1alpha1.MessageBroker) corev1.PersistentVolumeClaim {
 	return corev1.PersistentVolumeClaim{
@@ -71,13 +81,15 @@ func pod(b *v1alpha1.MessageBroker, image string, c config.Config) corev1.PodSpe
 			FSGroupChangePolicy: new(corev1.FSGroupChangeOnRootMismatch),
 			SeccompProfile:      &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 		},
-		NodeSelector:      b.Spec.NodeSelector,
-		Tolerations:       b.Spec.Tolerations,
-		PriorityClassName: b.Spec.PriorityClassName,
-		Containers:        []corev1.Container{brokerContainer(b, image)},
+		NodeSelector:              b.Spec.NodeSelector,
+		Tolerations:               b.Spec.Tolerations,
+		PriorityClassName:         b.Spec.PriorityClassName,
+		Affinity:                  b.Spec.Affinity,
+		TopologySpreadConstraints: b.Spec.TopologySpreadConstraints,
+		Containers:                []corev1.Container{brokerContainer(b, image)},
 		Volumes: []corev1.Volume{
 			{Name: "config", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: b.Name}}}},
-			secretVolume("tls", ServerSecret(b.Name), corev1.TLSCertKey, corev1.TLSPrivateKeyKey),
+			secretVolume("tls", ServerSecret(b.Name), tlsKeys(c)...),
 			secretVolume("admin", AdminSecret(b.Name), KeyPassword),
 			secretVolume("default-user", DefaultUserSecret(b.Name), KeyPassword),
 		},
@@ -86,6 +98,18 @@ func pod(b *v1alpha1.MessageBroker, image string, c config.Config) corev1.PodSpe
 		p.ImagePullSecrets = append(p.ImagePullSecrets, corev1.LocalObjectReference{Name: s.Name})
 	}
 	return p
+}
+
+// tlsKeys are the keys of the server certificate's Secret that the broker reads.
+func tlsKeys(c config.Config) []string {
+	keys := []string{corev1.TLSCertKey, corev1.TLSPrivateKeyKey}
+	if c.TLS.ClientCAFile != "" {
+		keys = append(keys, KeyClientCA)
+	}
+	if c.TLS.CRLFile != "" {
+		keys = append(keys, KeyClientCRL)
+	}
+	return keys
 }
 
 func secretVolume(volume, secret string, keys ...string) corev1.Volume {
@@ -99,7 +123,7 @@ func secretVolume(volume, secret string, keys ...string) corev1.Volume {
 func brokerContainer(b *v1alpha1.MessageBroker, image string) corev1.Container {
 	c := corev1.Container{
 		Name: container, Image: image, ImagePullPolicy: b.Spec.ImagePullPolicy,
-		Args:      []string{"serve", "--config", configDir + "/" + configFile},
+		Args:      []string{"serve", "--config", configDir + "/" + ConfigFile},
 		Resources: resources(b.Spec.Resources),
 		SecurityContext: &corev1.SecurityContext{
 			AllowPrivilegeEscalation: new(false), ReadOnlyRootFilesystem: new(true),
@@ -118,7 +142,7 @@ func brokerContainer(b *v1alpha1.MessageBroker, image string) corev1.Container {
 			{Name: "default-user", MountPath: defaultUserDir, ReadOnly: true},
 		},
 	}
-	for _, p := range ports {
+	for _, p := range portsOf(b) {
 		c.Ports = append(c.Ports, corev1.ContainerPort{Name: p.name, ContainerPort: p.number, Protocol: corev1.ProtocolTCP})
 	}
 	return c

@@ -36,9 +36,7 @@ type entry struct {
 	before client.Object // as it was read
 
 	wanted object.Object
-	// password is what a user has to have; passwordVersion tells contents of its Secret apart.
-	password        string
-	passwordVersion string
+	secret secret // of a user
 
 	state     condition.State
 	decided   bool // state is final for this look

@@ -96,11 +96,8 @@ func (e *entry) details(o v1alpha1.Topology) {
 			return
 		}
 		o.Status.Username = o.NameInBroker()
-		o.Status.PasswordVersion = e.passwordVersion
-		o.Status.Binding = nil
-		if o.Spec.PasswordSecretRef == nil {
-			o.Status.Binding = &v1alpha1.LocalReference{Name: CredentialsSecret(o.Name)}
-		}
+		o.Status.PasswordVersion = e.secret.version
+		o.Status.Binding = &v1alpha1.LocalReference{Name: CredentialsSecret(o.Name)}
 	}
 }
 

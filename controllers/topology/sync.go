@@ -3,7 +3,6 @@ package topology
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -15,6 +14,7 @@ import (
 	admin "github.com/turnstone-mq/turnstone/broker/admin/client"
 	"github.com/turnstone-mq/turnstone/broker/object"
 	"github.com/turnstone-mq/turnstone/controllers/condition"
+	"github.com/turnstone-mq/turnstone/controllers/connection"
 	"github.com/turnstone-mq/turnstone/controllers/metrics"
 )
 
@@ -69,10 +69,15 @@ func (s *scope) withoutBroker() {
 
 // unavailable decides about objects whose broker does not answer. Deletions wait for it, but not for ever.
 func (r *Reconciler) unavailable(s *scope, err error) {
-	s.pending = true
+	asleep := errors.Is(err, connection.ErrHibernated)
+	s.pending = !asleep // it wakes up by a change of the MessageBroker, which is seen
 	for _, e := range s.entries {
 		if e.decided {
 			continue
+		}
+		if asleep && e.deleting { // nobody knows for how long, and what it holds is kept
+			e.released = true
+			r.event(e, corev1.EventTypeWarning, "Abandoned", fmt.Sprintf("deleted while its broker is Hibernated: it still has %s", e.wanted.Key))
 		}
 		e.decide(condition.Waiting(condition.BrokerUnavailable, fmt.Sprintf("MessageBroker %q does not answer: %v", s.broker.Name, reasonOf(err))))
 		if e.deleting && time.Since(e.object.GetDeletionTimestamp().Time) > r.options.ReleaseAfter {
@@ -186,7 +191,7 @@ func (h held) holds(e *entry) bool {
 // newPassword says whether a user's password has to be sent: digests know nothing of it.
 func (e *entry) newPassword() bool {
 	u, ok := e.object.(*v1alpha1.User)
-	return ok && u.Status.PasswordVersion != e.passwordVersion
+	return ok && u.Status.PasswordVersion != e.secret.version
 }
 
 // apply sends what differs, in batches, and decides by the results.
@@ -262,17 +267,10 @@ func (e *entry) change() (c object.Change, ask bool, err error) {
 		}
 		return c, ask, nil
 	}
-	if e.password != "" {
-		spec, err := object.Decode[object.UserSpec](e.wanted)
-		if err != nil {
-			return c, false, err
-		}
-		spec.Password = e.password
-		if c.Spec, err = json.Marshal(spec); err != nil {
-			return c, false, err
-		}
+	if e.secret != (secret{}) {
+		c.Spec, err = e.withPassword()
 	}
-	return c, true, nil
+	return c, err == nil, err
 }
 
 // result decides by what became of a change.

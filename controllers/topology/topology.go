@@ -28,11 +28,12 @@ import (
 
 	"github.com/turnstone-mq/turnstone/api/v1alpha1"
 	"github.com/turnstone-mq/turnstone/controllers/connection"
+	"github.com/turnstone-mq/turnstone/controllers/foreign"
 )
 
 // +kubebuilder:rbac:groups=messaging.turnstone.dev,resources=virtualhosts;exchanges;queues;bindings;topicpolicies;policies;operatorpolicies;users;permissions,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=messaging.turnstone.dev,resources=virtualhosts/status;exchanges/status;queues/status;bindings/status;topicpolicies/status;policies/status;operatorpolicies/status;users/status;permissions/status,verbs=patch
-// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;patch
 
 // Finalizer holds an object until the broker no longer has what it stood for.
 const Finalizer = "messaging.turnstone.dev/topology"
@@ -43,6 +44,8 @@ const brokerIndex = "spec.brokerRef.name"
 // Options of SetupWithManager. Durations have defaults.
 type Options struct {
 	Connections *connection.Pool
+	// Foreign tells of Secrets that users bring; nil watches those of all namespaces.
+	Foreign *foreign.Secrets
 	// Gather is how long changes gather before a look: many objects that come at once are one batch.
 	Gather time.Duration
 	// Refresh is how often depth and consumers of queues are read, and drift looked for besides the change stream.
@@ -68,6 +71,12 @@ func SetupWithManager(ctx context.Context, m ctrl.Manager, o Options) error {
 	o.Refresh = orElse(o.Refresh, 30*time.Second)
 	o.ReleaseAfter = orElse(o.ReleaseAfter, 5*time.Minute)
 	o.Concurrency = orElse(o.Concurrency, 8)
+	if o.Foreign == nil {
+		var err error
+		if o.Foreign, err = foreign.New(m, nil); err != nil {
+			return err
+		}
+	}
 	r := &Reconciler{
 		Client: m.GetClient(), live: m.GetAPIReader(), recorder: m.GetEventRecorder("turnstone-topology"), options: o,
 		streams: newStreams(),
@@ -86,6 +95,9 @@ func SetupWithManager(ctx context.Context, m ctrl.Manager, o Options) error {
 			return fmt.Errorf("index %s by broker: %w", k.name, err)
 		}
 		b = b.Watches(k.sample, r.enqueue(func(o client.Object) string { return o.(v1alpha1.Topology).BrokerName() }))
+	}
+	if err := r.watchSecrets(ctx, m, b); err != nil {
+		return err
 	}
 	return b.Complete(r)
 }
@@ -143,6 +155,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, q ctrl.Request) (ctrl.Result
 		return ctrl.Result{}, err
 	}
 	r.sync(ctx, s)
+	if err := r.bind(ctx, s); err != nil {
+		return ctrl.Result{}, err
+	}
 	if err := r.release(ctx, s); err != nil {
 		return ctrl.Result{}, err
 	}

@@ -72,7 +72,7 @@ func virtualHost(o v1alpha1.Topology, _ *scope) (object.Object, error) {
 
 func user(o v1alpha1.Topology, _ *scope) (object.Object, error) {
 	s := o.(*v1alpha1.User).Spec
-	spec := object.UserSpec{Tags: s.Tags}
+	spec := object.UserSpec{Tags: s.Tags, ClientIDs: slices.Sorted(slices.Values(s.ClientIDs))}
 	if l := s.Limits; l != nil {
 		spec.Limits = object.UserLimits{
 			MaxConnections: int(l.MaxConnections), Client: rateOf(l.Client), User: rateOf(l.User), OnExcess: object.OnExcess(l.OnExcess),

@@ -1,23 +1,58 @@
 package topology
 
 import (
+	"bytes"
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
+	"maps"
+	"strconv"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"k8s.io/client-go/util/workqueue"
 
 	"github.com/turnstone-mq/turnstone/api/v1alpha1"
+	"github.com/turnstone-mq/turnstone/broker/object"
 	"github.com/turnstone-mq/turnstone/controllers/condition"
 	"github.com/turnstone-mq/turnstone/controllers/resource"
 )
 
-// CredentialsSecret names the Secret that is made for a user without one.
+// CredentialsSecret names the Secret that says how to connect as a user: its binding.
 func CredentialsSecret(user string) string { return user + "-user-credentials" }
+
+// What the binding says of itself beside the specification.
+const (
+	// annotationSource is the version of the user's own Secret whose password the binding has.
+	annotationSource = "messaging.turnstone.dev/password-source"
+	// annotationRevision is the spec.passwordRevision whose password the binding has.
+	annotationRevision = "messaging.turnstone.dev/password-revision"
+	// keyNext is a password that the broker may have already and that clients are told of next.
+	keyNext = "nextPassword"
+)
+
+// secret is what a user has to have in the broker, and what its binding has to say.
+type secret struct {
+	password, hash string
+	// version tells contents apart without telling them.
+	version string
+	// source is as annotationSource says, empty for passwords that are made.
+	source string
+}
 
 // passwords reads, or makes, the password of every user. One whose Secret is missing waits for it.
 func (r *Reconciler) passwords(ctx context.Context, s *scope) error {
@@ -36,66 +71,310 @@ func (r *Reconciler) passwords(ctx context.Context, s *scope) error {
 	return nil
 }
 
+// password finds out what a user has to have. Its binding is made before the broker is asked, and changed after.
 func (r *Reconciler) password(ctx context.Context, s *scope, e *entry, u *v1alpha1.User) error {
-	ref := u.Spec.PasswordSecretRef
-	if ref == nil {
-		return r.ownPassword(ctx, s, e, u)
+	had, err := r.binding(ctx, u)
+	if err != nil || had != nil && !metav1.IsControlledBy(had, u) {
+		return e.foreignBinding(u, err)
 	}
-	secret := &corev1.Secret{}
-	err := r.live.Get(ctx, types.NamespacedName{Namespace: u.Namespace, Name: ref.Name}, secret)
 	switch {
-	case apierrors.IsNotFound(err):
-		e.decide(condition.Waiting(condition.SecretNotFound, fmt.Sprintf("Secret %q does not exist in namespace %q", ref.Name, u.Namespace)))
-		s.pending = true
-	case err != nil:
-		return fmt.Errorf("get Secret %s of User %s: %w", ref.Name, e.ref(), err)
-	case len(secret.Data[ref.Key]) == 0:
-		e.decide(condition.Waiting(condition.SecretNotFound, fmt.Sprintf("Secret %q has no key %q, or it is empty", ref.Name, ref.Key)))
-		s.pending = true
+	case u.Spec.PasswordHashSecretRef != nil:
+		ref := u.Spec.PasswordHashSecretRef
+		e.secret.hash, err = r.givenSecret(ctx, s, e, ref.Name, ref.Key)
+	case u.Spec.PasswordSecretRef != nil:
+		err = r.givenPassword(ctx, s, e, u, had)
 	default:
-		e.takePassword(secret, ref.Key)
+		err = r.madePassword(ctx, s, e, u, had)
 	}
-	return nil
+	if err != nil || e.decided || had != nil {
+		return err
+	}
+	return r.makeBinding(ctx, s, e, u)
 }
 
-func (e *entry) takePassword(s *corev1.Secret, key string) {
-	e.password = string(s.Data[key])
-	e.passwordVersion = fmt.Sprintf("%s/%s", s.UID, s.ResourceVersion)
+func (e *entry) foreignBinding(u *v1alpha1.User, err error) error {
+	if err == nil {
+		e.decide(condition.Stuck(condition.SecretNotFound, fmt.Sprintf("Secret %q exists and is not the operator's: delete it, or give the User another name", CredentialsSecret(u.Name))))
+	}
+	return err
 }
 
-// ownPassword reads the Secret that the operator made for a user, or makes it. It is never changed afterwards.
-func (r *Reconciler) ownPassword(ctx context.Context, s *scope, e *entry, u *v1alpha1.User) error {
-	secret := &corev1.Secret{}
-	key := types.NamespacedName{Namespace: u.Namespace, Name: CredentialsSecret(u.Name)}
-	err := r.Get(ctx, key, secret)
+// binding reads the Secret of a user; nil if there is none.
+func (r *Reconciler) binding(ctx context.Context, u *v1alpha1.User) (*corev1.Secret, error) {
+	b := &corev1.Secret{}
+	err := r.Get(ctx, types.NamespacedName{Namespace: u.Namespace, Name: CredentialsSecret(u.Name)}, b)
 	if apierrors.IsNotFound(err) {
-		secret, err = r.makeCredentials(ctx, s.broker, u, key)
-	}
-	if apierrors.IsNotFound(err) { // the broker is new and has no Secrets yet
-		e.decide(condition.Waiting(condition.BrokerUnavailable, err.Error()))
-		s.pending = true
-		return nil
-	}
-	if apierrors.IsAlreadyExists(err) {
-		e.decide(condition.Stuck(condition.SecretNotFound, fmt.Sprintf("Secret %q exists and is not the operator's: delete it, or name it in spec.passwordSecretRef", key.Name)))
-		return nil
+		return nil, nil
 	}
 	if err != nil {
+		return nil, fmt.Errorf("get binding of User %s/%s: %w", u.Namespace, u.Name, err)
+	}
+	return b, nil
+}
+
+// givenSecret reads a key of a Secret that a user brought; empty if it has to be waited for.
+func (r *Reconciler) givenSecret(ctx context.Context, s *scope, e *entry, name, key string) (string, error) {
+	given := &corev1.Secret{}
+	err := r.live.Get(ctx, types.NamespacedName{Namespace: e.object.GetNamespace(), Name: name}, given)
+	switch {
+	case apierrors.IsNotFound(err):
+		e.decide(condition.Waiting(condition.SecretNotFound, fmt.Sprintf("Secret %q does not exist in namespace %q", name, e.object.GetNamespace())))
+	case err != nil:
+		return "", fmt.Errorf("get Secret %s of User %s: %w", name, e.ref(), err)
+	case len(given.Data[key]) == 0:
+		e.decide(condition.Waiting(condition.SecretNotFound, fmt.Sprintf("Secret %q has no key %q, or it is empty", name, key)))
+	default:
+		e.secret.source = fmt.Sprintf("%s/%s", given.UID, given.ResourceVersion)
+		e.secret.version = e.secret.source
+		return string(given.Data[key]), nil
+	}
+	s.pending = true
+	return "", nil
+}
+
+// givenPassword takes the password from the binding as long as that has the one of the present Secret.
+func (r *Reconciler) givenPassword(ctx context.Context, s *scope, e *entry, u *v1alpha1.User, had *corev1.Secret) (err error) {
+	ref := u.Spec.PasswordSecretRef
+	present, err := r.options.Foreign.Version(ctx, types.NamespacedName{Namespace: u.Namespace, Name: ref.Name})
+	if err != nil {
+		return err
+	}
+	if had != nil && present != "" && had.Annotations[annotationSource] == present+"/"+ref.Key {
+		password := string(had.Data[resource.KeyPassword])
+		e.secret = secret{password: password, version: present, source: present + "/" + ref.Key}
+		if wanted, err := r.bindingOf(ctx, s, e, u); err == nil && sameContent(wanted, had) {
+			return nil
+		}
+		e.secret = secret{}
+	}
+	e.secret.password, err = r.givenSecret(ctx, s, e, ref.Name, ref.Key)
+	e.secret.source += "/" + ref.Key
+	return err
+}
+
+// madePassword takes the password that is in the binding. Another revision makes another one, which lies beside the present
+// one until the broker has it: whatever ends the operator in between, it is the same one that it goes on with.
+func (r *Reconciler) madePassword(ctx context.Context, s *scope, e *entry, u *v1alpha1.User, had *corev1.Secret) error {
+	e.secret.password = rand.Text()
+	if had != nil {
+		e.secret.password = string(had.Data[resource.KeyPassword])
+	}
+	if had != nil && (e.secret.password == "" || had.Annotations[annotationRevision] != revisionText(u)) {
+		next := string(had.Data[keyNext])
+		if next == "" {
+			next = rand.Text()
+			if err := r.patchBinding(ctx, u, had, func(b *corev1.Secret) { b.Data[keyNext] = []byte(next) }); err != nil {
+				return err
+			}
+		}
+		e.secret.password = next
+	}
+	mac, err := r.mac(ctx, s, e.secret.password)
+	if err == nil {
+		e.secret.version = mac
+		return nil
+	}
+	return r.newBroker(s, e, err)
+}
+
+// revisionText is spec.passwordRevision as the annotation has it: no annotation is the first one.
+func revisionText(u *v1alpha1.User) string {
+	if u.Spec.PasswordRevision == 0 {
+		return ""
+	}
+	return strconv.Itoa(int(u.Spec.PasswordRevision))
+}
+
+// mac stands for a password that is made: a code under a key that only the operator and the broker know, so that nobody
+// who reads a status can try passwords on it.
+func (r *Reconciler) mac(ctx context.Context, s *scope, password string) (string, error) {
+	admin, err := r.adminSecret(ctx, s)
+	if err != nil {
+		return "", err
+	}
+	m := hmac.New(sha256.New, admin.Data[resource.KeyPassword])
+	m.Write([]byte(password))
+	const bytes = 8
+	return hex.EncodeToString(m.Sum(nil)[:bytes]), nil
+}
+
+func (r *Reconciler) adminSecret(ctx context.Context, s *scope) (*corev1.Secret, error) {
+	admin := &corev1.Secret{}
+	if err := r.Get(ctx, types.NamespacedName{Namespace: s.broker.Namespace, Name: resource.AdminSecret(s.broker.Name)}, admin); err != nil {
+		return nil, fmt.Errorf("the broker's authority: %w", err)
+	}
+	return admin, nil
+}
+
+// newBroker waits for a broker that is so new that it has no Secrets yet.
+func (r *Reconciler) newBroker(s *scope, e *entry, err error) error {
+	if !apierrors.IsNotFound(err) {
 		return fmt.Errorf("credentials of User %s: %w", e.ref(), err)
 	}
-	e.takePassword(secret, "password")
+	e.decide(condition.Waiting(condition.BrokerUnavailable, err.Error()))
+	s.pending = true
 	return nil
 }
 
-// makeCredentials makes the Secret of a user, with what the broker's own Secrets say of how to connect.
-func (r *Reconciler) makeCredentials(ctx context.Context, b *v1alpha1.MessageBroker, u *v1alpha1.User, key types.NamespacedName) (*corev1.Secret, error) {
-	var admin corev1.Secret
-	if err := r.Get(ctx, types.NamespacedName{Namespace: b.Namespace, Name: resource.AdminSecret(b.Name)}, &admin); err != nil {
-		return nil, fmt.Errorf("the broker's authority: %w", err)
+// bindingOf is what the binding of a user has to be.
+func (r *Reconciler) bindingOf(ctx context.Context, s *scope, e *entry, u *v1alpha1.User) (*corev1.Secret, error) {
+	admin, err := r.adminSecret(ctx, s)
+	if err != nil {
+		return nil, err
 	}
-	secret := resource.CredentialSecret(client.ObjectKeyFromObject(b), key.Name, u.NameInBroker(), rand.Text(), admin.Data[resource.KeyCA])
-	secret.OwnerReferences = []metav1.OwnerReference{{
+	b := resource.CredentialSecret(client.ObjectKeyFromObject(s.broker), CredentialsSecret(u.Name), u.NameInBroker(), e.secret.password, admin.Data[resource.KeyCA])
+	b.Namespace = u.Namespace
+	b.OwnerReferences = []metav1.OwnerReference{{
 		APIVersion: v1alpha1.GroupVersion.String(), Kind: "User", Name: u.Name, UID: u.UID, Controller: new(true),
 	}}
-	return secret, r.Create(ctx, secret)
+	b.Annotations = map[string]string{}
+	for key, value := range map[string]string{annotationSource: e.secret.source, annotationRevision: revisionText(u)} {
+		if value != "" {
+			b.Annotations[key] = value
+		}
+	}
+	return b, nil
+}
+
+// makeBinding makes the Secret of a user who has none: nobody was told another password.
+func (r *Reconciler) makeBinding(ctx context.Context, s *scope, e *entry, u *v1alpha1.User) error {
+	wanted, err := r.bindingOf(ctx, s, e, u)
+	if err != nil {
+		return r.newBroker(s, e, err)
+	}
+	err = r.Create(ctx, wanted)
+	if !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	there := &corev1.Secret{}
+	if err := r.live.Get(ctx, client.ObjectKeyFromObject(wanted), there); err != nil {
+		return fmt.Errorf("get binding of User %s: %w", e.ref(), err)
+	}
+	if metav1.IsControlledBy(there, u) { // made a moment ago: the next look sees it
+		e.decide(condition.Waiting(condition.Pending, "its binding was just made"))
+		s.pending = true
+		return nil
+	}
+	return e.foreignBinding(u, nil)
+}
+
+// bind brings the bindings of users up to date who are in the broker as they should be.
+func (r *Reconciler) bind(ctx context.Context, s *scope) error {
+	if s.broker == nil {
+		return nil
+	}
+	return r.each(ctx, s, func(ctx context.Context, e *entry) error {
+		u, ok := e.object.(*v1alpha1.User)
+		if !ok || !e.state.Ready || e.deleting {
+			return nil
+		}
+		had, err := r.binding(ctx, u)
+		if err != nil || had == nil { // the cache is behind: the next look sees it
+			return err
+		}
+		wanted, err := r.bindingOf(ctx, s, e, u)
+		if err != nil || sameContent(wanted, had) && len(had.Data[keyNext]) == 0 && wanted.Annotations[annotationRevision] == had.Annotations[annotationRevision] {
+			return client.IgnoreNotFound(err)
+		}
+		return r.patchBinding(ctx, u, had, func(b *corev1.Secret) {
+			b.Data = wanted.Data
+			if b.Annotations == nil {
+				b.Annotations = map[string]string{}
+			}
+			for _, key := range []string{annotationSource, annotationRevision} {
+				delete(b.Annotations, key)
+			}
+			maps.Copy(b.Annotations, wanted.Annotations)
+		})
+	})
+}
+
+// sameContent says whether a binding has what it should have, and has it from where it should.
+func sameContent(wanted, had *corev1.Secret) bool {
+	data := maps.Clone(had.Data)
+	delete(data, keyNext)
+	return maps.EqualFunc(wanted.Data, data, bytes.Equal) && wanted.Annotations[annotationSource] == had.Annotations[annotationSource]
+}
+
+// patchBinding changes a binding, unless somebody else did meanwhile.
+func (r *Reconciler) patchBinding(ctx context.Context, u *v1alpha1.User, had *corev1.Secret, change func(*corev1.Secret)) error {
+	b := had.DeepCopy()
+	if b.Data == nil {
+		b.Data = map[string][]byte{}
+	}
+	change(b)
+	if err := r.Patch(ctx, b, client.MergeFromWithOptions(had, client.MergeFromWithOptimisticLock{})); err != nil {
+		return fmt.Errorf("binding of User %s/%s: %w", u.Namespace, u.Name, err)
+	}
+	return nil
+}
+
+// withPassword is the spec of a user with what digests know nothing of.
+func (e *entry) withPassword() (json.RawMessage, error) {
+	spec, err := object.Decode[object.UserSpec](e.wanted)
+	if err != nil {
+		return nil, err
+	}
+	spec.Password, spec.PasswordHash = e.secret.password, e.secret.hash
+	if o := e.object.(*v1alpha1.User).Spec.RotationOverlap; o != nil {
+		spec.OverlapSeconds = int64(o.Duration / time.Second)
+	}
+	return json.Marshal(spec)
+}
+
+// secretIndex finds the users whose password is in a Secret.
+const secretIndex = "spec.passwordSecret"
+
+// watchSecrets asks for a look at a broker when a Secret changed that one of its users reads, or that belongs to it or to
+// its users.
+func (r *Reconciler) watchSecrets(ctx context.Context, m ctrl.Manager, b *builder.Builder) error {
+	err := m.GetFieldIndexer().IndexField(ctx, &v1alpha1.User{}, secretIndex, func(o client.Object) (names []string) {
+		s := o.(*v1alpha1.User).Spec
+		if s.PasswordSecretRef != nil {
+			names = append(names, s.PasswordSecretRef.Name)
+		}
+		if s.PasswordHashSecretRef != nil {
+			names = append(names, s.PasswordHashSecretRef.Name)
+		}
+		return names
+	})
+	if err != nil {
+		return fmt.Errorf("index Users by Secret: %w", err)
+	}
+	b.WatchesRawSource(r.options.Foreign.Source(r.look(r.brokersOf)))
+	b.Watches(&corev1.Secret{}, r.look(func(_ context.Context, o client.Object) []string {
+		return []string{o.GetLabels()[resource.LabelInstance]}
+	}))
+	return nil
+}
+
+// brokersOf are the brokers with users whose password is in a Secret.
+func (r *Reconciler) brokersOf(ctx context.Context, o client.Object) (names []string) {
+	var users v1alpha1.UserList
+	if err := r.List(ctx, &users, client.InNamespace(o.GetNamespace()), client.MatchingFields{secretIndex: o.GetName()}); err != nil {
+		return nil // the next look sees it in any case
+	}
+	for i := range users.Items {
+		names = append(names, users.Items[i].BrokerName())
+	}
+	return names
+}
+
+// look asks for a look at brokers of the object's namespace when its content changed, after changes had time to gather.
+func (r *Reconciler) look(brokers func(context.Context, client.Object) []string) handler.EventHandler {
+	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+	add := func(ctx context.Context, o client.Object, q queue) {
+		for _, name := range brokers(ctx, o) {
+			q.AddAfter(reconcile.Request{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: name}}, r.options.Gather)
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) { add(ctx, e.Object, q) },
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { add(ctx, e.Object, q) },
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
+			if e.ObjectOld.GetResourceVersion() != e.ObjectNew.GetResourceVersion() {
+				add(ctx, e.ObjectNew, q)
+			}
+		},
+	}
 }

@@ -30,6 +30,30 @@ type ConfigState struct {
 	// Pending are the keys that the file changed and that wait for a restart; Problem is why the file could not be read.
 	Pending []string `json:"pending,omitempty"`
 	Problem string   `json:"problem,omitempty"`
+	// Content is the SHA-256, in hexadecimal digits, of the configuration file that is wholly in force; empty while there is
+	// none, or keys of it wait.
+	Content string `json:"content,omitempty"`
+}
+
+// Overview is the answer to GET /v1/overview: what a broker holds, in a few numbers.
+type Overview struct {
+	Version     string `json:"version"`
+	Connections int64  `json:"connections"` // authenticated ones
+	Queues      int64  `json:"queues"`      // those of MQTT sessions included
+	Consumers   int64  `json:"consumers"`
+	Ready       int64  `json:"ready"`    // messages that wait in queues
+	Messages    int64  `json:"messages"` // the same, and those delivered and not settled
+	Bytes       int64  `json:"bytes"`    // of the messages
+	Sessions    int64  `json:"sessions"` // of MQTT, connected or not
+	// StorageUsed and StorageSize are bytes of the file system of the data directory; zero when it does not say.
+	StorageUsed int64 `json:"storageUsed"`
+	StorageSize int64 `json:"storageSize"`
+}
+
+// Overview asks what the broker holds.
+func (c *Client) Overview(ctx context.Context) (Overview, error) {
+	var out Overview
+	return out, c.call(ctx, http.MethodGet, "/v1/overview", nil, nil, &out)
 }
 
 // ConfigKey is one key of the configuration, such as "limits.connections".
