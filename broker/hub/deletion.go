@@ -205,4 +205,3 @@ func (h *Hub) queueOf(k object.Key) *Queue {
 	defer v.mu.RUnlock()
 	return v.queues[k.Name]
 }
-

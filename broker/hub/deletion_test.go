@@ -49,7 +49,6 @@ func TestDeletionsTellTheirToll(t *testing.T) {
 	b.want(object.KindPolicy, "/", "p", object.PolicySpec{Pattern: "^q$", Definition: object.Arguments{"max-length": 10}})
 	b.want(object.KindPolicy, "/", "x", object.PolicySpec{Pattern: "^amq.topic$", ApplyTo: object.ApplyToExchanges, Definition: object.Arguments{"alternate-exchange": "amq.fanout"}})
 	b.want(object.KindOperatorPolicy, "/", "o", object.PolicySpec{Pattern: "^q$", Definition: object.Arguments{"max-length": 10}})
-	b.want(object.KindUser, "", "ann", object.UserSpec{Password: "pw"})
 	p := b.publisher(message.AMQP091)
 	p.send("", "q", durable("1"))
 	p.send("", "q", durable("2"))
@@ -67,6 +66,7 @@ func TestDeletionsTellTheirToll(t *testing.T) {
 	if r := b.apply(object.Change{Object: other}, true); answer(r) != "refused Inequivalent 2/1/1/0" || len(r.Differences) != 1 || r.Differences[0].Field != "durable" {
 		t.Errorf("to make it anew: %s %v", answer(r), r.Differences)
 	}
+	b.want(object.KindUser, "", "ann", object.UserSpec{Password: "pw"})
 	for _, c := range []struct {
 		kind object.Kind
 		name string
@@ -92,6 +92,7 @@ func TestDeletionsTellTheirToll(t *testing.T) {
 			t.Errorf("delete %s %s %s: %s (%s), want %s", c.how, c.kind, c.name, answer(r), r.Message, c.want)
 		}
 	}
+	b.apply(deletion(object.KindUser, "", "ann", object.DeleteAlways), false) // with users there is no guest
 	// A dry run holds nothing still and takes nothing away.
 	p.send("", "q", durable("3"))
 	p.settle()

@@ -197,7 +197,7 @@ func startOperator(wrap func(client.WithWatch) client.Client, brokers ...*broker
 		},
 	})
 	Expect(err).NotTo(HaveOccurred())
-	pool := &connection.Pool{Reader: m.GetClient(), Address: func(mb *v1alpha1.MessageBroker) string {
+	pool := &connection.Pool{Reader: m.GetClient(), Live: m.GetAPIReader(), Address: func(mb *v1alpha1.MessageBroker) string {
 		for _, b := range brokers {
 			if b.namespace == mb.Namespace {
 				return b.url()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/turnstone-mq/turnstone/api/v1alpha1"
 	"github.com/turnstone-mq/turnstone/controllers/condition"
+	"github.com/turnstone-mq/turnstone/controllers/connection"
 	"github.com/turnstone-mq/turnstone/controllers/resource"
 )
 
@@ -26,7 +27,7 @@ func (r *Reconciler) passwords(ctx context.Context, s *scope) error {
 	}
 	for _, e := range s.entries {
 		u, ok := e.object.(*v1alpha1.User)
-		if !ok || e.decided || e.deleting {
+		if !ok || e.decided && e.follows == nil || e.deleting {
 			continue
 		}
 		if err := r.password(ctx, s, e, u); err != nil {
@@ -68,6 +69,9 @@ func (r *Reconciler) ownPassword(ctx context.Context, s *scope, e *entry, u *v1a
 	secret := &corev1.Secret{}
 	key := types.NamespacedName{Namespace: u.Namespace, Name: CredentialsSecret(u.Name)}
 	err := r.Get(ctx, key, secret)
+	if apierrors.IsNotFound(err) && e.planned {
+		return nil // one would be made
+	}
 	if apierrors.IsNotFound(err) {
 		secret, err = r.makeCredentials(ctx, s.broker, u, key)
 	}
@@ -89,13 +93,28 @@ func (r *Reconciler) ownPassword(ctx context.Context, s *scope, e *entry, u *v1a
 
 // makeCredentials makes the Secret of a user, with what the broker's own Secrets say of how to connect.
 func (r *Reconciler) makeCredentials(ctx context.Context, b *v1alpha1.MessageBroker, u *v1alpha1.User, key types.NamespacedName) (*corev1.Secret, error) {
-	var admin corev1.Secret
-	if err := r.Get(ctx, types.NamespacedName{Namespace: b.Namespace, Name: resource.AdminSecret(b.Name)}, &admin); err != nil {
-		return nil, fmt.Errorf("the broker's authority: %w", err)
+	secret, err := r.credentials(ctx, b, u, key.Name)
+	if err != nil {
+		return nil, err
 	}
-	secret := resource.CredentialSecret(client.ObjectKeyFromObject(b), key.Name, u.NameInBroker(), rand.Text(), admin.Data[resource.KeyCA])
+	secret.Namespace = u.Namespace // which may be another than the broker's
 	secret.OwnerReferences = []metav1.OwnerReference{{
 		APIVersion: v1alpha1.GroupVersion.String(), Kind: "User", Name: u.Name, UID: u.UID, Controller: new(true),
 	}}
 	return secret, r.Create(ctx, secret)
+}
+
+func (r *Reconciler) credentials(ctx context.Context, b *v1alpha1.MessageBroker, u *v1alpha1.User, name string) (*corev1.Secret, error) {
+	if secret, external := connection.SecretOf(b.Name); external {
+		var from corev1.Secret
+		if err := r.live.Get(ctx, types.NamespacedName{Namespace: b.Namespace, Name: secret}, &from); err != nil {
+			return nil, fmt.Errorf("the broker's connection: %w", err)
+		}
+		return resource.ExternalCredentialSecret(name, u.NameInBroker(), rand.Text(), &from), nil
+	}
+	var admin corev1.Secret
+	if err := r.Get(ctx, types.NamespacedName{Namespace: b.Namespace, Name: resource.AdminSecret(b.Name)}, &admin); err != nil {
+		return nil, fmt.Errorf("the broker's authority: %w", err)
+	}
+	return resource.CredentialSecret(client.ObjectKeyFromObject(b), name, u.NameInBroker(), rand.Text(), admin.Data[resource.KeyCA]), nil
 }
