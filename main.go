@@ -42,7 +42,7 @@ var version, commit = "unknown", "unknown"
 type options struct {
 	brokerImage, namespaces, logLevel, metrics, health string
 	leaderElection                                     bool
-	leaderNamespace                                    string
+	leaderNamespace, owner                             string
 	patience                                           time.Duration
 	workers                                            int
 }
@@ -65,6 +65,7 @@ func parse() options {
 	flag.BoolVar(&o.leaderElection, "leader-election", true, "work only while this replica is the leader")
 	flag.StringVar(&o.leaderNamespace, "leader-election-namespace", "", "where the lease is; the pod's own namespace if empty")
 	flag.DurationVar(&o.patience, "deletion-patience", 5*time.Minute, "how long a deletion waits for a broker that does not answer")
+	flag.StringVar(&o.owner, "owner", topology.DefaultOwner, "in whose name objects inside brokers are owned; operators that serve the same broker each need another")
 	flag.IntVar(&o.workers, "workers", 8, "brokers that are looked at, and statuses written, at once")
 	printVersion := flag.Bool("version", false, "print version and commit")
 	flag.Parse()
@@ -149,7 +150,7 @@ func caches(namespaces string) cache.Options {
 }
 
 func addControllers(ctx context.Context, m ctrl.Manager, o options) error {
-	connections := &connection.Pool{Reader: m.GetClient()}
+	connections := &connection.Pool{Reader: m.GetClient(), Live: m.GetAPIReader()}
 	secrets, err := foreign.New(m, caches(o.namespaces).DefaultNamespaces)
 	if err != nil {
 		return err
@@ -161,7 +162,11 @@ func addControllers(ctx context.Context, m ctrl.Manager, o options) error {
 	if err := brokers.Setup(ctx, m); err != nil {
 		return fmt.Errorf("controller of MessageBroker: %w", err)
 	}
-	if err := topology.SetupWithManager(ctx, m, topology.Options{Connections: connections, Foreign: secrets, ReleaseAfter: o.patience, Concurrency: o.workers}); err != nil {
+	lives := topology.Options{
+		Connections: connections, Foreign: secrets, ReleaseAfter: o.patience, Concurrency: o.workers, Owner: o.owner,
+		Namespaces: strings.Trim(o.namespaces, ", ") == "",
+	}
+	if err := topology.SetupWithManager(ctx, m, lives); err != nil {
 		return fmt.Errorf("controller of what lives in brokers: %w", err)
 	}
 	return metrics.Objects(m)

@@ -356,7 +356,7 @@ func (d *collector) live(ctx context.Context) error {
 		"queues.json":        func() ([]byte, error) { return encoded(a.Queues(ctx, "")) },
 		"connections.json":   func() ([]byte, error) { return encoded(a.Connections(ctx)) },
 		"objects.json":       func() ([]byte, error) { return encoded(a.Objects(ctx, "", "")) },
-		"digests.json":       func() ([]byte, error) { return encoded(a.Digest(ctx, topology.Owner)) },
+		"digests.json":       func() ([]byte, error) { return encoded(a.Digest(ctx, topology.DefaultOwner)) },
 		"metrics.txt":        func() ([]byte, error) { return a.Metrics(ctx, false) },
 		"metrics-queues.txt": func() ([]byte, error) { return a.Metrics(ctx, true) },
 		"goroutines.txt":     func() ([]byte, error) { return a.Goroutines(ctx) },

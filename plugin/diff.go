@@ -159,7 +159,7 @@ func diffObject(o v1alpha1.Topology, users map[string]*v1alpha1.User, has map[ob
 		return d, false, err
 	}
 	switch {
-	case there.Owner != topology.Owner && there.Owner != "":
+	case there.Owner != topology.DefaultOwner && there.Owner != "":
 		d.Message = fmt.Sprintf("%q owns it", there.Owner)
 	case there.Owner == "":
 		d.Message = "nobody owns it"
@@ -173,7 +173,7 @@ func leftOver(broker string, o object.Object) differing {
 	d := differing{Broker: broker, Kind: string(o.Kind), Object: o.Key.String(), What: "unmanaged"}
 	switch o.Owner {
 	case "":
-	case topology.Owner:
+	case topology.DefaultOwner:
 		d.What, d.Message = "extra", "it stands for "+o.Ref+", which is gone or retained it"
 	default:
 		d.Message = fmt.Sprintf("%q owns it", o.Owner)

@@ -277,7 +277,7 @@ func (p *planner) users(ctx context.Context, key client.ObjectKey, rows []*plann
 
 // ask has the broker say what would become of the rows, and compares with what it has.
 func ask(ctx context.Context, a *cluster.Admin, rows []*planned, users map[string]*v1alpha1.User) error {
-	request := admin.ApplyRequest{Owner: topology.Owner}
+	request := admin.ApplyRequest{Owner: topology.DefaultOwner}
 	var asked []*planned
 	for _, r := range rows {
 		var err error

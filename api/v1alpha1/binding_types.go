@@ -13,7 +13,7 @@ import (
 // +kubebuilder:validation:XValidation:rule="self.destinationType == oldSelf.destinationType",message="destinationType cannot be changed: delete the object and make another"
 // +kubebuilder:validation:XValidation:rule="(has(self.routingKey) ? [self.routingKey] : []) == (has(oldSelf.routingKey) ? [oldSelf.routingKey] : [])",message="routingKey cannot be changed: delete the object and make another"
 type BindingSpec struct {
-	// BrokerRef names the MessageBroker.
+	// BrokerRef names the broker.
 	BrokerRef  BrokerReference `json:"brokerRef"`
 	Management `json:",inline"`
 	// VHost is the virtual host.
@@ -66,6 +66,7 @@ type BindingStatus struct {
 // +kubebuilder:printcolumn:name="Destination",type=string,JSONPath=`.spec.destination`
 // +kubebuilder:printcolumn:name="Key",type=string,JSONPath=`.spec.routingKey`
 // +kubebuilder:printcolumn:name="Broker",type=string,JSONPath=`.spec.brokerRef.name`,priority=1
+// +kubebuilder:printcolumn:name="Plan",type=string,JSONPath=`.status.plan.action`,priority=1
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type Binding struct {
@@ -88,6 +89,9 @@ type BindingList struct {
 
 // BrokerName implements Topology.
 func (o *Binding) BrokerName() string { return o.Spec.BrokerRef.Name }
+
+// Reference implements Topology.
+func (o *Binding) Reference() BrokerReference { return o.Spec.BrokerRef }
 
 // NameInBroker implements Topology.
 func (o *Binding) NameInBroker() string { return o.Name }

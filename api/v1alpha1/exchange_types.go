@@ -15,7 +15,7 @@ import (
 // +kubebuilder:validation:XValidation:rule="(has(self.internal) ? [self.internal] : []) == (has(oldSelf.internal) ? [oldSelf.internal] : [])",message="internal cannot be changed: delete the object and make another"
 // +kubebuilder:validation:XValidation:rule="!has(self.type) || self.type != 'x-delayed-message' || (has(self.arguments) && 'x-delayed-type' in self.arguments)",message="an exchange of type x-delayed-message needs the argument x-delayed-type, which says as what it routes, such as direct"
 type ExchangeSpec struct {
-	// BrokerRef names the MessageBroker.
+	// BrokerRef names the broker.
 	BrokerRef  BrokerReference `json:"brokerRef"`
 	Management `json:",inline"`
 	// VHost is the virtual host.
@@ -56,7 +56,8 @@ type ExchangeSpec struct {
 	// +kubebuilder:validation:MaxProperties=64
 	// +optional
 	Arguments map[string]apiextensionsv1.JSON `json:"arguments,omitempty"`
-	// DeletionPolicy says what becomes of it in the broker when this object is deleted.
+	// DeletionPolicy says what becomes of it in the broker when this object is deleted: DeleteIfUnused waits until nothing is
+	// bound from it.
 	// +kubebuilder:default=Delete
 	// +kubebuilder:validation:Enum=Retain;Delete;DeleteIfUnused
 	// +optional
@@ -77,6 +78,7 @@ type ExchangeStatus struct {
 // +kubebuilder:printcolumn:name="Type",type=string,JSONPath=`.spec.type`
 // +kubebuilder:printcolumn:name="VHost",type=string,JSONPath=`.spec.vhost`
 // +kubebuilder:printcolumn:name="Broker",type=string,JSONPath=`.spec.brokerRef.name`,priority=1
+// +kubebuilder:printcolumn:name="Plan",type=string,JSONPath=`.status.plan.action`,priority=1
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type Exchange struct {
@@ -99,6 +101,9 @@ type ExchangeList struct {
 
 // BrokerName implements Topology.
 func (o *Exchange) BrokerName() string { return o.Spec.BrokerRef.Name }
+
+// Reference implements Topology.
+func (o *Exchange) Reference() BrokerReference { return o.Spec.BrokerRef }
 
 // NameInBroker implements Topology.
 func (o *Exchange) NameInBroker() string { return nameOr(o.Spec.Name, o) }

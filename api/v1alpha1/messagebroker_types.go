@@ -76,6 +76,25 @@ type MessageBrokerSpec struct {
 	// +kubebuilder:pruning:PreserveUnknownFields
 	// +optional
 	PodTemplate *apiextensionsv1.JSON `json:"podTemplate,omitempty"`
+	// AllowedNamespaces are those, beside the broker's own, whose objects may live in the broker; unset, there are none.
+	// +optional
+	AllowedNamespaces *AllowedNamespaces `json:"allowedNamespaces,omitempty"`
+}
+
+// AllowedNamespaces chooses namespaces: those that are named, and those whose labels are selected.
+// +kubebuilder:validation:XValidation:rule="has(self.names) || has(self.selector)",message="allowedNamespaces needs names or a selector; an empty selector {} allows every namespace"
+type AllowedNamespaces struct {
+	// Names of namespaces.
+	// +kubebuilder:validation:MaxItems=1024
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=63
+	// +listType=set
+	// +optional
+	Names []string `json:"names,omitempty"`
+	// Selector looks at the labels of Namespaces; an empty one allows all. An operator that may see single namespaces only
+	// cannot read labels: there, names have to be given.
+	// +optional
+	Selector *metav1.LabelSelector `json:"selector,omitempty"`
 }
 
 // Resources are the requests and limits of a container.

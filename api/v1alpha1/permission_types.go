@@ -11,7 +11,7 @@ import (
 // +kubebuilder:validation:XValidation:rule="(has(self.userRef) ? [self.userRef] : []) == (has(oldSelf.userRef) ? [oldSelf.userRef] : [])",message="userRef cannot be changed: delete the object and make another"
 // +kubebuilder:validation:XValidation:rule="has(self.user) != has(self.userRef)",message="exactly one of user and userRef must be set"
 type PermissionSpec struct {
-	// BrokerRef names the MessageBroker.
+	// BrokerRef names the broker.
 	BrokerRef  BrokerReference `json:"brokerRef"`
 	Management `json:",inline"`
 	// VHost is the virtual host.
@@ -82,6 +82,7 @@ type PermissionStatus struct {
 // +kubebuilder:printcolumn:name="UserRef",type=string,JSONPath=`.spec.userRef.name`
 // +kubebuilder:printcolumn:name="VHost",type=string,JSONPath=`.spec.vhost`
 // +kubebuilder:printcolumn:name="Broker",type=string,JSONPath=`.spec.brokerRef.name`,priority=1
+// +kubebuilder:printcolumn:name="Plan",type=string,JSONPath=`.status.plan.action`,priority=1
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type Permission struct {
@@ -104,6 +105,9 @@ type PermissionList struct {
 
 // BrokerName implements Topology.
 func (o *Permission) BrokerName() string { return o.Spec.BrokerRef.Name }
+
+// Reference implements Topology.
+func (o *Permission) Reference() BrokerReference { return o.Spec.BrokerRef }
 
 // NameInBroker implements Topology.
 func (o *Permission) NameInBroker() string { return o.Spec.User }

@@ -10,7 +10,7 @@ import (
 // +kubebuilder:validation:XValidation:rule="self.vhost == oldSelf.vhost",message="vhost cannot be changed: delete the object and make another"
 // +kubebuilder:validation:XValidation:rule="(has(self.name) ? [self.name] : []) == (has(oldSelf.name) ? [oldSelf.name] : [])",message="name cannot be changed: delete the object and make another"
 type PolicySpec struct {
-	// BrokerRef names the MessageBroker.
+	// BrokerRef names the broker.
 	BrokerRef  BrokerReference `json:"brokerRef"`
 	Management `json:",inline"`
 	// VHost is the virtual host.
@@ -42,9 +42,10 @@ type PolicySpec struct {
 	// +kubebuilder:validation:MinProperties=1
 	// +kubebuilder:validation:MaxProperties=64
 	Definition map[string]apiextensionsv1.JSON `json:"definition"`
-	// DeletionPolicy says what becomes of it in the broker when this object is deleted.
+	// DeletionPolicy says what becomes of it in the broker when this object is deleted: DeleteIfUnused waits until it applies to
+	// no queue and no exchange.
 	// +kubebuilder:default=Delete
-	// +kubebuilder:validation:Enum=Retain;Delete
+	// +kubebuilder:validation:Enum=Retain;Delete;DeleteIfUnused
 	// +optional
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 }
@@ -64,6 +65,7 @@ type PolicyStatus struct {
 // +kubebuilder:printcolumn:name="ApplyTo",type=string,JSONPath=`.spec.applyTo`
 // +kubebuilder:printcolumn:name="Priority",type=integer,JSONPath=`.spec.priority`
 // +kubebuilder:printcolumn:name="Broker",type=string,JSONPath=`.spec.brokerRef.name`,priority=1
+// +kubebuilder:printcolumn:name="Plan",type=string,JSONPath=`.status.plan.action`,priority=1
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type Policy struct {
@@ -86,6 +88,9 @@ type PolicyList struct {
 
 // BrokerName implements Topology.
 func (o *Policy) BrokerName() string { return o.Spec.BrokerRef.Name }
+
+// Reference implements Topology.
+func (o *Policy) Reference() BrokerReference { return o.Spec.BrokerRef }
 
 // NameInBroker implements Topology.
 func (o *Policy) NameInBroker() string { return nameOr(o.Spec.Name, o) }

@@ -21,7 +21,7 @@ import (
 // +kubebuilder:validation:XValidation:rule="(has(self.maxPriority) ? [self.maxPriority] : []) == (has(oldSelf.maxPriority) ? [oldSelf.maxPriority] : [])",message="maxPriority cannot be changed: delete the object and make another"
 // +kubebuilder:validation:XValidation:rule="(has(self.singleActiveConsumer) ? [self.singleActiveConsumer] : []) == (has(oldSelf.singleActiveConsumer) ? [oldSelf.singleActiveConsumer] : [])",message="singleActiveConsumer cannot be changed: delete the object and make another"
 type QueueSpec struct {
-	// BrokerRef names the MessageBroker.
+	// BrokerRef names the broker.
 	BrokerRef  BrokerReference `json:"brokerRef"`
 	Management `json:",inline"`
 	// VHost is the virtual host.
@@ -50,7 +50,8 @@ type QueueSpec struct {
 	// +kubebuilder:validation:MaxProperties=64
 	// +optional
 	Arguments map[string]apiextensionsv1.JSON `json:"arguments,omitempty"`
-	// DeletionPolicy says what becomes of it in the broker when this object is deleted.
+	// DeletionPolicy says what becomes of it in the broker when this object is deleted: DeleteIfEmpty waits until it holds no
+	// messages, DeleteIfUnused until it has no consumers.
 	// +kubebuilder:default=DeleteIfEmpty
 	// +kubebuilder:validation:Enum=Retain;Delete;DeleteIfEmpty;DeleteIfUnused
 	// +optional
@@ -134,6 +135,7 @@ type QueueStatus struct {
 // +kubebuilder:printcolumn:name="Consumers",type=integer,JSONPath=`.status.consumers`
 // +kubebuilder:printcolumn:name="VHost",type=string,JSONPath=`.spec.vhost`
 // +kubebuilder:printcolumn:name="Broker",type=string,JSONPath=`.spec.brokerRef.name`,priority=1
+// +kubebuilder:printcolumn:name="Plan",type=string,JSONPath=`.status.plan.action`,priority=1
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type Queue struct {
@@ -156,6 +158,9 @@ type QueueList struct {
 
 // BrokerName implements Topology.
 func (o *Queue) BrokerName() string { return o.Spec.BrokerRef.Name }
+
+// Reference implements Topology.
+func (o *Queue) Reference() BrokerReference { return o.Spec.BrokerRef }
 
 // NameInBroker implements Topology.
 func (o *Queue) NameInBroker() string { return nameOr(o.Spec.Name, o) }

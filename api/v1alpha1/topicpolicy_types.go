@@ -12,7 +12,7 @@ import (
 // +kubebuilder:validation:XValidation:rule="has(self.filter) || !(has(self.publishers) || has(self.rewrite) || has(self.subscribers) && !has(self.autoSubscribe) || has(self.maxQoS) || has(self.retainAllowed) || has(self.messageExpirySeconds) || has(self.maxPayloadBytes) || has(self.maxMessagesPerSecond) || has(self.maxBytesPerSecond))",message="publishers, subscribers, rewrite and the limits of messages need a filter that says for which topics"
 // +kubebuilder:validation:XValidation:rule="!has(self.onExcess) || has(self.maxMessagesPerSecond) || has(self.maxBytesPerSecond)",message="onExcess needs maxMessagesPerSecond or maxBytesPerSecond"
 type TopicPolicySpec struct {
-	// BrokerRef names the MessageBroker.
+	// BrokerRef names the broker.
 	BrokerRef  BrokerReference `json:"brokerRef"`
 	Management `json:",inline"`
 	// VHost is the virtual host.
@@ -161,6 +161,7 @@ type TopicPolicyStatus struct {
 // +kubebuilder:printcolumn:name="Queues",type=string,JSONPath=`.spec.queues.pattern`
 // +kubebuilder:printcolumn:name="Priority",type=integer,JSONPath=`.spec.priority`
 // +kubebuilder:printcolumn:name="Broker",type=string,JSONPath=`.spec.brokerRef.name`,priority=1
+// +kubebuilder:printcolumn:name="Plan",type=string,JSONPath=`.status.plan.action`,priority=1
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type TopicPolicy struct {
@@ -183,6 +184,9 @@ type TopicPolicyList struct {
 
 // BrokerName implements Topology.
 func (o *TopicPolicy) BrokerName() string { return o.Spec.BrokerRef.Name }
+
+// Reference implements Topology.
+func (o *TopicPolicy) Reference() BrokerReference { return o.Spec.BrokerRef }
 
 // NameInBroker implements Topology.
 func (o *TopicPolicy) NameInBroker() string { return nameOr(o.Spec.Name, o) }

@@ -10,7 +10,7 @@ import (
 // +kubebuilder:validation:XValidation:rule="!(has(self.passwordSecretRef) && has(self.passwordHashSecretRef))",message="passwordSecretRef and passwordHashSecretRef exclude one another: a user has one password"
 // +kubebuilder:validation:XValidation:rule="!has(self.passwordRevision) || self.passwordRevision == 0 || !(has(self.passwordSecretRef) || has(self.passwordHashSecretRef))",message="passwordRevision is for passwords that are made: change what is in the Secret instead"
 type UserSpec struct {
-	// BrokerRef names the MessageBroker.
+	// BrokerRef names the broker.
 	BrokerRef  BrokerReference `json:"brokerRef"`
 	Management `json:",inline"`
 	// Name of the user in the broker; unset, that of the object.
@@ -55,9 +55,10 @@ type UserSpec struct {
 	// Limits of the user's connections and of what comes over them.
 	// +optional
 	Limits *UserLimits `json:"limits,omitempty"`
-	// DeletionPolicy says what becomes of it in the broker when this object is deleted.
+	// DeletionPolicy says what becomes of it in the broker when this object is deleted: DeleteIfUnused waits until the user has
+	// no connections.
 	// +kubebuilder:default=Delete
-	// +kubebuilder:validation:Enum=Retain;Delete
+	// +kubebuilder:validation:Enum=Retain;Delete;DeleteIfUnused
 	// +optional
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 }
@@ -113,6 +114,7 @@ type UserStatus struct {
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="Username",type=string,JSONPath=`.status.username`
 // +kubebuilder:printcolumn:name="Broker",type=string,JSONPath=`.spec.brokerRef.name`,priority=1
+// +kubebuilder:printcolumn:name="Plan",type=string,JSONPath=`.status.plan.action`,priority=1
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type User struct {
@@ -135,6 +137,9 @@ type UserList struct {
 
 // BrokerName implements Topology.
 func (o *User) BrokerName() string { return o.Spec.BrokerRef.Name }
+
+// Reference implements Topology.
+func (o *User) Reference() BrokerReference { return o.Spec.BrokerRef }
 
 // NameInBroker implements Topology.
 func (o *User) NameInBroker() string { return nameOr(o.Spec.Name, o) }

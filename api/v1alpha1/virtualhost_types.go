@@ -8,7 +8,7 @@ import (
 // +kubebuilder:validation:XValidation:rule="self.brokerRef == oldSelf.brokerRef",message="brokerRef cannot be changed: delete the object and make another"
 // +kubebuilder:validation:XValidation:rule="(has(self.name) ? [self.name] : []) == (has(oldSelf.name) ? [oldSelf.name] : [])",message="name cannot be changed: delete the object and make another"
 type VirtualHostSpec struct {
-	// BrokerRef names the MessageBroker.
+	// BrokerRef names the broker.
 	BrokerRef  BrokerReference `json:"brokerRef"`
 	Management `json:",inline"`
 	// Name of the virtual host in the broker; unset, that of the object.
@@ -36,9 +36,10 @@ type VirtualHostSpec struct {
 	// +listType=set
 	// +optional
 	Events []string `json:"events,omitempty"`
-	// DeletionPolicy says what becomes of it in the broker when this object is deleted.
+	// DeletionPolicy says what becomes of it, and of all that is in it, in the broker when this object is deleted: DeleteIfEmpty
+	// waits until no queue or session holds messages and none is retained, DeleteIfUnused until nobody is connected to it.
 	// +kubebuilder:default=Delete
-	// +kubebuilder:validation:Enum=Retain;Delete
+	// +kubebuilder:validation:Enum=Retain;Delete;DeleteIfEmpty;DeleteIfUnused
 	// +optional
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 }
@@ -56,6 +57,7 @@ type VirtualHostStatus struct {
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="VHost",type=string,JSONPath=`.spec.name`
 // +kubebuilder:printcolumn:name="Broker",type=string,JSONPath=`.spec.brokerRef.name`,priority=1
+// +kubebuilder:printcolumn:name="Plan",type=string,JSONPath=`.status.plan.action`,priority=1
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type VirtualHost struct {
@@ -78,6 +80,9 @@ type VirtualHostList struct {
 
 // BrokerName implements Topology.
 func (o *VirtualHost) BrokerName() string { return o.Spec.BrokerRef.Name }
+
+// Reference implements Topology.
+func (o *VirtualHost) Reference() BrokerReference { return o.Spec.BrokerRef }
 
 // NameInBroker implements Topology.
 func (o *VirtualHost) NameInBroker() string { return nameOr(o.Spec.Name, o) }

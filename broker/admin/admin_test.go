@@ -436,7 +436,7 @@ func TestOpenAPI(t *testing.T) {
 		"Question": fieldsOf[client.Question](), "Decision": fieldsOf[client.Decision](),
 		"VirtualHostSpec": fieldsOf[object.VirtualHostSpec](), "UserSpec": fieldsOf[object.UserSpec](), "PermissionSpec": fieldsOf[object.PermissionSpec](),
 		"TopicPolicySpec": fieldsOf[object.TopicPolicySpec](), "PolicySpec": fieldsOf[object.PolicySpec](), "ExchangeSpec": fieldsOf[object.ExchangeSpec](), "QueueSpec": fieldsOf[object.QueueSpec](),
-		"BindingSpec": fieldsOf[object.BindingSpec](), "Rate": fieldsOf[object.Rate](),
+		"BindingSpec": fieldsOf[object.BindingSpec](), "Difference": fieldsOf[object.Difference](), "Rate": fieldsOf[object.Rate](),
 	} {
 		var has []string
 		for f := range document.Components.Schemas[name].Properties {

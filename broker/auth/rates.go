@@ -75,6 +75,16 @@ func (a *Authority) accountOf(w who) *rate.Account {
 	return a.nobody
 }
 
+// Connections is how many connections a user has, in all virtual hosts.
+func (a *Authority) Connections(name string) int {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	if u := a.users[name]; u != nil {
+		return u.account.Connections()
+	}
+	return 0
+}
+
 // clientKey names an MQTT client. The user is part of it, so that nobody uses up what another one may.
 type clientKey struct{ host, user, clientID string }
 

@@ -35,6 +35,7 @@ type draft struct {
 	admins   map[string]struct{}
 	steps    []step
 	revision uint64
+	explain  bool // answer what changes, field by field
 }
 
 // Plan decides what becomes of changes that owner wishes. Deletions come first, in reverse order of dependency, then
@@ -64,6 +65,9 @@ func (s *State) Draft(with Passwords) *Draft {
 		revision: s.revision,
 	}}
 }
+
+// Explain makes results say what changes, field by field.
+func (d *Draft) Explain() { d.explain = true }
 
 // Plan adds a list of changes to the draft; see State.Plan. Only the first list may delete. An error leaves the draft
 // with what it had before it, and perhaps a part of the list: it is of no use any more.
@@ -166,15 +170,16 @@ func (d *draft) change(c object.Change) (object.Result, error) {
 	if c.Delete != "" {
 		return d.remove(c), nil
 	}
-	return d.want(c.Object)
+	return d.want(c)
 }
 
 // remove plans a deletion. What has a part in the object goes with it, whoever owns that.
 func (d *draft) remove(c object.Change) object.Result {
-	switch c.Delete {
-	case object.DeleteAlways, object.DeleteIfEmpty, object.DeleteIfUnused:
-	default:
-		return refused(c.Key, object.ReasonInvalid, "delete %q does not exist; there are %s, %s and %s", c.Delete, object.DeleteAlways, object.DeleteIfEmpty, object.DeleteIfUnused)
+	if err := c.Delete.Check(c.Kind); err != nil {
+		return refused(c.Key, object.ReasonInvalid, "%v", err)
+	}
+	if c.Adopt != "" {
+		return refused(c.Key, object.ReasonInvalid, "adopt is for what is wanted: leave it out of a deletion")
 	}
 	if c.Kind == object.KindExchange && BuiltIn(c.Name) {
 		return refused(c.Key, object.ReasonProtected, "%s is built in and cannot be deleted", c.Key)
@@ -183,29 +188,45 @@ func (d *draft) remove(c object.Change) object.Result {
 	if before == nil {
 		return object.Result{Key: c.Key, Outcome: object.Unchanged}
 	}
-	if d.owner != Anyone && before.Owner != d.owner {
+	if d.owner != Anyone && (before.Owner != d.owner || c.Ref != "" && c.Ref != before.Ref) {
 		return conflict(before)
 	}
 	if d.get(c.Key) == nil { // it went with something that this plan deleted
 		return object.Result{Key: c.Key, Outcome: object.Deleted, Revision: d.revision}
 	}
-	if c.Kind == object.KindExchange && c.Delete == object.DeleteIfUnused && d.isSource(c.Key) {
-		return refused(c.Key, object.ReasonInUse, "%s has bindings: delete them first", c.Key)
+	if c.Kind == object.KindExchange && c.Delete == object.DeleteIfUnused {
+		if n := d.outOf(c.Key); n > 0 {
+			r := refused(c.Key, object.ReasonInUse, "%s has %d bindings: delete them first", c.Key, n)
+			r.Bindings = n
+			return r
+		}
 	}
 	if administrates(before) && len(d.admins) == 1 {
 		return refused(c.Key, object.ReasonProtected, "user %q is the last administrator: make another one first", c.Name)
 	}
+	bindings := d.bindings(c.Key)
 	d.cascade(c.Key)
-	return object.Result{Key: c.Key, Outcome: object.Deleted, Revision: d.revision}
+	return object.Result{Key: c.Key, Outcome: object.Deleted, Revision: d.revision, Toll: object.Toll{Bindings: bindings}}
 }
 
-func (d *draft) isSource(exchange object.Key) bool {
+// outOf is how many bindings begin at an exchange.
+func (d *draft) outOf(exchange object.Key) (n int) {
 	for k := range d.children[exchange] {
-		if o := d.get(k); o != nil && stored[object.BindingSpec](o).Source == exchange.Name {
-			return true
+		if o := d.get(k); o != nil && k.Kind == object.KindBinding && stored[object.BindingSpec](o).Source == exchange.Name {
+			n++
 		}
 	}
-	return false
+	return n
+}
+
+// bindings is how many bindings go with an object.
+func (d *draft) bindings(of object.Key) (n int) {
+	for k := range d.children[of] {
+		if k.Kind == object.KindBinding && d.get(k) != nil {
+			n++
+		}
+	}
+	return n
 }
 
 // cascade deletes an object after all that refers to it.
@@ -229,12 +250,16 @@ func (d *draft) cascade(k object.Key) {
 }
 
 // want plans that an object is as written.
-func (d *draft) want(o object.Object) (object.Result, error) {
+func (d *draft) want(c object.Change) (object.Result, error) {
+	o := c.Object
 	if reason, err := checkKey(o.Key, d.owner); err != nil {
 		return refused(o.Key, reason, "%v", err), nil
 	}
 	if len(d.owner) > longestName || len(o.Ref) > longestRef {
 		return refused(o.Key, object.ReasonInvalid, "owner must not be longer than %d bytes, ref not longer than %d", longestName, longestRef), nil
+	}
+	if !slices.Contains([]object.Adoption{"", object.AdoptUnowned, object.AdoptAny}, c.Adopt) {
+		return refused(o.Key, object.ReasonInvalid, "adopt %q does not exist; there are %s and %s", c.Adopt, object.AdoptUnowned, object.AdoptAny), nil
 	}
 	if len(o.Spec) == 0 {
 		o.Spec = json.RawMessage("{}")
@@ -255,7 +280,7 @@ func (d *draft) want(o object.Object) (object.Result, error) {
 	if before == nil {
 		return d.create(wanted)
 	}
-	return d.update(before, wanted)
+	return d.update(before, wanted, c.Adopt)
 }
 
 // checkWeight: the key of a binding to a consistent-hash exchange is a weight.
@@ -285,7 +310,7 @@ func (d *draft) create(o object.Object) (object.Result, error) {
 		}
 	}
 	d.put(o)
-	return object.Result{Key: o.Key, Outcome: object.Created, Revision: d.revision}, nil
+	return object.Result{Key: o.Key, Outcome: object.Created, Revision: d.revision, Differences: d.explained(nil, o)}, nil
 }
 
 // room says whether a virtual host may have one more queue.
@@ -300,30 +325,38 @@ func (d *draft) room(k object.Key) (object.Result, bool) {
 	return refused(k, object.ReasonUnavailable, "vhost %q has %d queues, as many as its maxQueues allows: delete one or raise maxQueues", k.VirtualHost, limit), false
 }
 
-func (d *draft) update(before *object.Object, wanted object.Object) (object.Result, error) {
+func (d *draft) update(before *object.Object, wanted object.Object, how object.Adoption) (object.Result, error) {
 	wanted.Owner = d.owner
 	if d.owner == Anyone {
 		wanted.Owner, wanted.Ref = before.Owner, before.Ref
 	}
-	if before.Owner != "" && before.Owner != wanted.Owner {
+	adopted := before.Owner != wanted.Owner
+	if adopted && before.Owner != "" && how != object.AdoptAny {
 		return conflict(before), nil
 	}
 	if err := inequivalent(before, wanted); err != nil {
-		return refused(wanted.Key, object.ReasonInequivalent, "%v", err), nil
+		r := refused(wanted.Key, object.ReasonInequivalent, "%v", err)
+		r.Differences, r.Bindings = d.explained(before, wanted), d.bindings(wanted.Key)
+		return r, nil
 	}
 	if wanted.Kind == object.KindUser {
 		if err := d.setPassword(&wanted, stored[object.UserSpec](before)); err != nil {
 			return object.Result{}, err
 		}
-		if administrates(before) && !administrates(&wanted) && len(d.admins) == 1 {
-			return refused(wanted.Key, object.ReasonProtected, "user %q is the last administrator and must keep the tag %q: make another one first", wanted.Name, TagAdministrator), nil
+	}
+	if adopted && how == "" && !pristine(before) {
+		if differ := differences(before, wanted); len(differ) > 0 {
+			return differs(before, differ), nil
 		}
 	}
-	if string(before.Spec) == string(wanted.Spec) && before.Owner == wanted.Owner && before.Ref == wanted.Ref {
+	if administrates(before) && !administrates(&wanted) && len(d.admins) == 1 {
+		return refused(wanted.Key, object.ReasonProtected, "user %q is the last administrator and must keep the tag %q: make another one first", wanted.Name, TagAdministrator), nil
+	}
+	if string(before.Spec) == string(wanted.Spec) && !adopted && before.Ref == wanted.Ref {
 		return object.Result{Key: wanted.Key, Outcome: object.Unchanged, Revision: before.Revision}, nil
 	}
 	d.put(wanted)
-	return object.Result{Key: wanted.Key, Outcome: object.Updated, Revision: d.revision}, nil
+	return object.Result{Key: wanted.Key, Outcome: object.Updated, Revision: d.revision, Adopted: adopted, Differences: d.explained(before, wanted)}, nil
 }
 
 // setPassword replaces the password in a user's spec by what is stored of it: what is there if it is of the same password,

@@ -167,6 +167,8 @@ func (g *generator) change() object.Change {
 	c := object.Change{Object: o}
 	if g.IntN(3) == 0 {
 		c.Delete = []object.Deletion{object.DeleteAlways, object.DeleteIfEmpty, object.DeleteIfUnused}[g.IntN(3)]
+	} else {
+		c.Adopt = []object.Adoption{"", object.AdoptUnowned, object.AdoptAny}[g.IntN(3)]
 	}
 	return c
 }

@@ -20,7 +20,8 @@ var rewrite = flag.Bool("rewrite", false, "write what the scenarios answer into 
 // TestScenarios runs testdata/*.txt. A scenario is blocks of a command, an optional body, a line ----, and what it
 // answers. The commands:
 //
-//	apply [owner=O]     each line of the body: want KIND [VHOST] NAME SPEC [ref=R] | delete HOW KIND [VHOST] NAME
+//	apply [owner=O]     each line of the body: want KIND [VHOST] NAME SPEC [ref=R] [adopt=A] | delete HOW KIND [VHOST] NAME [ref=R]
+//	plan [owner=O]      the same, without applying it, and with what would change
 //	list [owner=O] [kind=K]
 //	digest owner=O
 //	restart             by way of a snapshot
@@ -80,6 +81,8 @@ func (r *scenario) run(input string) string {
 	switch words[0] {
 	case "apply":
 		return r.apply(options["owner"], lines[1:])
+	case "plan":
+		return r.explain(options["owner"], lines[1:])
 	case "list":
 		var b strings.Builder
 		for _, o := range r.state.List(options["owner"], object.Kind(options["kind"])) {
@@ -117,22 +120,52 @@ func (r *scenario) run(input string) string {
 	return ""
 }
 
-func (r *scenario) apply(owner string, lines []string) string {
-	var changes []object.Change
+func (r *scenario) changes(lines []string) (changes []object.Change) {
 	for _, l := range lines {
 		changes = append(changes, r.parse(l))
 	}
-	p, err := r.state.Plan(owner, changes, plain)
+	return changes
+}
+
+func (r *scenario) explain(owner string, lines []string) string {
+	d := r.state.Draft(plain)
+	d.Explain()
+	results, err := d.Plan(owner, r.changes(lines))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	var b strings.Builder
+	for _, res := range results {
+		writeResult(&b, res)
+		for _, difference := range res.Differences {
+			fmt.Fprintf(&b, "  %s: %s → %s\n", difference.Field, difference.Old, difference.New)
+		}
+	}
+	return b.String()
+}
+
+func writeResult(b *strings.Builder, res object.Result) {
+	fmt.Fprintf(b, "%s: %s", res.Key, res.Outcome)
+	if res.Adopted {
+		b.WriteString(" and adopted")
+	}
+	if res.Reason != "" {
+		fmt.Fprintf(b, " %s: %s", res.Reason, res.Message)
+	}
+	if res.Bindings > 0 {
+		fmt.Fprintf(b, " (%d bindings)", res.Bindings)
+	}
+	b.WriteByte('\n')
+}
+
+func (r *scenario) apply(owner string, lines []string) string {
+	p, err := r.state.Plan(owner, r.changes(lines), plain)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	var b strings.Builder
 	for _, res := range p.Results {
-		fmt.Fprintf(&b, "%s: %s", res.Key, res.Outcome)
-		if res.Reason != "" {
-			fmt.Fprintf(&b, " %s: %s", res.Reason, res.Message)
-		}
-		b.WriteByte('\n')
+		writeResult(&b, res)
 	}
 	if p.Command == nil {
 		return b.String()
@@ -173,14 +206,17 @@ func (r *scenario) agree(p Plan) {
 func (r *scenario) parse(line string) object.Change {
 	verb, rest, _ := strings.Cut(line, " ")
 	var c object.Change
+	if before, how, ok := strings.Cut(rest, " adopt="); ok {
+		rest, c.Adopt = before, object.Adoption(how)
+	}
+	if before, ref, ok := strings.Cut(rest, " ref="); ok {
+		rest, c.Ref = before, ref
+	}
 	switch verb {
 	case "delete":
 		how, more, _ := strings.Cut(rest, " ")
 		c.Delete, rest = object.Deletion(how), more
 	case "want":
-		if before, ref, ok := strings.Cut(rest, " ref="); ok {
-			rest, c.Ref = before, ref
-		}
 		if i := strings.Index(rest, "{"); i >= 0 {
 			rest, c.Spec = rest[:i], json.RawMessage(rest[i:])
 		}

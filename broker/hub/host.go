@@ -373,6 +373,11 @@ func (v *VirtualHost) deleteQueue(ctx context.Context, q *Queue, ifUnused, ifEmp
 // freeze makes the queue take no more, if it is unused and empty as asked; a frozen queue can be removed without losing
 // what was accepted after the question.
 func (q *Queue) freeze(ifUnused, ifEmpty bool, messages *int) error {
+	return q.ask(ifUnused, ifEmpty, true, messages)
+}
+
+// ask says whether the queue is unused and empty as asked, and freezes one that is, if it is to be deleted now.
+func (q *Queue) ask(ifUnused, ifEmpty, now bool, messages *int) error {
 	var err error
 	q.do(func(q *Queue, _ int64) {
 		*messages = q.state.Ready()
@@ -383,7 +388,7 @@ func (q *Queue) freeze(ifUnused, ifEmpty bool, messages *int) error {
 			*messages = q.state.Ready() + q.state.Unacked() + q.inFlight
 			err = errorf(Precondition, "queue '%s' in vhost '%s' not empty", q.name, q.host.name)
 		default:
-			q.frozen = true
+			q.frozen = now || q.frozen
 		}
 	})
 	return err

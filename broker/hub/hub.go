@@ -225,7 +225,7 @@ func (h *Hub) ensureDefaults() error {
 	if h.meta.revision() > 0 {
 		return nil
 	}
-	root, err := object.New(object.KindVirtualHost, "", "/", object.VirtualHostSpec{})
+	root, err := object.New(object.KindVirtualHost, "", object.DefaultVirtualHost, object.VirtualHostSpec{})
 	if err != nil {
 		return err
 	}

@@ -166,19 +166,19 @@ func (h *Hub) applyTogether(all []*application) {
 		}
 		return
 	}
-	kept, refused, frozen := h.freezeForDeletion(all[0].changes) // only the first may delete
-	results, command, err := h.planTogether(all, kept)
+	f := h.freezeForDeletion(all[0]) // only the first may delete
+	results, command, err := h.planTogether(all, f.kept)
 	var applied []catalog.Change
 	if err == nil && command != nil && !all[0].dryRun {
 		applied, err = h.commit(all[0].ctx, append([]byte{metaCommand}, command...))
 	}
-	thawAll(kept2live(frozen, applied))
+	f.thaw(applied)
 	for i, a := range all {
 		switch {
 		case err != nil:
 			a.end(nil, err)
 		case i == 0:
-			a.end(merge(a.changes, results[0], refused), nil)
+			a.end(f.answer(h, a.changes, results[0]), nil)
 		default:
 			a.end(results[i], nil)
 		}
@@ -196,6 +196,9 @@ func (h *Hub) planTogether(all []*application, first []object.Change) (results [
 		Now:    time.Now,
 		Verify: func(hash, password string) bool { return own.verify(hash, password) },
 	})
+	if all[0].dryRun { // which is alone
+		d.Explain()
+	}
 	for i, a := range all {
 		own = a.passwords
 		changes := a.changes
@@ -236,89 +239,6 @@ func (h *Hub) commit(ctx context.Context, entry []byte) ([]catalog.Change, error
 	}
 	h.watches.add(p.applied)
 	return p.applied, nil
-}
-
-// freezeForDeletion holds still the queues that are to be deleted on a condition, so that no message comes between the
-// question and the deletion. Changes whose condition does not hold are answered here and not planned.
-func (h *Hub) freezeForDeletion(changes []object.Change) (kept []object.Change, refused map[object.Key]object.Result, frozen []*Queue) {
-	refused = make(map[object.Key]object.Result)
-	for _, c := range changes {
-		q := h.queueOf(c.Key)
-		if c.Delete == "" || q == nil {
-			kept = append(kept, c)
-			continue
-		}
-		var messages int
-		err := q.freeze(c.Delete == object.DeleteIfUnused, c.Delete == object.DeleteIfEmpty, &messages)
-		if err != nil {
-			refused[c.Key] = deletionRefused(c, err, messages)
-			continue
-		}
-		frozen = append(frozen, q)
-		kept = append(kept, c)
-	}
-	return kept, refused, frozen
-}
-
-func deletionRefused(c object.Change, err error, messages int) object.Result {
-	r := object.Result{Key: c.Key, Outcome: object.Refused, Reason: object.ReasonInUse, Message: err.Error(), Messages: messages}
-	if c.Delete == object.DeleteIfEmpty {
-		r.Reason = object.ReasonNotEmpty
-	}
-	return r
-}
-
-func (h *Hub) queueOf(k object.Key) *Queue {
-	if k.Kind != object.KindQueue {
-		return nil
-	}
-	v, err := h.VirtualHost(k.VirtualHost)
-	if err != nil {
-		return nil
-	}
-	v.mu.RLock()
-	defer v.mu.RUnlock()
-	return v.queues[k.Name]
-}
-
-func thawAll(queues []*Queue) {
-	for _, q := range queues {
-		q.thaw()
-	}
-}
-
-// kept2live are the frozen queues that the change did not delete.
-func kept2live(frozen []*Queue, applied []catalog.Change) []*Queue {
-	gone := make(map[string]bool)
-	for _, c := range applied {
-		if c.After == nil && c.Before.Kind == object.KindQueue {
-			gone[c.Before.VirtualHost+"\x00"+c.Before.Name] = true
-		}
-	}
-	live := frozen[:0]
-	for _, q := range frozen {
-		if !gone[q.host.name+"\x00"+q.name] {
-			live = append(live, q)
-		}
-	}
-	return live
-}
-
-// merge puts the results of planned and refused changes into the order of the request.
-func merge(changes []object.Change, planned []object.Result, refused map[object.Key]object.Result) []object.Result {
-	if len(refused) == 0 {
-		return planned
-	}
-	out := make([]object.Result, 0, len(changes))
-	for _, c := range changes {
-		if r, ok := refused[c.Key]; ok {
-			out = append(out, r)
-			continue
-		}
-		out = append(out, planned[0])
-		planned = planned[1:]
-	}
-	return out
 }
 
 // install brings the running broker to what a change of the catalogue says.
@@ -547,7 +467,7 @@ func (h *Hub) one(ctx context.Context, c object.Change) error {
 	codes := map[object.Reason]Code{
 		object.ReasonMissing: NotFound, object.ReasonInequivalent: Precondition, object.ReasonNotEmpty: Precondition,
 		object.ReasonInUse: Precondition, object.ReasonProtected: Refused, object.ReasonInvalid: Precondition,
-		object.ReasonUnavailable: Unavailable, object.ReasonOwned: Precondition,
+		object.ReasonUnavailable: Unavailable, object.ReasonOwned: Precondition, object.ReasonDiffers: Precondition,
 	}
 	return &Error{Code: codes[r.Reason], Text: strings.TrimSuffix(r.Message, ".")}
 }

@@ -80,6 +80,9 @@ type Object struct {
 	ID uint64 `json:"id,omitempty"`
 }
 
+// DefaultVirtualHost is the one that every broker has from its first start.
+const DefaultVirtualHost = "/"
+
 // VirtualHostSpec is a name space with limits of its own.
 type VirtualHostSpec struct {
 	Description string `json:"description,omitempty"`

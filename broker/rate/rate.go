@@ -86,6 +86,9 @@ func (a *Account) Enter(most int) bool {
 	return true
 }
 
+// Connections is how many have entered and not left.
+func (a *Account) Connections() int { return int(a.connections.Load()) }
+
 // Leave gives back what Enter took.
 func (a *Account) Leave() { a.connections.Add(-1) }
 

@@ -29,6 +29,10 @@ const (
 	ResourceConflict  = "ResourceConflict"  // somebody else has it
 	SecretNotFound    = "SecretNotFound"    // the password's Secret or key is missing
 	DeletionBlocked   = "DeletionBlocked"   // its deletion would lose data
+	Planned           = "Planned"           // it is under plan: nothing is done
+
+	NamespaceNotAllowed = "NamespaceNotAllowed" // the MessageBroker does not allow its namespace
+	InvalidConnection   = "InvalidConnection"   // the connection Secret does not say how to reach a broker
 )
 
 // The reasons of brokers, beside BrokerUnavailable and Pending.

@@ -28,8 +28,8 @@ func AuthoritySecret(broker string) string { return broker + "-ca" }
 
 // Pool holds the clients. Its methods are safe for concurrent use.
 type Pool struct {
-	// Reader reads Secrets.
-	Reader client.Reader
+	// Reader reads the Secrets of MessageBrokers; Live reads connection Secrets, which are not the operator's and in no cache.
+	Reader, Live client.Reader
 	// Address is the URL of a broker's admin API; nil is its Service.
 	Address func(*v1alpha1.MessageBroker) string
 
@@ -45,9 +45,12 @@ type entry struct {
 // ErrHibernated is that a broker runs no pod, because its spec says so.
 var ErrHibernated = errors.New("it is Hibernated: spec.replicas is 0")
 
-// To answers the client of a broker. It does not connect.
+// To answers the client of a broker, which is a MessageBroker or has a name that External made. It does not connect.
 func (p *Pool) To(ctx context.Context, b *v1alpha1.MessageBroker) (*admin.Client, error) {
 	name := client.ObjectKeyFromObject(b)
+	if secret, ok := SecretOf(b.Name); ok {
+		return p.toExternal(ctx, name, secret)
+	}
 	if b.Hibernates() {
 		p.Drop(name)
 		return nil, ErrHibernated
@@ -66,24 +69,35 @@ func (p *Pool) To(ctx context.Context, b *v1alpha1.MessageBroker) (*admin.Client
 	}
 	address := p.address(b)
 	version := fmt.Sprint(address, shown.version(), credentials.UID, credentials.ResourceVersion, authority.UID, authority.ResourceVersion)
+	return p.known(name, version, func() (admin.Options, error) {
+		roots := x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(authority.Data["ca.crt"]) {
+			return admin.Options{}, fmt.Errorf("secret %s: key ca.crt holds no certificate", authority.Name)
+		}
+		return admin.Options{
+			URL: address, User: string(credentials.Data["username"]), Password: string(credentials.Data["password"]),
+			TLS: &tls.Config{
+				ServerName: serverName(b), MinVersion: tls.VersionTLS13,
+				// VerifyConnection does what is skipped, and knows certificates of other authorities.
+				InsecureSkipVerify: true, VerifyConnection: shown.verifier(roots),
+			},
+		}, nil
+	})
+}
+
+// known answers the client that a broker has, and makes another one when what it is made of has another version.
+func (p *Pool) known(name types.NamespacedName, version string, options func() (admin.Options, error)) (*admin.Client, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if e, ok := p.clients[name]; ok && e.version == version {
 		return e.client, nil
 	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(authority.Data["ca.crt"]) {
-		return nil, fmt.Errorf("secret %s: key ca.crt holds no certificate", authority.Name)
+	o, err := options()
+	if err != nil {
+		return nil, err
 	}
-	c, err := admin.New(admin.Options{
-		URL: address, User: string(credentials.Data["username"]), Password: string(credentials.Data["password"]),
-		TLS: &tls.Config{
-			ServerName: serverName(b), MinVersion: tls.VersionTLS13,
-			// VerifyConnection does what is skipped, and knows certificates of other authorities.
-			InsecureSkipVerify: true, VerifyConnection: shown.verifier(roots),
-		},
-		Wrap: metrics.Admin,
-	})
+	o.Wrap = metrics.Admin
+	c, err := admin.New(o)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/turnstone-mq/turnstone/api/v1alpha1"
@@ -20,9 +21,10 @@ import (
 // scope is one look at everything that belongs to one broker.
 type scope struct {
 	broker  *v1alpha1.MessageBroker // nil when there is none
+	owner   string                  // in whose name the operator owns objects of the broker
 	admin   *admin.Client
 	entries []*entry
-	users   map[string]*v1alpha1.User // by the name of the Kubernetes object
+	users   map[types.NamespacedName]*v1alpha1.User // by the name of the Kubernetes object
 
 	incarnation string
 	revision    uint64
@@ -43,12 +45,16 @@ type entry struct {
 	deleting  bool
 	released  bool // its finalizer may go
 	asked     bool // it takes part in the batch to the broker
+	planned   bool // it says what it would do, and does nothing
+	foreign   bool // its namespace is not allowed: it may take away what is its own
+	follows   *entry
+	plan      *v1alpha1.Plan
 	messages  int64
 	consumers int64
 }
 
-// owner is in whose name the operator owns objects of a broker.
-const owner = "turnstone-operator"
+// DefaultOwner is in whose name the operator owns objects of a broker, unless it is told another one.
+const DefaultOwner = "turnstone-operator"
 
 func (e *entry) ref() string {
 	return e.object.GetNamespace() + "/" + e.object.GetName()
@@ -58,18 +64,19 @@ func (e *entry) decide(s condition.State) { e.state, e.decided = s, true }
 
 // load reads all objects that name the broker. They are shared with the cache: nothing changes them but copies.
 func (r *Reconciler) load(ctx context.Context, key client.ObjectKey, s *scope) error {
-	s.users = make(map[string]*v1alpha1.User)
+	s.users = make(map[types.NamespacedName]*v1alpha1.User)
 	for _, k := range kinds {
 		list := k.list()
-		if err := r.List(ctx, list, client.InNamespace(key.Namespace), client.MatchingFields{brokerIndex: key.Name}); err != nil {
+		if err := r.List(ctx, list, client.MatchingFields{brokerIndex: key.String()}); err != nil {
 			return fmt.Errorf("list %s objects of broker %s: %w", k.name, key.Name, err)
 		}
 		for _, o := range k.items(list) {
 			if u, ok := o.(*v1alpha1.User); ok {
-				s.users[u.Name] = u
+				s.users[client.ObjectKeyFromObject(u)] = u
 			}
 			s.entries = append(s.entries, &entry{
 				kind: k, object: o, before: o.DeepCopyObject().(client.Object), deleting: !o.GetDeletionTimestamp().IsZero(),
+				planned: isPlanned(o),
 			})
 		}
 	}
@@ -77,24 +84,21 @@ func (r *Reconciler) load(ctx context.Context, key client.ObjectKey, s *scope) e
 }
 
 // translate fills in what the broker should have, and decides about objects for which that cannot be said. Of two
-// objects that stand for the same thing the older one has it.
+// objects that stand for the same thing one has it.
 func (s *scope) translate() {
 	slices.SortStableFunc(s.entries, (*entry).compare)
-	first := make(map[object.Key]*entry, len(s.entries))
 	for _, e := range s.entries {
+		if e.decided {
+			continue
+		}
 		var err error
 		if e.wanted, err = e.kind.translate(e.object, s); err != nil {
 			e.untranslatable(err)
 			continue
 		}
-		e.wanted.Owner, e.wanted.Ref = owner, e.ref()
-		if other := first[e.wanted.Key]; other != nil {
-			e.decide(condition.Stuck(condition.ResourceConflict, fmt.Sprintf("%s %s stands for the same %s and is older: delete one of the two", other.kind.name, other.ref(), e.wanted.Key)))
-			e.released = e.deleting
-			continue
-		}
-		first[e.wanted.Key] = e
+		e.wanted.Owner, e.wanted.Ref = s.owner, e.ref()
 	}
+	s.claim()
 }
 
 // compare orders entries by age. Timestamps tell seconds apart; of two from the same second the one that was first to be

@@ -21,7 +21,7 @@ func (r *Reconciler) hold(ctx context.Context, s *scope) error {
 		return nil
 	}
 	return r.each(ctx, s, func(ctx context.Context, e *entry) error {
-		if e.decided || e.deleting || controllerutil.ContainsFinalizer(e.object, Finalizer) {
+		if e.decided || e.deleting || e.planned || controllerutil.ContainsFinalizer(e.object, Finalizer) {
 			return nil
 		}
 		return r.editFinalizer(ctx, e, controllerutil.AddFinalizer)
@@ -86,6 +86,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, e *entry) error {
 
 // details writes the fields of a status that one kind has.
 func (e *entry) details(o v1alpha1.Topology) {
+	o.Common().Plan = e.plan
 	switch o := o.(type) {
 	case *v1alpha1.Queue:
 		if e.state.Ready {

@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"log/slog"
 	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -23,6 +24,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
@@ -76,7 +78,7 @@ func newAuthority(name string) authority {
 	Expect(err).NotTo(HaveOccurred())
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, DNSNames: []string{name},
+		IsCA: true, BasicConstraintsValid: true, DNSNames: []string{name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	Expect(err).NotTo(HaveOccurred())
@@ -98,7 +100,18 @@ type broker struct {
 	admin  *admin.Server
 }
 
+// running finds brokers by their namespace.
+var running sync.Map
+
 func newBroker(ctx context.Context) *broker {
+	GinkgoHelper()
+	b := makeBroker(ctx)
+	DeferCleanup(b.stop)
+	return b
+}
+
+// makeBroker makes a broker that the caller stops.
+func makeBroker(ctx context.Context) *broker {
 	ns := &corev1.Namespace{}
 	ns.GenerateName = "topology-"
 	Expect(api.Create(ctx, ns)).To(Succeed())
@@ -110,7 +123,7 @@ func newBroker(ctx context.Context) *broker {
 	b.secret(ctx, connection.AdminSecret(b.name), map[string]string{"username": "admin", "password": "secret"})
 	b.secret(ctx, connection.AuthoritySecret(b.name), map[string]string{"ca.crt": string(b.authority.pem)})
 	b.start()
-	DeferCleanup(b.stop)
+	running.Store(b.namespace, b)
 	return b
 }
 
@@ -181,31 +194,44 @@ type operator struct {
 	ended  chan struct{}
 }
 
-// startOperator runs the reconciler on brokers until the test ends or stop is called; wrap may put something between it
-// and the API.
-func startOperator(wrap func(client.WithWatch) client.Client, brokers ...*broker) *operator {
+// startOperator runs the reconciler until the test ends or stop is called; wrap may put something between it and the API.
+func startOperator(wrap func(client.WithWatch) client.Client) *operator {
+	return serving{wrap: wrap}.start()
+}
+
+// serving is how an operator serves: in whose name, one namespace or all of them, and through what.
+type serving struct {
+	owner, namespace string
+	wrap             func(client.WithWatch) client.Client
+}
+
+func (v serving) start() *operator {
 	ctx, cancel := context.WithCancel(context.Background())
 	skip := true
+	var caches cache.Options
+	if v.namespace != "" {
+		caches.DefaultNamespaces = map[string]cache.Config{v.namespace: {}}
+	}
 	m, err := ctrl.NewManager(restConfig, ctrl.Options{
-		Scheme: all, Metrics: server.Options{BindAddress: "0"}, Controller: config.Controller{SkipNameValidation: &skip},
+		Scheme: all, Metrics: server.Options{BindAddress: "0"}, Controller: config.Controller{SkipNameValidation: &skip}, Cache: caches,
 		NewClient: func(c *rest.Config, o client.Options) (client.Client, error) {
 			w, err := client.NewWithWatch(c, o)
-			if err != nil || wrap == nil {
+			if err != nil || v.wrap == nil {
 				return w, err
 			}
-			return wrap(w), nil
+			return v.wrap(w), nil
 		},
 	})
 	Expect(err).NotTo(HaveOccurred())
-	pool := &connection.Pool{Reader: m.GetClient(), Address: func(mb *v1alpha1.MessageBroker) string {
-		for _, b := range brokers {
-			if b.namespace == mb.Namespace {
-				return b.url()
-			}
+	pool := &connection.Pool{Reader: m.GetClient(), Live: m.GetAPIReader(), Address: func(mb *v1alpha1.MessageBroker) string {
+		if b, ok := running.Load(mb.Namespace); ok {
+			return b.(*broker).url()
 		}
 		return "https://127.0.0.1:1"
 	}}
-	Expect(topology.SetupWithManager(ctx, m, topology.Options{Connections: pool, Gather: 20 * time.Millisecond, Refresh: 2 * time.Second})).To(Succeed())
+	Expect(topology.SetupWithManager(ctx, m, topology.Options{
+		Connections: pool, Gather: 20 * time.Millisecond, Refresh: 2 * time.Second, Owner: v.owner, Namespaces: true,
+	})).To(Succeed())
 	o := &operator{cancel: cancel, ended: make(chan struct{})}
 	go func() { // ends when the test cancels
 		defer GinkgoRecover()

@@ -62,7 +62,7 @@ func (s *scope) withoutBroker() {
 	for _, e := range s.entries {
 		e.released = e.released || e.deleting
 		if !e.decided {
-			e.decide(condition.Waiting(condition.BrokerNotFound, fmt.Sprintf("MessageBroker %q does not exist in namespace %q", e.object.BrokerName(), e.object.GetNamespace())))
+			e.decide(condition.Waiting(condition.BrokerNotFound, fmt.Sprintf("%s does not exist in namespace %q", brokerText(brokerOf(e.object)), brokerOf(e.object).Namespace)))
 		}
 	}
 }
@@ -75,15 +75,20 @@ func (r *Reconciler) unavailable(s *scope, err error) {
 		if e.decided {
 			continue
 		}
-		if asleep && e.deleting { // nobody knows for how long, and what it holds is kept
+		if asleep && e.deleting && !e.planned { // nobody knows for how long, and what it holds is kept
 			e.released = true
-			r.event(e, corev1.EventTypeWarning, "Abandoned", fmt.Sprintf("deleted while its broker is Hibernated: it still has %s", e.wanted.Key))
+			r.event(e, corev1.EventTypeWarning, "Abandoned", fmt.Sprintf("deleted while its broker is Hibernated: it still has the %s", e.kind.name))
 		}
-		e.decide(condition.Waiting(condition.BrokerUnavailable, fmt.Sprintf("MessageBroker %q does not answer: %v", s.broker.Name, reasonOf(err))))
-		if e.deleting && time.Since(e.object.GetDeletionTimestamp().Time) > r.options.ReleaseAfter {
-			e.released = true
-			r.event(e, corev1.EventTypeWarning, "Abandoned", fmt.Sprintf("deleted without its broker, which did not answer for %s: the broker may still have %s", r.options.ReleaseAfter, e.wanted.Key))
-		}
+		e.decide(condition.Waiting(refusal(err), fmt.Sprintf("%s does not answer: %v", brokerText(brokerOf(e.object)), reasonOf(err))))
+		r.abandonLate(e)
+	}
+}
+
+// abandonLate ends the deletion of an object that has waited long enough for its broker.
+func (r *Reconciler) abandonLate(e *entry) {
+	if e.deleting && !e.planned && !e.released && time.Since(e.object.GetDeletionTimestamp().Time) > r.options.ReleaseAfter {
+		e.released = true
+		r.event(e, corev1.EventTypeWarning, "Abandoned", fmt.Sprintf("deleted without its broker, which could not be reached for %s: the broker may still have the %s", r.options.ReleaseAfter, e.kind.name))
 	}
 }
 
@@ -101,15 +106,18 @@ func reasonOf(err error) string {
 
 // exchange talks to the broker: one call when nothing differs.
 func (r *Reconciler) exchange(ctx context.Context, s *scope) error {
-	var err error
-	if s.admin, err = r.options.Connections.To(ctx, s.broker); err != nil {
+	if err := r.connect(ctx, s); err != nil {
 		return err
 	}
 	differing, err := s.compare(ctx)
 	if err != nil {
 		return err
 	}
+	differing, planned := apart(differing)
 	if err := s.apply(ctx, differing); err != nil {
+		return err
+	}
+	if err := s.plan(ctx, planned); err != nil {
 		return err
 	}
 	return s.depths(ctx)
@@ -119,7 +127,7 @@ func (r *Reconciler) exchange(ctx context.Context, s *scope) error {
 func (s *scope) compare(ctx context.Context) ([]*entry, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	digests, err := s.admin.Digest(ctx, owner)
+	digests, err := s.admin.Digest(ctx, s.owner)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +171,7 @@ func (s *scope) what(ctx context.Context, k object.Kind, entries []*entry, d adm
 	if d.Count == len(entries) && d.Digest == sum {
 		return nil, true, nil
 	}
-	list, err := s.admin.Objects(ctx, owner, k)
+	list, err := s.admin.Objects(ctx, s.owner, k)
 	if err != nil {
 		return nil, false, err
 	}
@@ -223,20 +231,9 @@ func inOrder(a, b *entry) int {
 func (s *scope) send(ctx context.Context, batch []*entry) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	request := admin.ApplyRequest{Owner: owner}
-	var asked []*entry
-	for _, e := range batch {
-		c, ask, err := e.change()
-		if err != nil {
-			return err
-		}
-		if ask {
-			asked = append(asked, e)
-			request.Changes = append(request.Changes, c)
-		}
-	}
-	if len(asked) == 0 {
-		return nil
+	request, asked, err := s.request(batch)
+	if err != nil || len(asked) == 0 {
+		return err
 	}
 	metrics.Batch(len(asked))
 	response, err := s.admin.Apply(ctx, request)
@@ -267,6 +264,7 @@ func (e *entry) change() (c object.Change, ask bool, err error) {
 		}
 		return c, ask, nil
 	}
+	c.Adopt = e.adoption()
 	if e.secret != (secret{}) {
 		c.Spec, err = e.withPassword()
 	}
@@ -288,7 +286,7 @@ func (e *entry) result(s *scope, r object.Result) {
 		e.decide(condition.Waiting(condition.Pending, "deleted in the broker"))
 	case object.Conflict:
 		e.released = e.deleting
-		e.decide(condition.Stuck(condition.ResourceConflict, r.Message))
+		e.conflicted(r)
 	default:
 		e.refused(s, r)
 	}
@@ -297,7 +295,7 @@ func (e *entry) result(s *scope, r object.Result) {
 func (e *entry) refused(s *scope, r object.Result) {
 	if e.deleting {
 		s.pending = true
-		e.decide(condition.Waiting(condition.DeletionBlocked, r.Message))
+		e.decide(condition.Waiting(condition.DeletionBlocked, r.Message+remedy(r.Reason)))
 		return
 	}
 	switch r.Reason {
@@ -312,6 +310,17 @@ func (e *entry) refused(s *scope, r object.Result) {
 	default:
 		e.decide(condition.Stuck(condition.Invalid, r.Message))
 	}
+}
+
+// remedy says what to do about a deletion that the broker refuses.
+func remedy(r object.Reason) string {
+	switch r {
+	case object.ReasonNotEmpty:
+		return "; consume or purge them, or set spec.deletionPolicy to Delete to lose them or to Retain to leave all in the broker"
+	case object.ReasonInUse:
+		return "; end what uses it, or set spec.deletionPolicy to Delete, or to Retain to leave it in the broker"
+	}
+	return "; set spec.deletionPolicy to Retain to leave it in the broker"
 }
 
 // depths reads how much queues hold.

@@ -6,6 +6,10 @@
 // broker puts into order. So ten thousand queues are a handful of calls, nothing changed is one call, and a broker that
 // does not answer is one failure. A kind supplies only its translation (translate.go).
 //
+// A broker is a MessageBroker, also one of another namespace (admission.go), or one that a connection Secret names
+// (reference.go). Of several objects for one thing one has it (claim.go). An object under plan asks and does nothing
+// (plan.go).
+//
 // Drift is seen through the broker's change stream (watch.go), which asks for another look.
 package topology
 
@@ -14,6 +18,7 @@ import (
 	"fmt"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
@@ -39,7 +44,7 @@ import (
 const Finalizer = "messaging.turnstone.dev/topology"
 
 // brokerIndex finds the objects of a broker in the cache.
-const brokerIndex = "spec.brokerRef.name"
+const brokerIndex = "spec.brokerRef"
 
 // Options of SetupWithManager. Durations have defaults.
 type Options struct {
@@ -52,6 +57,10 @@ type Options struct {
 	Refresh time.Duration
 	// ReleaseAfter is how long the deletion of an object waits for a broker that does not answer.
 	ReleaseAfter time.Duration
+	// Owner is in whose name objects in brokers are owned: operators that serve one broker each need another.
+	Owner string
+	// Namespaces says that Namespaces can be read and watched.
+	Namespaces bool
 	// Concurrency is how many brokers are looked at, and statuses written, at a time.
 	Concurrency int
 }
@@ -71,6 +80,7 @@ func SetupWithManager(ctx context.Context, m ctrl.Manager, o Options) error {
 	o.Refresh = orElse(o.Refresh, 30*time.Second)
 	o.ReleaseAfter = orElse(o.ReleaseAfter, 5*time.Minute)
 	o.Concurrency = orElse(o.Concurrency, 8)
+	o.Owner = orElse(o.Owner, DefaultOwner)
 	if o.Foreign == nil {
 		var err error
 		if o.Foreign, err = foreign.New(m, nil); err != nil {
@@ -86,15 +96,18 @@ func SetupWithManager(ctx context.Context, m ctrl.Manager, o Options) error {
 	}
 	b := ctrl.NewControllerManagedBy(m).Named("topology").
 		WithOptions(controller.Options{MaxConcurrentReconciles: o.Concurrency}).
-		Watches(&v1alpha1.MessageBroker{}, r.enqueue(func(o client.Object) string { return o.GetName() })).
-		WatchesRawSource(source.Channel(r.streams.changed, r.enqueue(func(o client.Object) string { return o.GetName() })))
+		Watches(&v1alpha1.MessageBroker{}, r.enqueue(client.ObjectKeyFromObject)).
+		WatchesRawSource(source.Channel(r.streams.changed, r.enqueue(client.ObjectKeyFromObject)))
+	if o.Namespaces {
+		b = b.WatchesMetadata(&corev1.Namespace{}, r.relabelled())
+	}
 	for _, k := range kinds {
 		if err := m.GetFieldIndexer().IndexField(ctx, k.sample, brokerIndex, func(o client.Object) []string {
-			return []string{o.(v1alpha1.Topology).BrokerName()}
+			return []string{brokerOf(o).String()}
 		}); err != nil {
 			return fmt.Errorf("index %s by broker: %w", k.name, err)
 		}
-		b = b.Watches(k.sample, r.enqueue(func(o client.Object) string { return o.(v1alpha1.Topology).BrokerName() }))
+		b = b.Watches(k.sample, r.enqueue(brokerOf))
 	}
 	if err := r.watchSecrets(ctx, m, b); err != nil {
 		return err
@@ -111,10 +124,9 @@ func orElse[T comparable](v, otherwise T) T {
 }
 
 // enqueue asks for a look at an object's broker, after changes had time to gather.
-func (r *Reconciler) enqueue(broker func(client.Object) string) handler.EventHandler {
+func (r *Reconciler) enqueue(broker func(client.Object) types.NamespacedName) handler.EventHandler {
 	add := func(o client.Object, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-		key := types.NamespacedName{Namespace: o.GetNamespace(), Name: broker(o)}
-		q.AddAfter(reconcile.Request{NamespacedName: key}, r.options.Gather)
+		q.AddAfter(reconcile.Request{NamespacedName: broker(o)}, r.options.Gather)
 	}
 	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 	return handler.Funcs{
@@ -134,27 +146,36 @@ func matters(e event.UpdateEvent) bool {
 	if _, isBroker := e.ObjectNew.(*v1alpha1.MessageBroker); isBroker {
 		return true
 	}
-	return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
+	return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() || isPlanned(e.ObjectOld) != isPlanned(e.ObjectNew) ||
 		e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
 }
 
 // Reconcile looks at one broker.
 func (r *Reconciler) Reconcile(ctx context.Context, q ctrl.Request) (ctrl.Result, error) {
-	s := &scope{}
+	s := &scope{owner: r.options.Owner}
 	if err := r.load(ctx, q.NamespacedName, s); err != nil {
 		return ctrl.Result{}, err
 	}
 	if err := r.findBroker(ctx, q.NamespacedName, s); err != nil {
 		return ctrl.Result{}, err
 	}
+	if err := r.unplannable(ctx, s); err != nil {
+		return ctrl.Result{}, err
+	}
+	if err := r.admit(ctx, s); err != nil {
+		return ctrl.Result{}, err
+	}
 	s.translate()
 	if err := r.passwords(ctx, s); err != nil {
 		return ctrl.Result{}, err
 	}
+	s.comparePasswords()
 	if err := r.hold(ctx, s); err != nil {
 		return ctrl.Result{}, err
 	}
 	r.sync(ctx, s)
+	s.follow()
+	s.keepPlanned()
 	if err := r.bind(ctx, s); err != nil {
 		return ctrl.Result{}, err
 	}
@@ -183,6 +204,9 @@ func (r *Reconciler) again(s *scope) time.Duration {
 // findBroker reads the MessageBroker. One that is being deleted counts as gone: what it holds goes with it, or stays on
 // its volume.
 func (r *Reconciler) findBroker(ctx context.Context, key types.NamespacedName, s *scope) error {
+	if _, external := connection.SecretOf(key.Name); external {
+		return r.findExternal(ctx, key, s)
+	}
 	b := &v1alpha1.MessageBroker{}
 	err := r.Get(ctx, key, b)
 	switch {

@@ -90,7 +90,7 @@ func gone(ctx context.Context, o v1alpha1.Topology) func() bool {
 var _ = Describe("What lives in a broker", func() {
 	It("is there when the objects are, whatever their order", func(ctx SpecContext) {
 		b := newBroker(ctx)
-		startOperator(nil, b)
+		startOperator(nil)
 		objects := samples(b.namespace)
 		rand.Shuffle(len(objects), func(i, j int) { objects[i], objects[j] = objects[j], objects[i] })
 		create(ctx, objects...)
@@ -105,7 +105,7 @@ var _ = Describe("What lives in a broker", func() {
 
 	It("has the limits and the events that the objects say", func(ctx SpecContext) {
 		b := newBroker(ctx)
-		startOperator(nil, b)
+		startOperator(nil)
 		ref, rate, none := v1alpha1.BrokerReference{Name: "broker"}, int64(100), int64(-1)
 		place := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: b.namespace, Name: name} }
 		create(ctx,
@@ -134,7 +134,7 @@ var _ = Describe("What lives in a broker", func() {
 
 	It("is deleted in any order, and nothing hangs", func(ctx SpecContext) {
 		b := newBroker(ctx)
-		startOperator(nil, b)
+		startOperator(nil)
 		for range 3 {
 			objects := samples(b.namespace)
 			create(ctx, objects...)
@@ -153,7 +153,7 @@ var _ = Describe("What lives in a broker", func() {
 
 	It("is put right within seconds when somebody changes it in the broker", func(ctx SpecContext) {
 		b := newBroker(ctx)
-		startOperator(nil, b)
+		startOperator(nil)
 		objects := samples(b.namespace)
 		create(ctx, objects...)
 		expectReason(ctx, condition.Synced, objects...)
@@ -168,7 +168,7 @@ var _ = Describe("What lives in a broker", func() {
 
 	It("says what is wrong, and serves the rest", func(ctx SpecContext) {
 		b := newBroker(ctx)
-		startOperator(nil, b)
+		startOperator(nil)
 		ref := v1alpha1.BrokerReference{Name: "broker"}
 		place := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: b.namespace, Name: name} }
 		older := &v1alpha1.Queue{ObjectMeta: place("older"), Spec: v1alpha1.QueueSpec{BrokerRef: ref, Name: "shared"}}
@@ -194,7 +194,7 @@ var _ = Describe("What lives in a broker", func() {
 
 	It("keeps a queue that holds messages until it is empty", func(ctx SpecContext) {
 		b := newBroker(ctx)
-		startOperator(nil, b)
+		startOperator(nil)
 		q := &v1alpha1.Queue{ObjectMeta: metav1.ObjectMeta{Namespace: b.namespace, Name: "full"}, Spec: v1alpha1.QueueSpec{BrokerRef: v1alpha1.BrokerReference{Name: "broker"}}}
 		create(ctx, q)
 		expectReason(ctx, condition.Synced, q)
@@ -211,7 +211,7 @@ var _ = Describe("What lives in a broker", func() {
 
 	It("waits for a broker that does not answer, and is released when the broker goes", func(ctx SpecContext) {
 		b := newBroker(ctx)
-		startOperator(nil, b)
+		startOperator(nil)
 		objects := samples(b.namespace)
 		create(ctx, objects...)
 		expectReason(ctx, condition.Synced, objects...)
@@ -234,7 +234,7 @@ var _ = Describe("What lives in a broker", func() {
 
 	It("gives everything again to a broker that lost its data", func(ctx SpecContext) {
 		b := newBroker(ctx)
-		startOperator(nil, b)
+		startOperator(nil)
 		objects := samples(b.namespace)
 		create(ctx, objects...)
 		expectReason(ctx, condition.Synced, objects...)
@@ -248,7 +248,7 @@ var _ = Describe("What lives in a broker", func() {
 	It("gets there when any call of the API fails once", func(ctx SpecContext) {
 		b := newBroker(ctx)
 		var calls, failAt atomic.Int64
-		startOperator(func(c client.WithWatch) client.Client { return failing(c, &calls, &failAt) }, b)
+		startOperator(func(c client.WithWatch) client.Client { return failing(c, &calls, &failAt) })
 		for n := int64(1); n <= 24; n++ {
 			failAt.Store(calls.Load() + n)
 			objects := samples(b.namespace)
@@ -268,7 +268,7 @@ var _ = Describe("What lives in a broker", func() {
 		b := newBroker(ctx)
 		var writes atomic.Int64
 		count := func(c client.WithWatch) client.Client { return counting(c, &writes) }
-		o := startOperator(count, b)
+		o := startOperator(count)
 		const many = 2000
 		start := time.Now()
 		for i := range many {
@@ -281,7 +281,7 @@ var _ = Describe("What lives in a broker", func() {
 		o.stop()
 
 		writes.Store(0)
-		again := startOperator(count, b)
+		again := startOperator(count)
 		sentinel := &v1alpha1.Queue{ObjectMeta: metav1.ObjectMeta{Namespace: b.namespace, Name: "sentinel"}, Spec: v1alpha1.QueueSpec{BrokerRef: v1alpha1.BrokerReference{Name: "broker"}}}
 		create(ctx, sentinel)
 		expectReason(ctx, condition.Synced, sentinel)

@@ -8,6 +8,7 @@ import (
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/turnstone-mq/turnstone/api/v1alpha1"
@@ -95,7 +96,7 @@ func permission(o v1alpha1.Topology, sc *scope) (object.Object, error) {
 	p := o.(*v1alpha1.Permission)
 	name := p.Spec.User
 	if ref := p.Spec.UserRef; ref != nil {
-		u := sc.users[ref.Name]
+		u := sc.users[types.NamespacedName{Namespace: p.Namespace, Name: ref.Name}]
 		if u == nil {
 			return object.Object{}, &missingError{fmt.Sprintf("User %q does not exist in namespace %q", ref.Name, p.Namespace)}
 		}

@@ -29,6 +29,7 @@ import (
 	"github.com/turnstone-mq/turnstone/api/v1alpha1"
 	"github.com/turnstone-mq/turnstone/broker/object"
 	"github.com/turnstone-mq/turnstone/controllers/condition"
+	"github.com/turnstone-mq/turnstone/controllers/connection"
 	"github.com/turnstone-mq/turnstone/controllers/resource"
 )
 
@@ -54,6 +55,12 @@ type secret struct {
 	source string
 }
 
+// given says that there is a password or a hash of one.
+func (s secret) given() bool { return s.password != "" || s.hash != "" }
+
+// same says that two secrets let the same people in.
+func (s secret) same(o secret) bool { return s.password == o.password && s.hash == o.hash }
+
 // passwords reads, or makes, the password of every user. One whose Secret is missing waits for it.
 func (r *Reconciler) passwords(ctx context.Context, s *scope) error {
 	if s.broker == nil {
@@ -61,7 +68,7 @@ func (r *Reconciler) passwords(ctx context.Context, s *scope) error {
 	}
 	for _, e := range s.entries {
 		u, ok := e.object.(*v1alpha1.User)
-		if !ok || e.decided || e.deleting {
+		if !ok || e.decided && e.follows == nil || e.deleting {
 			continue
 		}
 		if err := r.password(ctx, s, e, u); err != nil {
@@ -86,7 +93,7 @@ func (r *Reconciler) password(ctx context.Context, s *scope, e *entry, u *v1alph
 	default:
 		err = r.madePassword(ctx, s, e, u, had)
 	}
-	if err != nil || e.decided || had != nil {
+	if err != nil || e.decided || e.planned || had != nil {
 		return err
 	}
 	return r.makeBinding(ctx, s, e, u)
@@ -155,6 +162,9 @@ func (r *Reconciler) givenPassword(ctx context.Context, s *scope, e *entry, u *v
 // madePassword takes the password that is in the binding. Another revision makes another one, which lies beside the present
 // one until the broker has it: whatever ends the operator in between, it is the same one that it goes on with.
 func (r *Reconciler) madePassword(ctx context.Context, s *scope, e *entry, u *v1alpha1.User, had *corev1.Secret) error {
+	if e.planned && had == nil {
+		return nil // one would be made
+	}
 	e.secret.password = rand.Text()
 	if had != nil {
 		e.secret.password = string(had.Data[resource.KeyPassword])
@@ -163,6 +173,10 @@ func (r *Reconciler) madePassword(ctx context.Context, s *scope, e *entry, u *v1
 		next := string(had.Data[keyNext])
 		if next == "" {
 			next = rand.Text()
+			if e.planned {
+				e.secret.password, e.secret.version = next, "planned"
+				return nil
+			}
 			if err := r.patchBinding(ctx, u, had, func(b *corev1.Secret) { b.Data[keyNext] = []byte(next) }); err != nil {
 				return err
 			}
@@ -188,22 +202,30 @@ func revisionText(u *v1alpha1.User) string {
 // mac stands for a password that is made: a code under a key that only the operator and the broker know, so that nobody
 // who reads a status can try passwords on it.
 func (r *Reconciler) mac(ctx context.Context, s *scope, password string) (string, error) {
-	admin, err := r.adminSecret(ctx, s)
+	from, err := r.waysIn(ctx, s)
 	if err != nil {
 		return "", err
 	}
-	m := hmac.New(sha256.New, admin.Data[resource.KeyPassword])
+	var key []byte
+	for _, name := range []string{connection.KeyPassword, connection.KeyToken, corev1.TLSPrivateKeyKey} { // an external broker has one
+		key = append(key, from.Data[name]...)
+	}
+	m := hmac.New(sha256.New, key)
 	m.Write([]byte(password))
 	const bytes = 8
 	return hex.EncodeToString(m.Sum(nil)[:bytes]), nil
 }
 
-func (r *Reconciler) adminSecret(ctx context.Context, s *scope) (*corev1.Secret, error) {
-	admin := &corev1.Secret{}
-	if err := r.Get(ctx, types.NamespacedName{Namespace: s.broker.Namespace, Name: resource.AdminSecret(s.broker.Name)}, admin); err != nil {
-		return nil, fmt.Errorf("the broker's authority: %w", err)
+// waysIn is the Secret that says how the operator reaches the broker: its administrator's, or the connection Secret.
+func (r *Reconciler) waysIn(ctx context.Context, s *scope) (*corev1.Secret, error) {
+	from, reader, name := &corev1.Secret{}, client.Reader(r), resource.AdminSecret(s.broker.Name)
+	if secret, external := connection.SecretOf(s.broker.Name); external {
+		reader, name = r.live, secret
 	}
-	return admin, nil
+	if err := reader.Get(ctx, types.NamespacedName{Namespace: s.broker.Namespace, Name: name}, from); err != nil {
+		return nil, fmt.Errorf("the way to the broker: %w", err)
+	}
+	return from, nil
 }
 
 // newBroker waits for a broker that is so new that it has no Secrets yet.
@@ -218,12 +240,17 @@ func (r *Reconciler) newBroker(s *scope, e *entry, err error) error {
 
 // bindingOf is what the binding of a user has to be.
 func (r *Reconciler) bindingOf(ctx context.Context, s *scope, e *entry, u *v1alpha1.User) (*corev1.Secret, error) {
-	admin, err := r.adminSecret(ctx, s)
+	from, err := r.waysIn(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	b := resource.CredentialSecret(client.ObjectKeyFromObject(s.broker), CredentialsSecret(u.Name), u.NameInBroker(), e.secret.password, admin.Data[resource.KeyCA])
-	b.Namespace = u.Namespace
+	var b *corev1.Secret
+	if _, external := connection.SecretOf(s.broker.Name); external {
+		b = resource.ExternalCredentialSecret(CredentialsSecret(u.Name), u.NameInBroker(), e.secret.password, from)
+	} else {
+		b = resource.CredentialSecret(client.ObjectKeyFromObject(s.broker), CredentialsSecret(u.Name), u.NameInBroker(), e.secret.password, from.Data[resource.KeyCA])
+	}
+	b.Namespace = u.Namespace // which may be another than the broker's
 	b.OwnerReferences = []metav1.OwnerReference{{
 		APIVersion: v1alpha1.GroupVersion.String(), Kind: "User", Name: u.Name, UID: u.UID, Controller: new(true),
 	}}
@@ -265,7 +292,7 @@ func (r *Reconciler) bind(ctx context.Context, s *scope) error {
 	}
 	return r.each(ctx, s, func(ctx context.Context, e *entry) error {
 		u, ok := e.object.(*v1alpha1.User)
-		if !ok || !e.state.Ready || e.deleting {
+		if !ok || !e.state.Ready || e.deleting || e.planned {
 			return nil
 		}
 		had, err := r.binding(ctx, u)
@@ -322,7 +349,7 @@ func (e *entry) withPassword() (json.RawMessage, error) {
 	return json.Marshal(spec)
 }
 
-// secretIndex finds the users whose password is in a Secret.
+// secretIndex finds the users whose password is in a Secret, and the user whose binding it is.
 const secretIndex = "spec.passwordSecret"
 
 // watchSecrets asks for a look at a broker when a Secret changed that one of its users reads, or that belongs to it or to
@@ -330,6 +357,7 @@ const secretIndex = "spec.passwordSecret"
 func (r *Reconciler) watchSecrets(ctx context.Context, m ctrl.Manager, b *builder.Builder) error {
 	err := m.GetFieldIndexer().IndexField(ctx, &v1alpha1.User{}, secretIndex, func(o client.Object) (names []string) {
 		s := o.(*v1alpha1.User).Spec
+		names = append(names, CredentialsSecret(o.GetName()))
 		if s.PasswordSecretRef != nil {
 			names = append(names, s.PasswordSecretRef.Name)
 		}
@@ -342,30 +370,31 @@ func (r *Reconciler) watchSecrets(ctx context.Context, m ctrl.Manager, b *builde
 		return fmt.Errorf("index Users by Secret: %w", err)
 	}
 	b.WatchesRawSource(r.options.Foreign.Source(r.look(r.brokersOf)))
-	b.Watches(&corev1.Secret{}, r.look(func(_ context.Context, o client.Object) []string {
-		return []string{o.GetLabels()[resource.LabelInstance]}
+	b.Watches(&corev1.Secret{}, r.look(func(ctx context.Context, o client.Object) []types.NamespacedName {
+		own := types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetLabels()[resource.LabelInstance]}
+		return append(r.brokersOf(ctx, o), own)
 	}))
 	return nil
 }
 
-// brokersOf are the brokers with users whose password is in a Secret.
-func (r *Reconciler) brokersOf(ctx context.Context, o client.Object) (names []string) {
+// brokersOf are the brokers with users whose password is in a Secret, or whose binding it is.
+func (r *Reconciler) brokersOf(ctx context.Context, o client.Object) (brokers []types.NamespacedName) {
 	var users v1alpha1.UserList
 	if err := r.List(ctx, &users, client.InNamespace(o.GetNamespace()), client.MatchingFields{secretIndex: o.GetName()}); err != nil {
 		return nil // the next look sees it in any case
 	}
 	for i := range users.Items {
-		names = append(names, users.Items[i].BrokerName())
+		brokers = append(brokers, brokerOf(&users.Items[i]))
 	}
-	return names
+	return brokers
 }
 
-// look asks for a look at brokers of the object's namespace when its content changed, after changes had time to gather.
-func (r *Reconciler) look(brokers func(context.Context, client.Object) []string) handler.EventHandler {
+// look asks for a look at brokers when the content of an object changed, after changes had time to gather.
+func (r *Reconciler) look(brokers func(context.Context, client.Object) []types.NamespacedName) handler.EventHandler {
 	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 	add := func(ctx context.Context, o client.Object, q queue) {
 		for _, name := range brokers(ctx, o) {
-			q.AddAfter(reconcile.Request{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: name}}, r.options.Gather)
+			q.AddAfter(reconcile.Request{NamespacedName: name}, r.options.Gather)
 		}
 	}
 	return handler.Funcs{

@@ -104,7 +104,7 @@ func apply(t *testing.T, state *catalog.State, owner string, objects []object.Ob
 		changes = append(changes, object.Change{Object: o})
 	}
 	plan, err := state.Plan(owner, changes, catalog.Passwords{
-		Hash: func(p string) (string, error) { return "$argon2id$" + p, nil }, Keys: func(string) ([]string, error) { return nil, nil },
+		Hash: func(p string) (string, error) { return "$argon2id$" + p, nil }, Keys: func(string, []string) ([]string, error) { return nil, nil },
 		Verify: func(string, string) bool { return false },
 	})
 	if err != nil {
@@ -162,7 +162,7 @@ func TestExport(t *testing.T) {
 		t.Error("a hash is in it")
 	}
 	apply(t, to, "", []object.Object{make2(t, object.KindVirtualHost, "", "/", object.VirtualHostSpec{})})
-	apply(t, to, topology.Owner, reread(t, text))
+	apply(t, to, topology.DefaultOwner, reread(t, text))
 	want, got := digests(t, from.List("", "")), digests(t, to.List("", ""))
 	for kind := range want {
 		if want[kind] != got[kind] {

@@ -131,14 +131,17 @@ type Client struct {
 	base     *url.URL
 	user     string
 	password string
+	token    string
 	http     *http.Client
 }
 
-// Options of New. URL is http://HOST:PORT or https://HOST:PORT.
+// Options of New. URL is http://HOST:PORT or https://HOST:PORT. Token is sent in place of user and password, for what stands
+// before a broker and wants one.
 type Options struct {
 	URL      string
 	User     string
 	Password string
+	Token    string
 	TLS      *tls.Config
 	// Wrap puts something between the client and its connections, such as a counter; nil is nothing.
 	Wrap func(http.RoundTripper) http.RoundTripper
@@ -154,7 +157,9 @@ func New(o Options) (*Client, error) {
 	if o.Wrap != nil {
 		t = o.Wrap(t)
 	}
-	return &Client{base: base, user: o.User, password: o.Password, http: &http.Client{Transport: t}}, nil
+	// The API never redirects: whoever does is something else, and is not to be followed with a password.
+	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &Client{base: base, user: o.User, password: o.Password, token: o.Token, http: &http.Client{Transport: t, CheckRedirect: stay}}, nil
 }
 
 // Close ends idle connections.
@@ -287,7 +292,10 @@ func (c *Client) send(ctx context.Context, method, path string, q url.Values, in
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	if c.user != "" {
+	switch {
+	case c.token != "":
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	case c.user != "":
 		req.SetBasicAuth(c.user, c.password)
 	}
 	resp, err := c.http.Do(req)
@@ -312,7 +320,7 @@ func failure(resp *http.Response) error {
 	}
 	e := &Error{Status: resp.StatusCode}
 	if json.Unmarshal(b, e) != nil || e.Message == "" {
-		e.Message = strings.TrimSpace(string(b))
+		e.Message = fmt.Sprintf("HTTP %d without a sentence: this is no admin API of Turnstone, or something stands before it", resp.StatusCode)
 	}
 	return e
 }

@@ -1,0 +1,187 @@
+package topology
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+
+	"github.com/turnstone-mq/turnstone/api/v1alpha1"
+	"github.com/turnstone-mq/turnstone/broker/object"
+	"github.com/turnstone-mq/turnstone/controllers/condition"
+)
+
+// claim decides which of the objects that stand for the same thing in the broker has it. Entries are sorted by age.
+//
+// One has it: the oldest. Younger ones are in conflict, unless they and the oldest are Shared and want the same. Then they
+// follow the one that has it, and when that goes, the next one has it: what is in the broker goes with the last.
+func (s *scope) claim() {
+	groups := make(map[object.Key][]*entry, len(s.entries))
+	for _, e := range s.entries {
+		if !e.decided {
+			groups[e.wanted.Key] = append(groups[e.wanted.Key], e)
+		}
+	}
+	for _, group := range groups {
+		if len(group) > 1 {
+			settle(group)
+		}
+	}
+}
+
+func settle(group []*entry) {
+	has := holder(group)
+	for _, e := range group {
+		if e != has {
+			e.yield(has)
+		}
+	}
+}
+
+// holder is the one that has what a group stands for.
+func holder(group []*entry) *entry {
+	oldest := group[0]
+	for _, e := range group {
+		if !e.foreign { // those that are not allowed claim nothing
+			oldest = e
+			break
+		}
+	}
+	has := oldest
+	for _, e := range group {
+		if e != oldest && !(e.shared() && oldest.shared() && e.same(oldest)) {
+			continue
+		}
+		if e.claims() > has.claims() {
+			has = e
+		}
+	}
+	return has
+}
+
+// claims is how good a reason an object is to have something in the broker, the higher the better.
+func (e *entry) claims() int {
+	switch {
+	case e.foreign:
+		return 0
+	case e.deleting:
+		return 1
+	case e.planned:
+		return 2
+	}
+	return 3
+}
+
+func (e *entry) shared() bool {
+	return e.object.Managed().OwnershipPolicy == v1alpha1.OwnershipShared && !e.foreign
+}
+
+// same says whether two objects want the same.
+func (e *entry) same(o *entry) bool {
+	a, errA := e.wanted.Canonical()
+	b, errB := o.wanted.Canonical()
+	return errA == nil && errB == nil && bytes.Equal(a, b)
+}
+
+// yield leaves what e stands for to another object, which e follows, or with which it is in conflict.
+func (e *entry) yield(has *entry) {
+	e.released = e.deleting
+	if e.shared() && has.shared() && e.same(has) {
+		e.follows = has
+		e.decide(condition.Waiting(condition.Pending, "left to those that share it"))
+		return
+	}
+	e.decide(condition.Stuck(condition.ResourceConflict, e.conflict(has)))
+}
+
+// conflict says why two objects cannot have the same thing, and what to change.
+func (e *entry) conflict(has *entry) string {
+	other := fmt.Sprintf("%s %s", has.kind.name, has.ref())
+	switch {
+	case e.shared() && has.shared():
+		return fmt.Sprintf("%s shares the same %s and is older, but wants something else: %s: make the two equal, or delete one", other, e.wanted.Key, e.difference(has))
+	case has.shared():
+		return fmt.Sprintf("%s stands for the same %s, is older and Shared: set spec.ownershipPolicy: Shared here too, or delete one of the two", other, e.wanted.Key)
+	case e.shared():
+		return fmt.Sprintf("%s stands for the same %s, is older and Exclusive: set spec.ownershipPolicy: Shared there too, or delete one of the two", other, e.wanted.Key)
+	}
+	return fmt.Sprintf("%s stands for the same %s and is older: delete one of the two", other, e.wanted.Key)
+}
+
+// difference says in which fields e wants something else than another one.
+func (e *entry) difference(has *entry) string {
+	differences, err := object.Differences(has.wanted, e.wanted)
+	if err != nil {
+		return err.Error()
+	}
+	const most = 3
+	var texts []string
+	for i, d := range differences {
+		if i == most {
+			texts = append(texts, fmt.Sprintf("%d more", len(differences)-most))
+			break
+		}
+		texts = append(texts, fmt.Sprintf("%s is %s there and %s here", d.Field, orUnset(d.Old), orUnset(d.New)))
+	}
+	return strings.Join(texts, ", ")
+}
+
+func orUnset(v string) string {
+	if v == "" {
+		return "unset"
+	}
+	return v
+}
+
+// comparePasswords: those that share a user must mean the same password by it.
+func (s *scope) comparePasswords() {
+	for _, e := range s.entries {
+		has := e.follows
+		if has == nil || e.deleting || e.wanted.Kind != object.KindUser || !has.secret.given() || e.secret.same(has.secret) {
+			continue
+		}
+		e.follows = nil
+		if e.secret.given() { // else it was decided why
+			e.decide(condition.Stuck(condition.ResourceConflict, fmt.Sprintf("%s %s shares the same %s and is older, but has another password: name Secrets with the same password", has.kind.name, has.ref(), e.wanted.Key)))
+		}
+	}
+}
+
+// follow gives those that share something the state of the one that has it.
+func (s *scope) follow() {
+	for _, e := range s.entries {
+		has := e.follows
+		if has == nil {
+			continue
+		}
+		e.state, e.messages, e.consumers, e.plan = has.state, has.messages, has.consumers, nil
+		if e.state.Ready {
+			e.state.Message = fmt.Sprintf("shared with %s %s", has.kind.name, has.ref())
+		}
+	}
+}
+
+// adoption is what an object takes over in the broker. What it had once it takes back from nobody, but never from
+// another owner: two operators that both adopt would take it from one another for ever.
+func (e *entry) adoption() object.Adoption {
+	standing := e.standing()
+	lost := standing > 0 && e.object.Common().ObservedGeneration == e.object.GetGeneration()
+	switch {
+	case standing < 0:
+		return object.AdoptUnowned
+	case e.object.Managed().Adopt && !lost:
+		return object.AdoptAny
+	}
+	return ""
+}
+
+// conflicted decides by an answer of the broker that somebody else has it.
+func (e *entry) conflicted(r object.Result) {
+	message := r.Message
+	if !e.deleting {
+		message += "; spec.adopt: true takes it over"
+		if e.object.Managed().Adopt {
+			message = r.Message + "; it was taken over from this object: change the object, or make it anew, to take it back"
+		}
+	}
+	e.decide(condition.Stuck(condition.ResourceConflict, message))
+}
