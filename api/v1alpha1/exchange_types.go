@@ -13,7 +13,7 @@ import (
 // +kubebuilder:validation:XValidation:rule="(has(self.durable) ? [self.durable] : []) == (has(oldSelf.durable) ? [oldSelf.durable] : [])",message="durable cannot be changed: delete the object and make another"
 // +kubebuilder:validation:XValidation:rule="(has(self.autoDelete) ? [self.autoDelete] : []) == (has(oldSelf.autoDelete) ? [oldSelf.autoDelete] : [])",message="autoDelete cannot be changed: delete the object and make another"
 // +kubebuilder:validation:XValidation:rule="(has(self.internal) ? [self.internal] : []) == (has(oldSelf.internal) ? [oldSelf.internal] : [])",message="internal cannot be changed: delete the object and make another"
-// +kubebuilder:validation:XValidation:rule="!has(self.type) || self.type != 'x-delayed-message' || (has(self.arguments) && 'x-delayed-type' in self.arguments)",message="an exchange of type x-delayed-message needs the argument x-delayed-type, which says as what it routes, such as direct"
+// +kubebuilder:validation:XValidation:rule="(has(self.type) && self.type == 'x-delayed-message') == has(self.delayedType)",message="delayedType says as what an exchange of type x-delayed-message routes, such as direct: that type needs it, and others have none"
 type ExchangeSpec struct {
 	// BrokerRef names the broker.
 	BrokerRef  BrokerReference `json:"brokerRef"`
@@ -32,12 +32,16 @@ type ExchangeSpec struct {
 	// +kubebuilder:validation:XValidation:rule="!self.startsWith('amq.')",message="names that begin with amq. are reserved for the broker: choose another name"
 	// +optional
 	Name string `json:"name,omitempty"`
-	// Type of the exchange. One of type x-delayed-message routes as its argument x-delayed-type says, and lets messages with a
-	// header x-delay wait for so many milliseconds.
+	// Type of the exchange. One of type x-delayed-message routes as delayedType says, and lets messages with a header x-delay
+	// wait for so many milliseconds.
 	// +kubebuilder:default=direct
 	// +kubebuilder:validation:Enum=direct;topic;fanout;headers;x-consistent-hash;x-random;x-local-random;x-delayed-message
 	// +optional
 	Type string `json:"type,omitempty"`
+	// DelayedType is as what an exchange of type x-delayed-message routes.
+	// +kubebuilder:validation:Enum=direct;topic;fanout;headers;x-consistent-hash;x-random;x-local-random
+	// +optional
+	DelayedType *string `json:"delayedType,omitempty"`
 	// Durable exchanges survive a restart of the broker.
 	// +kubebuilder:default=true
 	// +optional

@@ -56,7 +56,7 @@ var _ = DescribeTable("an object that breaks a rule is refused with the rule's s
 	Entry(nil, "MessageBroker", "unknown", "{replicaz: 1}", `unknown field "spec.replicaz"`),
 	Entry(nil, "MessageBroker", "kept", "{storage: {deletionPolicy: DeleteIfEmpty}}", `supported values: "Retain", "Delete"`),
 	Entry(nil, "Exchange", "type", "{brokerRef: {name: b}, type: x-later}", `supported values: "direct", "topic", "fanout", "headers", "x-consistent-hash", "x-random", "x-local-random", "x-delayed-message"`),
-	Entry(nil, "Exchange", "delayed", "{brokerRef: {name: b}, type: x-delayed-message}", "needs the argument x-delayed-type, which says as what it routes"),
+	Entry(nil, "Exchange", "delayed", "{brokerRef: {name: b}, type: x-delayed-message}", "delayedType says as what an exchange of type x-delayed-message routes"),
 	Entry(nil, "Exchange", "reserved", "{brokerRef: {name: b}, name: amq.mine}", "names that begin with amq. are reserved for the broker: choose another name"),
 	Entry(nil, "Exchange", "nobroker", "{type: direct}", "spec.brokerRef: Required value"),
 	Entry(nil, "Queue", "long", "{brokerRef: {name: b}, name: '"+strings.Repeat("ü", 200)+"'}", "name must be at most 255 bytes of UTF-8 without NUL"),

@@ -415,6 +415,11 @@ func (in *ExchangeSpec) DeepCopyInto(out *ExchangeSpec) {
 	*out = *in
 	in.BrokerRef.DeepCopyInto(&out.BrokerRef)
 	out.Management = in.Management
+	if in.DelayedType != nil {
+		in, out := &in.DelayedType, &out.DelayedType
+		*out = new(string)
+		**out = **in
+	}
 	if in.Durable != nil {
 		in, out := &in.Durable, &out.Durable
 		*out = new(bool)

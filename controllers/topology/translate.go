@@ -162,6 +162,7 @@ func exchange(o v1alpha1.Topology, _ *scope) (object.Object, error) {
 		return object.Object{}, err
 	}
 	setValue(arguments, object.AlternateExchange, s.AlternateExchange)
+	setValue(arguments, object.DelayedType, s.DelayedType)
 	return object.New(object.KindExchange, s.VHost, o.NameInBroker(), object.ExchangeSpec{
 		Type: s.Type, Durable: s.Durable == nil || *s.Durable, AutoDelete: s.AutoDelete, Internal: s.Internal, Arguments: arguments,
 	})

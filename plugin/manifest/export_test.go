@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -105,7 +106,7 @@ func apply(t *testing.T, state *catalog.State, owner string, objects []object.Ob
 	}
 	plan, err := state.Plan(owner, changes, catalog.Passwords{
 		Hash: func(p string) (string, error) { return "$argon2id$" + p, nil }, Keys: func(string, []string) ([]string, error) { return nil, nil },
-		Verify: func(string, string) bool { return false },
+		Verify: func(string, string) bool { return false }, Now: time.Now,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -190,6 +190,7 @@ func Exchange(s object.ExchangeSpec) (*v1alpha1.Exchange, error) {
 	out := &v1alpha1.Exchange{Spec: v1alpha1.ExchangeSpec{Type: s.Type, Durable: unlessTrue(s.Durable), AutoDelete: s.AutoDelete, Internal: s.Internal}}
 	rest := clone(s.Arguments)
 	out.Spec.AlternateExchange = takeText(rest, object.AlternateExchange)
+	out.Spec.DelayedType = takeText(rest, object.DelayedType)
 	var err error
 	out.Spec.Arguments, err = Raw(rest)
 	return out, err
