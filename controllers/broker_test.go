@@ -102,6 +102,7 @@ var _ = Describe("A MessageBroker", func() {
 		Expect(readiness(o)).To(because(metav1.ConditionTrue, condition.Available))
 		Expect(readiness(o).ObservedGeneration).To(Equal(o.Generation))
 		Expect(o.Status.Version).To(Equal("test"))
+		Expect(o.Status.Usage.StorageSize.Value()).To(BeNumerically(">", o.Status.Usage.StorageUsed.Value()))
 		Expect(o.Status.Endpoints.MQTT).To(Equal("mqtt://broker." + o.Namespace + ".svc:1883"))
 		Expect(o.Status.Binding.Name).To(Equal("broker-default-user"))
 		Expect(o.Status.CertificateExpires.Time).To(BeTemporally(">", b.now.Add(89*24*time.Hour)))
