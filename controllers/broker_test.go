@@ -13,6 +13,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	apiresource "k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -102,6 +103,7 @@ var _ = Describe("A MessageBroker", func() {
 		Expect(readiness(o)).To(because(metav1.ConditionTrue, condition.Available))
 		Expect(readiness(o).ObservedGeneration).To(Equal(o.Generation))
 		Expect(o.Status.Version).To(Equal("test"))
+		Expect(o.Status.Usage.StorageSize.Value()).To(BeNumerically(">", o.Status.Usage.StorageUsed.Value()))
 		Expect(o.Status.Endpoints.MQTT).To(Equal("mqtt://broker." + o.Namespace + ".svc:1883"))
 		Expect(o.Status.Binding.Name).To(Equal("broker-default-user"))
 		Expect(o.Status.CertificateExpires.Time).To(BeTemporally(">", b.now.Add(89*24*time.Hour)))
@@ -253,6 +255,61 @@ var _ = Describe("A MessageBroker", func() {
 				return
 			}
 			Expect(failed).To(BeTrue(), "the error of %s was swallowed", c.failed)
+		}
+	}, NodeTimeout(5*time.Minute))
+
+	It("comes through an error of the API at every call, also with all that a broker can have", func(ctx SpecContext) {
+		us := newCompany()
+		storageClass(ctx, "grows", true)
+		const most = 200
+		for failing := 1; ; failing++ {
+			Expect(failing).To(BeNumerically("<", most), "the reconciler does not come to an end")
+			n := newNamespace(ctx)
+			write(ctx, n, "certificate", pairData(us.issue("a"), us.ca.Certificate))
+			o := newBroker(ctx, n, func(s *v1alpha1.MessageBrokerSpec) {
+				s.TLS = &v1alpha1.TLS{
+					SecretRef:            &v1alpha1.LocalReference{Name: "certificate"},
+					ClientAuthentication: &v1alpha1.ClientAuthentication{CASecretRef: v1alpha1.CAReference{Name: "certificate"}},
+				}
+				s.WebSocket = &v1alpha1.WebSocket{Ingress: &v1alpha1.Ingress{Host: "mqtt.example.com"}}
+			})
+			b := newBench(api)
+			b.settle(ctx, o)
+			claim := bind(ctx, o, "grows")
+			change(ctx, o, func(s *v1alpha1.MessageBrokerSpec) {
+				s.Storage.Size = apiresource.MustParse("20Gi")
+				s.WebSocket.Path = "/mqtt"
+				s.Configuration = &v1alpha1.Configuration{Durability: "interval"}
+			})
+			write(ctx, n, "certificate", pairData(us.issue("b"), us.ca.Certificate))
+			c := &counter{failAt: failing}
+			b = newBenchOn(c.client(api), b.pods)
+			for range 2 { // a call that fails must not need more than another attempt
+				if _, err := b.reconcile(ctx, o); err != nil {
+					Expect(err).To(MatchError(ContainSubstring(errInjected.Error())))
+				}
+			}
+			orphaned(ctx, o)
+			for range 2 {
+				if _, err := b.reconcile(ctx, o); err != nil {
+					Expect(err).To(MatchError(ContainSubstring(errInjected.Error())))
+				}
+			}
+			c.failAt = 0
+			b.settle(ctx, o)
+			why := fmt.Sprintf("call %d failed: %s", failing, c.failed)
+			Expect(note(o, condition.CertificateReady)).To(because(metav1.ConditionTrue, condition.InUse), why)
+			Expect(note(o, condition.RouteReady)).To(because(metav1.ConditionTrue, condition.Routed), why)
+			Expect(note(o, condition.StorageExpanding)).To(because(metav1.ConditionTrue, condition.Expanding), why)
+			Expect(requested(reread(ctx, claim))).To(Equal("20Gi"), why)
+			set := &appsv1.StatefulSet{}
+			Expect(api.Get(ctx, client.ObjectKeyFromObject(o), set)).To(Succeed())
+			Expect(set.Spec.VolumeClaimTemplates[0].Spec.Resources.Requests.Storage().String()).To(Equal("20Gi"), why)
+			Expect(readiness(o)).To(because(metav1.ConditionFalse, condition.Pending), why)
+			if c.failed == "" {
+				Expect(failing).To(BeNumerically(">", 40), "too few calls were seen")
+				return
+			}
 		}
 	}, NodeTimeout(5*time.Minute))
 

@@ -34,9 +34,9 @@ type Options struct {
 	// Connections lists the authenticated connections of every endpoint, Count says how many there are.
 	Connections func() []client.ConnectionState
 	Count       func() int
-	// Pending says which keys of the configuration wait for a restart, what is wrong with the file, and which content of it
-	// is in force, empty if none is as a whole.
-	Pending func() (keys []string, problem error, content string)
+	// Pending says which keys of the configuration wait for a restart, which content of its file is in force, empty if none is
+	// as a whole, and what is wrong with the file.
+	Pending func() (keys []string, content string, problem error)
 	// Storage says how much of the data directory's file system is used, and how large it is.
 	Storage func() (used, size int64)
 	// Problems says why the broker does not serve now; none when it does.

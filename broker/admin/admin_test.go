@@ -55,7 +55,7 @@ func newAPI(t *testing.T) *api {
 			return []client.ConnectionState{{ID: 7, Protocol: "mqtt", User: "ann"}}
 		},
 		Count:    func() int { return 1 },
-		Pending:  func() ([]string, error, string) { return a.pending, a.problem, "content" },
+		Pending:  func() ([]string, string, error) { return a.pending, "content", a.problem },
 		Storage:  func() (int64, int64) { return 3, 7 },
 		Problems: func() []string { return a.problems },
 		Drain:    func(on bool) { a.drains = append(a.drains, on) },

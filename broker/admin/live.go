@@ -53,7 +53,7 @@ func (s *Server) config(w http.ResponseWriter, _ *http.Request) error {
 		return fmt.Errorf("encode configuration: %w", err)
 	}
 	out := client.ConfigState{Hash: c.Hash(), Config: raw, Keys: keys()}
-	pending, problem, content := s.Pending()
+	pending, content, problem := s.Pending()
 	out.Content = content
 	if out.Pending = pending; problem != nil {
 		out.Problem = problem.Error()

@@ -26,8 +26,8 @@ func sample(t testing.TB) []byte {
 func apply(t testing.TB, state *catalog.State) func([]object.Change) ([]object.Result, error) {
 	return func(changes []object.Change) ([]object.Result, error) {
 		plan, err := state.Plan(catalog.Anyone, changes, catalog.Passwords{
-			Hash:   func(p string) (string, error) { return "$argon2id$" + p, nil },
-			Keys:   func(string, []string) ([]string, error) { return nil, nil }, Now: time.Now,
+			Hash: func(p string) (string, error) { return "$argon2id$" + p, nil },
+			Keys: func(string, []string) ([]string, error) { return nil, nil }, Now: time.Now,
 			Verify: func(string, string) bool { return false },
 		})
 		if err != nil {

@@ -27,10 +27,10 @@ type settings struct {
 }
 
 // state is for the admin API.
-func (s *settings) state() (pending []string, problem error, content string) {
+func (s *settings) state() (pending []string, content string, problem error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.pending), s.problem, s.content
+	return slices.Clone(s.pending), s.content, s.problem
 }
 
 // watchFiles takes in changes of the TLS files and of the configuration file, when they happen and on Reload.

@@ -51,7 +51,9 @@ func (s *scope) showing(next resource.Shown) error {
 		return err
 	}
 	s.bundle, s.expires, s.serial = next.CA, leaf.NotAfter, serialText(leaf.SerialNumber)
-	s.renewal = leaf.NotAfter
+	if s.now.Before(leaf.NotAfter) { // of one that ended nothing is to be waited for
+		s.renewal = leaf.NotAfter
+	}
 	if next.Source == "" {
 		s.renewal, err = next.Renewal()
 	}

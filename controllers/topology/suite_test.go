@@ -149,7 +149,7 @@ func (b *broker) start() {
 	nothing := http.NotFoundHandler()
 	b.admin = admin.New(admin.Options{
 		Hub: b.hub, Version: "test", Logger: slog.New(slog.NewTextHandler(GinkgoWriter, nil)),
-		Connections: func() []adminclient.ConnectionState { return nil }, Pending: func() ([]string, error, string) { return nil, nil, "" }, Storage: func() (int64, int64) { return 0, 0 },
+		Connections: func() []adminclient.ConnectionState { return nil }, Pending: func() ([]string, string, error) { return nil, "", nil }, Storage: func() (int64, int64) { return 0, 0 },
 		Problems: func() []string { return nil }, Metrics: nothing, QueueMetrics: nothing,
 	})
 	b.server = httptest.NewUnstartedServer(b.admin)

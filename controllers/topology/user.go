@@ -81,7 +81,7 @@ func (r *Reconciler) passwords(ctx context.Context, s *scope) error {
 // password finds out what a user has to have. Its binding is made before the broker is asked, and changed after.
 func (r *Reconciler) password(ctx context.Context, s *scope, e *entry, u *v1alpha1.User) error {
 	had, err := r.binding(ctx, u)
-	if err != nil || had != nil && !metav1.IsControlledBy(had, u) {
+	if err != nil || had != nil && !belongs(had, u) {
 		return e.foreignBinding(u, err)
 	}
 	switch {
@@ -104,6 +104,13 @@ func (e *entry) foreignBinding(u *v1alpha1.User, err error) error {
 		e.decide(condition.Stuck(condition.SecretNotFound, fmt.Sprintf("Secret %q exists and is not the operator's: delete it, or give the User another name", CredentialsSecret(u.Name))))
 	}
 	return err
+}
+
+// belongs says whether a binding is that of a user, or of one of the same name of before, whose binding is taken over
+// before the garbage collector comes.
+func belongs(b *corev1.Secret, u *v1alpha1.User) bool {
+	owner := metav1.GetControllerOf(b)
+	return owner != nil && owner.Kind == "User" && owner.Name == u.Name
 }
 
 // binding reads the Secret of a user; nil if there is none.
@@ -277,7 +284,7 @@ func (r *Reconciler) makeBinding(ctx context.Context, s *scope, e *entry, u *v1a
 	if err := r.live.Get(ctx, client.ObjectKeyFromObject(wanted), there); err != nil {
 		return fmt.Errorf("get binding of User %s: %w", e.ref(), err)
 	}
-	if metav1.IsControlledBy(there, u) { // made a moment ago: the next look sees it
+	if belongs(there, u) { // made a moment ago: the next look sees it
 		e.decide(condition.Waiting(condition.Pending, "its binding was just made"))
 		s.pending = true
 		return nil
@@ -300,11 +307,15 @@ func (r *Reconciler) bind(ctx context.Context, s *scope) error {
 			return err
 		}
 		wanted, err := r.bindingOf(ctx, s, e, u)
-		if err != nil || sameContent(wanted, had) && len(had.Data[keyNext]) == 0 && wanted.Annotations[annotationRevision] == had.Annotations[annotationRevision] {
+		if err != nil {
 			return client.IgnoreNotFound(err)
 		}
+		done := len(had.Data[keyNext]) == 0 && wanted.Annotations[annotationRevision] == had.Annotations[annotationRevision]
+		if done && sameContent(wanted, had) && metav1.IsControlledBy(had, u) {
+			return nil
+		}
 		return r.patchBinding(ctx, u, had, func(b *corev1.Secret) {
-			b.Data = wanted.Data
+			b.Data, b.OwnerReferences = wanted.Data, wanted.OwnerReferences
 			if b.Annotations == nil {
 				b.Annotations = map[string]string{}
 			}
