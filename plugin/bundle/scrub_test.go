@@ -30,7 +30,7 @@ func TestLooks(t *testing.T) {
 		`msg=login password="s3 cr3t" peer=1`:                               `msg=login password=[removed] peer=1`,
 		"Endpoint=sb://x/;SharedAccessKey=s3cr3t=;Other=1":                  "Endpoint=sb://x/;SharedAccessKey=[removed];Other=1",
 		"hash $argon2id$v=19$m=1,t=2$c2FsdA$aGFzaA end":                     "hash [removed] end",
-		`{"line":"{\"password\":\"s3\\\"cr\"}"}`:                             `{"line":"{\"password\":\"[removed]\"}"}`,
+		`{"line":"{\"password\":\"s3\\\"cr\"}"}`:                            `{"line":"{\"password\":\"[removed]\"}"}`,
 		"$rabbit-sha256$H7dLR0ws/+= end":                                    "[removed] end",
 		"Authorization: Bearer abcdefgh.ijklm":                              "Authorization: [removed]",
 		"sent bearer abcdefgh.ijklm to it":                                  "sent bearer [removed] to it",
