@@ -140,7 +140,7 @@ var _ = Describe("plan", func() {
 			"  ~   policy/cap\n" +
 			"        definition.max-length: 1 → 2\n" +
 			"        definition.overflow: (unset) → \"reject-publish\"\n" +
-			"  ?   binding/alone: wait: exchange \"none\" does not exist in vhost \"/\"\n" +
+			"  ?   binding/alone: wait: Binding \"none|queue|same|\" in vhost \"/\" refers to Exchange \"none\" in vhost \"/\", which does not exist: create it first, or in the same request\n" +
 			"  ?   permission/who: wait: User \"nobody\" does not exist in namespace \"" + b.namespace + "\"\n" +
 			"MessageBroker " + b.namespace + "/other\n" +
 			"  ?   queue/elsewhere: wait: MessageBroker \"other\" does not exist in namespace \"" + b.namespace + "\"\n" +
