@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -191,6 +192,9 @@ func (r *planned) refuse(why string) {
 	}
 }
 
+// invalidValue is what the API server puts before the sentence of a rule.
+var invalidValue = regexp.MustCompile(`^Invalid value: (?:"(?:[^"\\]|\\.)*": |[^ :]+: )?`)
+
 // invalid is what the API server says is wrong, without what it is about.
 func invalid(err error) string {
 	var status apierrors.APIStatus
@@ -199,11 +203,7 @@ func invalid(err error) string {
 	}
 	var out []string
 	for _, c := range status.Status().Details.Causes {
-		text := c.Message
-		if _, rule, ok := strings.Cut(text, ": Invalid value: "); ok {
-			text = rule
-		}
-		text = strings.TrimPrefix(text, `Invalid value: "object": `)
+		text := invalidValue.ReplaceAllString(c.Message, "")
 		if c.Field != "" && c.Field != "<nil>" && !strings.Contains(text, immutable) {
 			text = c.Field + ": " + text
 		}

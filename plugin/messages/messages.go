@@ -117,11 +117,11 @@ func (m Message) object() any {
 // text is a line that says what it is, and the body: as it is when it is text, else in hexadecimal.
 func (m Message) text() []byte {
 	var b bytes.Buffer
-	where := m.Topic
-	if where == "" {
-		where = fmt.Sprintf("%q → %s", m.Exchange, m.Key)
+	where := printable(m.Topic)
+	if m.Topic == "" {
+		where = printable(m.Exchange) + " → " + printable(m.Key)
 	}
-	fmt.Fprintf(&b, "%s %s", m.Time.UTC().Format("15:04:05.000"), printable(where))
+	fmt.Fprintf(&b, "%s %s", m.Time.UTC().Format("15:04:05.000"), where)
 	for _, p := range m.Properties {
 		fmt.Fprintf(&b, " %s=%s", printable(p.Name), printable(p.Value))
 	}
