@@ -125,7 +125,7 @@ var _ = Describe("A GitOps tree", func() {
 			applied[u] = live.GetResourceVersion()
 			for _, by := range live.GetManagedFields() {
 				if by.Manager != "gitops" {
-					Expect(string(by.FieldsV1.Raw)).NotTo(ContainSubstring(`"f:spec"`), "%s of %s: %s", u.GetKind(), u.GetName(), by.Manager)
+					Expect(by.FieldsV1.GetRawString()).NotTo(ContainSubstring(`"f:spec"`), "%s of %s: %s", u.GetKind(), u.GetName(), by.Manager)
 				}
 			}
 		}

@@ -1,4 +1,4 @@
-// Command dashboards writes the Grafana dashboards of the chart. What they show is in dashboards.go; this is how Grafana
+// Command dashboards writes the Grafana dashboards of the chart. What they show is in pages.go; this is how Grafana
 // wants it.
 package main
 

@@ -14,7 +14,7 @@ func TestDashboardsAreUpToDate(t *testing.T) {
 		}
 		got, err := os.ReadFile(filepath.Join("../..", folder, d.file+".json"))
 		if err != nil || string(got) != string(want) {
-			t.Errorf("%s is not what dashboards.go says (%v): run make manifests", d.file, err)
+			t.Errorf("%s is not what pages.go says (%v): run make manifests", d.file, err)
 		}
 	}
 }

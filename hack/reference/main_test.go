@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -83,5 +84,34 @@ func TestKindWithoutASampleIsRefused(t *testing.T) {
 	empty.samples = "docs/reference"
 	if _, err := render(empty, root); err == nil || !strings.Contains(err.Error(), "has no sample") {
 		t.Errorf("error %v", err)
+	}
+}
+
+var code = regexp.MustCompile("(?s)```.*?```|`[^`\n]*`")
+
+var link = regexp.MustCompile(`\]\(([^)#:]+)(?:#[^)]*)?\)`)
+
+func TestLinksLeadSomewhere(t *testing.T) {
+	checked := 0
+	for _, pattern := range []string{"README.md", "docs/*.md", "docs/*/*.md", "config/samples/*/*.md"} {
+		pages, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, page := range pages {
+			text, err := os.ReadFile(page)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, found := range link.FindAllStringSubmatch(code.ReplaceAllString(string(text), ""), -1) {
+				checked++
+				if _, err := os.Stat(filepath.Join(filepath.Dir(page), found[1])); err != nil {
+					t.Errorf("%s leads to %s, which is not there", page, found[1])
+				}
+			}
+		}
+	}
+	if checked < 50 {
+		t.Errorf("%d links were looked at", checked)
 	}
 }
