@@ -138,8 +138,8 @@ func (a *toAMQP10) read(m *message.Message) {
 	a.identify(&a.properties.MessageID, longer(a.long[0], b.MessageID), a.ids[0])
 	a.identify(&a.properties.CorrelationID, longer(a.long[1], b.CorrelationID), a.ids[1])
 	a.properties.UserID = nilIfEmpty(b.UserID)
-	a.symbol(&a.properties.ContentType, b.ContentType)
-	a.symbol(&a.properties.ContentEncoding, b.ContentEncoding)
+	a.symbol(&a.properties.ContentType, annotationContent, b.ContentType)
+	a.symbol(&a.properties.ContentEncoding, annotationEncoding, b.ContentEncoding)
 	if a.created == 0 && b.Timestamp > 0 && b.Timestamp <= math.MaxInt64/1000 {
 		a.created = int64(b.Timestamp) * 1000
 	}
@@ -191,10 +191,12 @@ func nilIfEmpty(b []byte) []byte {
 	return b
 }
 
-// symbol sets a property that must be ASCII; another text is an application property.
-func (a *toAMQP10) symbol(field *[]byte, v []byte) {
+// symbol sets a property that must be ASCII; another text becomes an annotation.
+func (a *toAMQP10) symbol(field *[]byte, annotation string, v []byte) {
 	if isASCII(v) {
 		*field = nilIfEmpty(v)
+	} else {
+		a.annotate(annotation, v)
 	}
 }
 
@@ -278,7 +280,7 @@ func (a *toAMQP10) header(name string, v basic.Value) {
 	case !ok:
 	case name == headerCC:
 		a.annotations = append(frame.AppendSymbol(a.annotations, annotationCC), b...)
-	case isASCII(name) && name != "" && (strings.HasPrefix(name, "x-") || nested):
+	case isASCII(name) && (strings.HasPrefix(name, "x-") || nested):
 		a.annotations = append(frame.AppendSymbol(a.annotations, name), b...)
 	case utf8.ValidString(name) && !nested:
 		a.application = append(frame.AppendString(a.application, name), b...)
@@ -577,16 +579,25 @@ func (e *toAMQP091) annotation(k, v frame.Value) {
 		return
 	case annotationCC:
 		k = valueOf(frame.AppendSymbol(nil, headerCC))
-	case annotationType:
-		if isText && e.short(&e.basic.Type, "", text) {
-			return
-		}
-	case annotationApp:
-		if isText && e.short(&e.basic.AppID, "", text) {
-			return
-		}
 	}
-	e.converted(k, v)
+	if field := e.annotated(string(name)); field == nil || !isText || !e.short(field, "", text) {
+		e.converted(k, v)
+	}
+}
+
+// annotated is the property that an annotation stands for; nil for none.
+func (e *toAMQP091) annotated(name string) *[]byte {
+	switch name {
+	case annotationType:
+		return &e.basic.Type
+	case annotationApp:
+		return &e.basic.AppID
+	case annotationContent:
+		return &e.basic.ContentType
+	case annotationEncoding:
+		return &e.basic.ContentEncoding
+	}
+	return nil
 }
 
 // converted makes a header of a value, if there is one for its type. A header that has a meaning of its own is not made by

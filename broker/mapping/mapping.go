@@ -29,6 +29,8 @@ const (
 	annotationKey      = "x-routing-key"
 	annotationType     = "x-basic-type"
 	annotationApp      = "x-basic-app-id"
+	annotationContent  = "x-basic-content-type" // one that is not ASCII
+	annotationEncoding = "x-basic-content-encoding"
 	annotationCC       = "x-cc" // further routing keys, which 0-9-1 has in a header
 	headerCC           = "CC"
 )
