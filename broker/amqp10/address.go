@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/turnstone-mq/turnstone/broker/amqp10/frame"
 	"github.com/turnstone-mq/turnstone/broker/hub"
@@ -61,8 +62,8 @@ func parseAddress(address string, capabilities []string, topics string) (node, e
 	parts := strings.Split(address[1:], "/")
 	for i, p := range parts {
 		decoded, err := url.PathUnescape(p)
-		if err != nil {
-			return node{}, linkError(frame.InvalidField, "address %q is not percent-encoded: %v", address, err)
+		if err != nil || !utf8.ValidString(decoded) {
+			return node{}, linkError(frame.InvalidField, "address %q is not percent-encoded UTF-8", address)
 		}
 		parts[i] = decoded
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/config"
 	"github.com/turnstone-mq/turnstone/broker/endpoint"
 	"github.com/turnstone-mq/turnstone/broker/hub"
+	"github.com/turnstone-mq/turnstone/broker/mapping"
 	"github.com/turnstone-mq/turnstone/broker/message"
 	"github.com/turnstone-mq/turnstone/broker/outbox"
 )
@@ -423,6 +424,7 @@ func (c *connection) fail(e *Error) {
 func (c *connection) fitting(e *Error) *frame.Error {
 	const most = frame.MinMax - 128 // what else is in the frame, and a condition
 	w := e.wire()
+	w.Description = mapping.Text(w.Description)
 	if len(w.Description) > most {
 		w.Description = cut(w.Description, most)
 	}

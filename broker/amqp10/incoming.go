@@ -215,8 +215,7 @@ func (l *incoming) receive(id uint32, settled bool, payload []byte, owned bool) 
 		return err
 	}
 	if l.node.kind == managementNode {
-		l.answer(id, settled)
-		return nil
+		return l.answer(id, settled)
 	}
 	var token uint64
 	if !settled {

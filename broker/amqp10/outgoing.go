@@ -18,6 +18,7 @@ type outgoing struct {
 	settled   bool          // deliveries are settled as they are sent
 	otherwise queue.Outcome // of deliveries that are settled without a state
 	most      uint64        // bytes of a message that the peer takes; zero is any
+	answering bool          // it has the answers of the management node
 	durable   string        // the queue of a durable subscription, which ends with the link's being closed; empty for none
 
 	// Owned by the reader.

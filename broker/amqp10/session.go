@@ -54,7 +54,7 @@ type window struct {
 const (
 	// incomingWindow is how many transfers a peer may send ahead. What bounds it is the socket: transfers are handled as they
 	// come.
-	incomingWindow = 4096
+	incomingWindow = 2048
 	// outgoingWindow is what the peer is told: it alone limits what it is sent.
 	outgoingWindow = math.MaxInt32
 	// firstID is the transfer-id of the first frame that a session is sent.

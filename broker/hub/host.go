@@ -123,6 +123,11 @@ func mayDivert(access *auth.Access, d ExchangeDeclaration) error {
 	return access.Write(alternate)
 }
 
+// Exchange is what an exchange was declared with, if there is one of the name.
+func (v *VirtualHost) Exchange(name string) (spec object.ExchangeSpec, ok bool) {
+	return v.router.Exchange(name)
+}
+
 // HasExchange says whether there is an exchange of a name.
 func (v *VirtualHost) HasExchange(name string) bool {
 	_, ok := v.router.Exchange(name)
@@ -512,6 +517,14 @@ func (v *VirtualHost) BindingsOf(queue string) (all []Binding) {
 			continue // every queue has it
 		}
 		all = append(all, Binding{Source: b.Source, Destination: queue, Key: b.Key, Arguments: b.Arguments})
+	}
+	return all
+}
+
+// BindingsTo are the bindings that end at an exchange.
+func (v *VirtualHost) BindingsTo(exchange string) (all []Binding) {
+	for _, b := range v.router.BindingsTo(exchange) {
+		all = append(all, Binding{Source: b.Source, Destination: exchange, ToExchange: true, Key: b.Key, Arguments: b.Arguments})
 	}
 	return all
 }

@@ -717,3 +717,6 @@ func Plain(v frame.Value) any {
 	}
 	return w
 }
+
+// MapOf is plain data, as Plain answers it, as a map with strings for keys, sorted.
+func MapOf(m map[string]any) frame.Map { return tableMap(basic.NewTable(m)) }
