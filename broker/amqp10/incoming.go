@@ -380,12 +380,16 @@ func moreKeys(annotations frame.Map) (keys []string, err error) {
 	if !ok {
 		return nil, nil
 	}
+	wrong := linkError(frame.InvalidField, "annotation %s must be a list of routing keys", annotationKeys)
+	if v.Kind() != frame.KindList && v.Kind() != frame.KindArray {
+		return nil, wrong
+	}
 	for e := range v.Elements() {
-		if k, isText := e.Bytes(); isText && e.Kind() == frame.KindString {
-			keys = append(keys, string(k))
-		} else {
-			return nil, linkError(frame.InvalidField, "annotation "+annotationKeys+" must be a list of routing keys")
+		k, _ := e.Bytes()
+		if e.Kind() != frame.KindString {
+			return nil, wrong
 		}
+		keys = append(keys, string(k))
 	}
 	return keys, nil
 }

@@ -2,10 +2,11 @@ package amqp10_test
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 
 	"github.com/Azure/go-amqp"
+
+	"github.com/turnstone-mq/turnstone/broker/amqp10/frame"
 )
 
 // manager asks the management node as RabbitMQ's client libraries do.
@@ -109,12 +110,25 @@ func TestManagement(t *testing.T) {
 	m.ask("400", "DELETE", "/bindings/nonsense", nil)
 }
 
-// TestManagementNeedsItsPair: an answer needs a link to go to.
-func TestManagementNeedsItsPair(t *testing.T) {
+// TestBadRequests: what cannot be answered ends the link: there is no link for the answer, or no word of where it goes.
+func TestBadRequests(t *testing.T) {
 	b := start(t, defaults())
-	_, s := b.client()
-	alone := must(s.NewSender(soon(t), "/management", nil))
-	if err := alone.Send(soon(t), &amqp.Message{Value: nil}, nil); err == nil || !strings.Contains(err.Error(), "receives from /management") {
-		t.Errorf("without a link for answers: %v", err)
+	for name, x := range map[string]struct {
+		paired  bool
+		request frame.Properties
+	}{
+		"no link for answers": {false, frame.Properties{ReplyTo: []byte("$me")}},
+		"no reply-to":         {true, frame.Properties{}},
+		"no message-id":       {true, frame.Properties{ReplyTo: []byte("$me")}},
+	} {
+		p := b.open()
+		p.attach(&frame.Attach{Name: "pair", Handle: 1, Role: frame.Sender, Target: &frame.Target{Address: "/management", ExpiryPolicy: frame.ExpireSessionEnd}})
+		if x.paired {
+			p.attach(&frame.Attach{Name: "pair", Handle: 2, Role: frame.Receiver, Source: &frame.Source{Address: "/management", ExpiryPolicy: frame.ExpireSessionEnd}})
+		}
+		p.transfer(1, 0, append(x.request.Append(nil), data("")...))
+		if d := expect[*frame.Detach](p); d.Handle != 1 || d.Error == nil || !d.Closed {
+			t.Errorf("%s: detach %+v", name, d)
+		}
 	}
 }
