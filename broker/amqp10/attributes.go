@@ -5,25 +5,27 @@ import (
 
 	"github.com/turnstone-mq/turnstone/broker/amqp10/frame"
 	"github.com/turnstone-mq/turnstone/broker/mapping"
+	"github.com/turnstone-mq/turnstone/broker/message"
+	"github.com/turnstone-mq/turnstone/broker/router"
 )
 
-// attributes are what exchanges see of a message: those of the message that is being published.
-type attributes struct {
-	properties             *frame.Properties
-	application, annotated frame.Map
-}
+// attributes are what exchanges see of a message that was scanned.
+type attributes struct{ message *frame.Message }
 
-// scanned takes the attributes of a message.
-func (a *attributes) scanned(m *frame.Message) {
-	a.properties = &m.Properties
-	a.application, a.annotated = m.Sections.ApplicationProperties.Map(), m.Sections.MessageAnnotations.Map()
+// Attributes are what exchanges see of a message that was stored.
+func Attributes(m *message.Message) router.Attributes {
+	var s frame.Message
+	if s.Scan(m.Properties, frame.Limits{Depth: 1 << 20, Elements: 1 << 30}) != nil {
+		return nil // it was checked when it was published
+	}
+	return &attributes{&s}
 }
 
 // Header looks up an application property, or else an annotation.
 func (a *attributes) Header(name string) (value any, ok bool) {
-	v, ok := a.application.Lookup(name)
+	v, ok := a.message.Sections.ApplicationProperties.Map().Lookup(name)
 	if !ok {
-		if v, ok = a.annotated.Lookup(name); !ok {
+		if v, ok = a.message.Sections.MessageAnnotations.Map().Lookup(name); !ok {
 			return nil, false
 		}
 	}
@@ -32,13 +34,14 @@ func (a *attributes) Header(name string) (value any, ok bool) {
 
 // Property is one of object.HashProperties.
 func (a *attributes) Property(name string) string {
+	p := &a.message.Properties
 	switch name {
 	case "message_id":
-		return mapping.MessageID(a.properties.MessageID)
+		return mapping.MessageID(p.MessageID)
 	case "correlation_id":
-		return mapping.MessageID(a.properties.CorrelationID)
+		return mapping.MessageID(p.CorrelationID)
 	case "timestamp":
-		if t := a.properties.CreationTime; t.Present {
+		if t := p.CreationTime; t.Present {
 			return strconv.FormatInt(t.Value/1000, 10)
 		}
 	}

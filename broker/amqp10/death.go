@@ -5,7 +5,6 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/hub"
 	"github.com/turnstone-mq/turnstone/broker/mapping"
 	"github.com/turnstone-mq/turnstone/broker/message"
-	"github.com/turnstone-mq/turnstone/broker/router"
 )
 
 // The annotations of messages that died, as RabbitMQ writes them.
@@ -41,17 +40,6 @@ func DeadLetter(m *message.Message, d hub.Death) hub.Dead {
 		also = nil
 	}
 	return hub.Dead{Message: &c, Also: also, Attributes: Attributes(&c), Cycle: func(queue string) bool { return isCycle(deaths, queue) }}
-}
-
-// Attributes are what exchanges see of a message that was stored.
-func Attributes(m *message.Message) router.Attributes {
-	var s frame.Message
-	if s.Scan(m.Properties, frame.Limits{Depth: 1 << 20, Elements: 1 << 30}) != nil {
-		return nil // it was checked when it was published
-	}
-	a := &attributes{}
-	a.scanned(&s)
-	return a
 }
 
 // bury counts a death, and brings it to the front.

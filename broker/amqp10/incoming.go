@@ -54,6 +54,7 @@ func (s *session) attachIncoming(a *frame.Attach) error {
 	l := &incoming{link: link{session: s, handle: a.Handle, name: a.Name}, second: a.ReceiverSettleMode == frame.ReceiverSecond, count: a.InitialDeliveryCount.Value, credit: linkCredit}
 	target := *a.Target
 	if err := l.resolve(&target); err != nil {
+		l.disown()
 		return err
 	}
 	reply := frame.Attach{
@@ -290,7 +291,6 @@ func (l *incoming) route() (r *hub.Route, err error) {
 	if err := l.aim(); err != nil {
 		return nil, err
 	}
-	s.attributes.scanned(&s.scan)
 	if also, err := moreKeys(s.scan.Sections.MessageAnnotations.Map()); err != nil || len(also) > 0 {
 		if err != nil {
 			return nil, err

@@ -617,3 +617,22 @@ func TestExpiry(t *testing.T) {
 		}
 	}
 }
+
+// TestConsumerTimeout: a link that holds a delivery for longer than its queue allows is detached, and the message is back.
+func TestConsumerTimeout(t *testing.T) {
+	b := start(t, defaults())
+	b.queue("q", object.Arguments{"x-consumer-timeout": 1000})
+	p := b.open()
+	p.sender(1, "/queues/q")
+	p.transfer(1, 0, data("x"))
+	expect[*frame.Disposition](p)
+	p.receiver(2, "/queues/q")
+	p.credit(2, 0, 1, false)
+	expect[*frame.Transfer](p)
+	if d := expect[*frame.Detach](p); d.Handle != 2 || d.Error == nil || d.Error.Condition != frame.DetachForced {
+		t.Errorf("detach %+v", d)
+	}
+	eventually(t, "the message is back", func() bool { return b.ready("q") == 1 })
+	p.transfer(1, 1, data("y")) // the session goes on
+	expect[*frame.Disposition](p)
+}

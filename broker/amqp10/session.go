@@ -19,7 +19,7 @@ type session struct {
 	publisher  *hub.Publisher
 	scan       frame.Message   // scratch of publish
 	message    message.Message // scratch of publish
-	attributes attributes      // scratch of publish
+	attributes attributes      // of scan
 	incoming   map[uint32]*incoming
 	outgoing   map[uint32]*outgoing
 	received   window
@@ -80,6 +80,7 @@ func (c *connection) handleBegin(f *frame.Frame) error {
 		nextID:   firstID, room: p.IncomingWindow,
 	}
 	s.told = s.received
+	s.attributes.message = &s.scan
 	s.publisher = c.newPublisher(s.confirm)
 	c.sessionsMu.Lock()
 	c.sessions[f.Channel] = s

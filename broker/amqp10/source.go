@@ -21,9 +21,7 @@ func (s *session) attachOutgoing(a *frame.Attach) error {
 	l := &outgoing{link: link{session: s, handle: a.Handle, name: a.Name}, settled: a.SenderSettleMode == frame.SenderSettled, most: a.MaxMessageSize}
 	source, err := l.resolve(a)
 	if err != nil {
-		if l.owned != "" {
-			l.disown()
-		}
+		l.disown()
 		return err
 	}
 	mode := frame.SenderUnsettled

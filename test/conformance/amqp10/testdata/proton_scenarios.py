@@ -2,9 +2,9 @@
 import sys
 import uuid
 
-from proton import Message, Described, Timeout, symbol, ulong, int32
-from proton.reactor import AtLeastOnce, AtMostOnce, DynamicNodeProperties, LinkOption
-from proton.utils import BlockingConnection, LinkDetached, ConnectionException, SendException
+from proton import ConnectionException, Message, Timeout, int32, symbol
+from proton.reactor import AtMostOnce, LinkOption
+from proton.utils import BlockingConnection, LinkDetached
 
 URL = "amqp://guest:guest@" + sys.argv[1]
 
