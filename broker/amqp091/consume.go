@@ -187,7 +187,7 @@ func (ch *channel) appendDelivery(dst []byte, s *consumer, d *queue.Delivery) []
 	key, p := ch.envelope(d)
 	deliver := frame.BasicDeliver{ConsumerTag: s.tag, DeliveryTag: ch.nextTag(s, d), Redelivered: d.Returned, Exchange: m.Exchange, RoutingKey: key}
 	dst = frame.AppendDeliver(dst, ch.number, &deliver)
-	return frame.AppendContent(dst, ch.number, p, m.Payload, ch.conn.frameMax)
+	return frame.AppendContent(dst, ch.number, p, mapping.Payload(m), ch.conn.frameMax)
 }
 
 // envelope is the routing key and the properties of a delivery, valid until the next one; ch.mu is held.
@@ -240,7 +240,7 @@ func (ch *channel) get(m *frame.BasicGet) error {
 		dst = frame.AppendMethod(dst, ch.number, &frame.BasicGetOk{
 			DeliveryTag: ch.nextTag(s, &d), Redelivered: d.Returned, Exchange: d.Message.Exchange, RoutingKey: key, MessageCount: uint32(remaining),
 		})
-		return frame.AppendContent(dst, ch.number, p, d.Message.Payload, ch.conn.frameMax)
+		return frame.AppendContent(dst, ch.number, p, mapping.Payload(d.Message), ch.conn.frameMax)
 	})
 	return nil
 }

@@ -44,6 +44,17 @@ func (a *Access) Administrator() bool {
 // Same says whether another Access is of the same peer, in the same virtual host.
 func (a *Access) Same(o *Access) bool { return a.who == o.who && a.host == o.host }
 
+// In is the access of the same peer in a virtual host, for protocols in which who it is comes before where it wants to be.
+// The error is a *Denied.
+func (a *Access) In(host string) (*Access, error) {
+	c := *a
+	c.host = host
+	if err := c.enter(); err != nil {
+		return nil, err
+	}
+	return &c, nil
+}
+
 // Revoked says that the peer would not be let in again: its user or its virtual host is gone, or a first user ended
 // the access of guest and of anonymous clients. Its connection should end.
 func (a *Access) Revoked() bool { return a.enter() != nil }

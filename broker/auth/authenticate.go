@@ -87,6 +87,11 @@ func (a *Authority) identify(ctx context.Context, c Credentials) (who, error) {
 	return a.byPassword(ctx, c)
 }
 
+// AdmitsAnonymous says whether a peer may come in without a name now.
+func (a *Authority) AdmitsAnonymous(peer netip.Addr) bool {
+	return a.standing(who{kind: anonymous, loopback: peer.Unmap().IsLoopback()})
+}
+
 func (a *Authority) byPassword(ctx context.Context, c Credentials) (who, error) {
 	u, alone := a.find(c.User)
 	if a.verifier.known(u, c.Password) {

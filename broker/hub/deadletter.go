@@ -73,8 +73,7 @@ func (d *deadLetter) work() {
 // nowhere, because the exchange is missing or routes to no queue, are gone, as in RabbitMQ.
 func (d *deadLetter) send(batch []funeral) {
 	done := make(chan Confirmation, 1)
-	encodings := [...]message.Encoding{message.MQTT, message.AMQP091}
-	for _, e := range encodings {
+	for _, e := range message.Encodings {
 		p := d.host.NewPublisher(PublisherOptions{Access: internal, Encoding: e, Confirmed: func(c Confirmation) { done <- c }})
 		sent := false
 		for i := range batch {

@@ -123,6 +123,17 @@ func mayDivert(access *auth.Access, d ExchangeDeclaration) error {
 	return access.Write(alternate)
 }
 
+// Exchange is what an exchange was declared with, if there is one of the name.
+func (v *VirtualHost) Exchange(name string) (spec object.ExchangeSpec, ok bool) {
+	return v.router.Exchange(name)
+}
+
+// HasExchange says whether there is an exchange of a name.
+func (v *VirtualHost) HasExchange(name string) bool {
+	_, ok := v.router.Exchange(name)
+	return ok
+}
+
 func equivalentExchange(d ExchangeDeclaration, spec object.ExchangeSpec, vhost string) error {
 	differ := func(field string, want, have any) error {
 		return errorf(Precondition, "inequivalent arg '%s' for exchange '%s' in vhost '%s': received '%v' but current is '%v'", field, d.Name, vhost, want, have)
@@ -496,6 +507,31 @@ func (v *VirtualHost) Unbind(ctx context.Context, access *auth.Access, b Binding
 	}
 	v.unbound(gone)
 	return nil
+}
+
+// BindingsOf are the bindings of a queue but for that of the default exchange; none when there is no such queue.
+func (v *VirtualHost) BindingsOf(queue string) (all []Binding) {
+	v.mu.RLock()
+	q := v.queues[queue]
+	v.mu.RUnlock()
+	if q == nil {
+		return nil
+	}
+	for _, b := range v.router.BindingsOf(q) {
+		if b.Source == "" {
+			continue // every queue has it
+		}
+		all = append(all, Binding{Source: b.Source, Destination: queue, Key: b.Key, Arguments: b.Arguments})
+	}
+	return all
+}
+
+// BindingsTo are the bindings that end at an exchange.
+func (v *VirtualHost) BindingsTo(exchange string) (all []Binding) {
+	for _, b := range v.router.BindingsTo(exchange) {
+		all = append(all, Binding{Source: b.Source, Destination: exchange, ToExchange: true, Key: b.Key, Arguments: b.Arguments})
+	}
+	return all
 }
 
 // unbound follows auto-delete exchanges that went with their last binding: the durable ones are objects of the catalogue.

@@ -3,6 +3,7 @@ package hub
 import (
 	"strings"
 
+	"github.com/turnstone-mq/turnstone/broker/message"
 	"github.com/turnstone-mq/turnstone/broker/object"
 )
 
@@ -26,4 +27,9 @@ func (v *VirtualHost) Replies(name string) bool {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	return strings.HasPrefix(name, ReplyTo+".") && v.queues[name] != nil
+}
+
+// Put gives a message to a consumer of ConsumeReplies, by way of its queue.
+func (c *Consumer) Put(m *message.Message) {
+	c.queue.later(func(q *Queue, now int64) { q.state.Enqueue(now, newItem(m, 0)) })
 }

@@ -197,7 +197,7 @@ func (s *mqttSession) passOn(shares []string) {
 		}
 	})
 	slices.SortFunc(left, func(a, b queue.Delivery) int { return cmp.Compare(a.ID, b.ID) })
-	for _, e := range [...]message.Encoding{message.MQTT, message.AMQP091} {
+	for _, e := range message.Encodings {
 		done := make(chan Confirmation, 1)
 		p := s.host.NewPublisher(PublisherOptions{Access: internal, Encoding: e, Confirmed: func(c Confirmation) { done <- c }})
 		for i, d := range left {

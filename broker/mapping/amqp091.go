@@ -21,7 +21,7 @@ const (
 )
 
 // AMQP091 is the routing key and the properties of a message as a consumer of AMQP 0-9-1 sees them; those that came over
-// MQTT have no more than most bytes of properties. The properties may alias the message, or scratch, which is answered for
+// another protocol have no more than most bytes of properties. The properties may alias the message, or scratch, which is answered for
 // the next call.
 func AMQP091(m *message.Message, scratch []byte, most int) (key string, p frame.Properties, _ []byte) {
 	if m.Encoding == message.AMQP091 {
@@ -29,14 +29,18 @@ func AMQP091(m *message.Message, scratch []byte, most int) (key string, p frame.
 	}
 	key = frame.Shorten(m.RoutingKey())
 	e := toAMQP091{headers: frame.Table(scratch[:0]), left: most - frameOverhead}
-	e.read(m)
+	if m.Encoding == message.AMQP10 {
+		e.readAMQP10(m)
+	} else {
+		e.read(m)
+	}
 	at := len(e.headers)
 	e.basic.Headers = e.headers
 	scratch = e.basic.Append(e.headers)
 	return key, frame.Properties(scratch[at:]), scratch
 }
 
-// toAMQP091 makes properties of AMQP of a message of MQTT. What does not fit is left out, the least first.
+// toAMQP091 makes properties of AMQP 0-9-1 of a message of another protocol. What does not fit is left out, the least first.
 type toAMQP091 struct {
 	basic   frame.Basic
 	headers frame.Table
@@ -49,7 +53,7 @@ func (e *toAMQP091) read(m *message.Message) {
 		e.basic.DeliveryMode = frame.Persistent
 	}
 	if m.Expiry != 0 {
-		e.basic.Expiration = strconv.AppendInt(nil, max(m.Expiry-time.Now().UnixMilli(), 0), 10)
+		e.basic.Expiration = strconv.AppendInt(nil, left(m.Expiry), 10)
 	}
 	e.headers = e.headers.With(headerQoS, min(m.QoS, 2))
 	if m.Retain {
@@ -63,6 +67,9 @@ func (e *toAMQP091) read(m *message.Message) {
 		e.properties(packet.Properties(m.Properties))
 	}
 }
+
+// left is how many milliseconds are left until a time in milliseconds since 1970.
+func left(expiry int64) int64 { return max(expiry-time.Now().UnixMilli(), 0) }
 
 func (e *toAMQP091) properties(all packet.Properties) {
 	users := 0

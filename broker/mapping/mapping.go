@@ -23,5 +23,35 @@ const (
 	headerCorrelation = "x-correlation-id" // correlation data that is no short string
 )
 
+// The annotations of AMQP 1.0 that say how a message came, or hold what it has no property for.
+const (
+	annotationExchange = "x-exchange"
+	annotationKey      = "x-routing-key"
+	annotationType     = "x-basic-type"
+	annotationApp      = "x-basic-app-id"
+	annotationContent  = "x-basic-content-type" // one that is not ASCII
+	annotationEncoding = "x-basic-content-encoding"
+	annotationCC       = "x-cc" // further routing keys, which 0-9-1 has in a header
+	headerCC           = "CC"
+)
+
+// The headers of AMQP 0-9-1, and the user properties of MQTT, that hold what AMQP 1.0 alone has.
+const (
+	headerTo            = userOfAMQP + "to"
+	headerSubject       = userOfAMQP + "subject"
+	headerAddress       = userOfAMQP + "reply-to-address" // one that is not the address of a queue
+	headerMessageID     = userOfAMQP + "message-id-type"  // where its text does not tell: ulong, binary, string
+	headerLongID        = userOfAMQP + "message-id"       // what is too long for the property
+	headerCorrelationOf = userOfAMQP + "correlation-id-type"
+	headerExpiry        = userOfAMQP + "absolute-expiry-time" // milliseconds since 1970
+	headerCreation      = userOfAMQP + "creation-time"        // likewise, when it is no whole second
+	headerGroup         = userOfAMQP + "group-id"
+	headerSequence      = userOfAMQP + "group-sequence"
+	headerReplyGroup    = userOfAMQP + "reply-to-group-id"
+)
+
+// typeOfAMQP10 is the type of AMQP 0-9-1 that says that a body is one or more encoded sections of AMQP 1.0.
+const typeOfAMQP10 = "amqp-1.0"
+
 // userOfAMQP begins the names of the user properties of MQTT that stand for properties of AMQP.
 const userOfAMQP = "x-amqp-"

@@ -6,10 +6,14 @@ import (
 	"unicode/utf8"
 
 	"github.com/turnstone-mq/turnstone/broker/amqp091/frame"
+	amqp10 "github.com/turnstone-mq/turnstone/broker/amqp10/frame"
 	"github.com/turnstone-mq/turnstone/broker/message"
 	"github.com/turnstone-mq/turnstone/broker/mqtt/packet"
 	"github.com/turnstone-mq/turnstone/broker/topic"
 )
+
+// maxPacket bounds the properties of a message that came over another protocol, to what a packet of MQTT can hold.
+const maxPacket = 256 << 20
 
 // JSONProperties are those of a message of the broker's own whose payload is JSON, in the encoding of MQTT.
 var JSONProperties = packet.Properties(nil).AppendNumber(packet.PayloadFormat, 1).AppendText(packet.ContentType, "application/json")
@@ -21,8 +25,12 @@ func AppendMQTT(p packet.Properties, m *message.Message) packet.Properties {
 		return append(p, m.Properties...)
 	}
 	var b frame.Basic
-	if len(m.Properties) < 2 || b.Decode(frame.Properties(m.Properties)) != nil {
+	_, properties, _ := AMQP091(m, nil, maxPacket)
+	if len(properties) < 2 || b.Decode(properties) != nil {
 		return p
+	}
+	if m.Encoding == message.AMQP10 && b.Priority == amqp10.DefaultPriority {
+		b.Priority = 0 // what every message has says nothing
 	}
 	a := toMQTT{p: p}
 	if len(b.ContentType) > 0 && isText(b.ContentType) {

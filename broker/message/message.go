@@ -21,7 +21,14 @@ const (
 	MQTT Encoding = 1
 	// AMQP091: Key is a routing key, Properties are property flags and property list of a content header (AMQP 0-9-1 §4.2.6.1).
 	AMQP091 Encoding = 2
+	// AMQP10: Key is a routing key, Properties are the sections message-annotations, properties and application-properties,
+	// those that there are, as they came, and Payload the sections of the body with the footer (AMQP 1.0 part 3 §3.2). What the
+	// header said is in the fields of Message.
+	AMQP10 Encoding = 3
 )
+
+// Encodings are all of them.
+var Encodings = [...]Encoding{MQTT, AMQP091, AMQP10}
 
 // Message is immutable once it is built, but for who owns its bytes: a message that an endpoint publishes aliases the
 // endpoint's read buffer and is valid until the endpoint's next Flush returns; the hub takes a Clone of what it keeps.
@@ -31,7 +38,7 @@ type Message struct {
 	Encoding Encoding
 	// QoS is the MQTT quality of service; AMQP publishes have 1 when persistent and 0 when not.
 	QoS uint8
-	// Durable messages survive a restart in durable queues (MQTT QoS > 0, AMQP delivery-mode 2).
+	// Durable messages survive a restart in durable queues (MQTT QoS > 0, delivery-mode 2 of AMQP 0-9-1, durable of 1.0).
 	Durable bool
 	Retain  bool // MQTT: the publish had the RETAIN flag
 	// Priority is 0 to 255, as in AMQP.
@@ -169,7 +176,7 @@ func Decode(src []byte) (m Message, rest []byte, err error) {
 	m.Encoding, m.QoS = Encoding(src[0]), src[1]
 	flags := src[2]
 	src = src[3:]
-	if m.Encoding != MQTT && m.Encoding != AMQP091 {
+	if m.Encoding < MQTT || m.Encoding > AMQP10 {
 		return m, nil, fmt.Errorf("message encoding %d is unknown", m.Encoding)
 	}
 	m.Durable, m.Retain = flags&flagDurable != 0, flags&flagRetain != 0

@@ -110,7 +110,7 @@ func (c *connection) appendDelivery(dst []byte, d *queue.Delivery) []byte {
 // MQTT. Shared says that it comes by a shared subscription.
 func (c *connection) appendMessage(dst []byte, f packet.PublishFlags, id uint16, m *message.Message, shared bool) []byte {
 	if c.version != packet.V5 {
-		return packet.AppendPublish(dst, c.version, f, m.Topic(), id, nil, m.Payload)
+		return packet.AppendPublish(dst, c.version, f, m.Topic(), id, nil, mapping.Payload(m))
 	}
 	o := &c.outgoing
 	at, given := len(dst), len(o.aliases.given)
@@ -148,7 +148,7 @@ func (c *connection) appendExtended(dst []byte, f packet.PublishFlags, id uint16
 		topic = ""
 	}
 	o.scratch = p
-	return packet.AppendPublish(dst, c.version, f, topic, id, p, m.Payload)
+	return packet.AppendPublish(dst, c.version, f, topic, id, p, mapping.Payload(m))
 }
 
 // secondsLeft until a time in milliseconds since 1970, rounded up: what is still delivered is wanted for a moment.

@@ -54,7 +54,7 @@ func (r record) message(name string) *message.Message {
 		panic(fmt.Sprintf("BUG: record of a retained message: %v", err))
 	}
 	m.Origin, m.Owned = origin, true
-	if m.Key = name; m.Encoding == message.AMQP091 {
+	if m.Key = name; m.Encoding != message.MQTT {
 		m.Key = topic.Swap(name)
 	}
 	return &m

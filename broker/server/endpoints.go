@@ -13,6 +13,7 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/admin"
 	"github.com/turnstone-mq/turnstone/broker/admin/client"
 	"github.com/turnstone-mq/turnstone/broker/amqp091"
+	"github.com/turnstone-mq/turnstone/broker/amqp10"
 	"github.com/turnstone-mq/turnstone/broker/metrics"
 	"github.com/turnstone-mq/turnstone/broker/mqtt"
 )
@@ -37,7 +38,8 @@ type endpoint interface {
 func (s *Server) makeEndpoints(context.Context) error {
 	s.mqtt = mqtt.New(s.hub, s.logger)
 	s.amqp091 = amqp091.New(s.hub, s.logger, s.options.Version)
-	s.endpoints = map[string]endpoint{"mqtt": s.mqtt, "amqp": s.amqp091}
+	s.amqp10 = amqp10.New(s.hub, s.logger, s.options.Version)
+	s.endpoints = map[string]endpoint{protocolMQTT: s.mqtt, protocolAMQP: s.amqp091, protocolAMQP10: s.amqp10}
 	s.onStop(s.drain)
 	return nil
 }

@@ -191,15 +191,19 @@ func (s *Server) accept(ctx context.Context, scheme string, l net.Listener, secu
 
 // serveConn serves a connection by its listener's protocol, or by what it begins with. Its end gives its place back.
 func (s *Server) serveConn(scheme string, conn net.Conn, patience time.Duration) {
-	if e := s.endpoints[strings.TrimSuffix(scheme, "s")]; e != nil {
-		e.Serve(conn, s.left)
+	own := strings.TrimSuffix(scheme, "s")
+	if own == protocolMQTT {
+		s.endpoints[protocolMQTT].Serve(conn, s.left)
 		return
 	}
+	if own != protocolAMQP {
+		own = ""
+	}
 	release := s.sniffing.hold(conn)
-	conn, protocol, err := sniff(conn, patience)
+	conn, protocol, err := sniff(conn, patience, own)
 	release()
 	if err != nil {
-		s.logger.Debug("connection begins with neither MQTT nor AMQP", "scheme", scheme, "peer", conn.RemoteAddr(), "error", err)
+		s.logger.Debug("connection does not say what it speaks", "scheme", scheme, "peer", conn.RemoteAddr(), "error", err)
 		conn.Close() //nolint:errcheck // refused
 		s.traffic.leave()
 		return

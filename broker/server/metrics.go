@@ -43,6 +43,7 @@ func (s *Server) expose() {
 	m.Group(s.byProtocol())
 	s.exposeMQTT()
 	s.exposeAMQP091()
+	s.exposeAMQP10()
 }
 
 func gaugeOf(on bool) float64 {
@@ -70,6 +71,16 @@ func (s *Server) exposeJournal() {
 		}
 		return h
 	})
+}
+
+func (s *Server) exposeAMQP10() {
+	m, stats := s.metrics, s.amqp10.Stats()
+	m.Counter("turnstone_amqp10_opened_total", "AMQP 1.0 connections that were opened.", stats.Opened.Load)
+	m.Counter("turnstone_amqp10_refused_total", "AMQP 1.0 connections whose credentials or virtual host were refused.", stats.Refused.Load)
+	m.Counter("turnstone_amqp10_session_errors_total", "AMQP 1.0 sessions that the broker ended.", stats.SessionErrors.Load)
+	m.Counter("turnstone_amqp10_link_errors_total", "AMQP 1.0 links that the broker refused or detached.", stats.LinkErrors.Load)
+	m.Counter("turnstone_amqp10_errors_total", "AMQP 1.0 connections that the broker closed because of what the peer did.", stats.Errors.Load)
+	m.Counter("turnstone_amqp10_timeouts_total", "AMQP 1.0 connections closed because nothing came for twice the idle timeout.", stats.TimedOut.Load)
 }
 
 func (s *Server) exposeAMQP091() {

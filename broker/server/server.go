@@ -18,12 +18,15 @@ import (
 
 	"github.com/turnstone-mq/turnstone/broker/admin"
 	"github.com/turnstone-mq/turnstone/broker/amqp091"
+	"github.com/turnstone-mq/turnstone/broker/amqp10"
 	"github.com/turnstone-mq/turnstone/broker/config"
 	"github.com/turnstone-mq/turnstone/broker/hub"
 	"github.com/turnstone-mq/turnstone/broker/journal/vfs"
 	"github.com/turnstone-mq/turnstone/broker/mapping"
+	"github.com/turnstone-mq/turnstone/broker/message"
 	"github.com/turnstone-mq/turnstone/broker/metrics"
 	"github.com/turnstone-mq/turnstone/broker/mqtt"
+	"github.com/turnstone-mq/turnstone/broker/router"
 )
 
 // Options of Run.
@@ -54,6 +57,7 @@ type Server struct {
 	api          switchHandler
 	mqtt         *mqtt.Endpoint
 	amqp091      *amqp091.Endpoint
+	amqp10       *amqp10.Endpoint
 	endpoints    map[string]endpoint // by protocol
 	bound        []bound
 	traffic      traffic
@@ -178,7 +182,7 @@ func (s *Server) openHub(context.Context) error {
 	began := time.Now()
 	h, err := hub.Open(hub.Options{
 		Config: s.options.Config, FS: vfs.OS, Dir: filepath.Join(s.options.Config.DataDir, journalFolder),
-		Incarnation: incarnation, Logger: s.logger, Fatal: s.fatal, DeadLetter: amqp091.DeadLetter, Attributes: amqp091.Attributes,
+		Incarnation: incarnation, Logger: s.logger, Fatal: s.fatal, DeadLetter: deadLetter, Attributes: attributes,
 		JSONProperties: mapping.JSONProperties,
 	})
 	if err != nil {
@@ -188,6 +192,21 @@ func (s *Server) openHub(context.Context) error {
 	s.logger.Debug("data directory is open", "node", incarnation, "took", time.Since(began))
 	s.onStop(func() error { return h.Close(context.Background()) })
 	return nil
+}
+
+// deadLetter and attributes are those of the protocol by which a message came.
+func deadLetter(m *message.Message, d hub.Death) hub.Dead {
+	if m.Encoding == message.AMQP10 {
+		return amqp10.DeadLetter(m, d)
+	}
+	return amqp091.DeadLetter(m, d)
+}
+
+func attributes(m *message.Message) router.Attributes {
+	if m.Encoding == message.AMQP10 {
+		return amqp10.Attributes(m)
+	}
+	return amqp091.Attributes(m)
 }
 
 // fatal ends the process without a clean stop: after a failed fsync nobody knows what is on the disk, and the next start

@@ -13,11 +13,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A listener of scheme tcp, tls or unix serves MQTT and AMQP: the first byte tells them apart. A client of MQTT begins
-// with CONNECT, 0x10; one of AMQP with its protocol header, an A.
+// A listener of scheme tcp, tls or unix serves MQTT and AMQP: the first bytes tell them apart. A client of MQTT begins with
+// CONNECT, 0x10; one of AMQP with a protocol header, an A, whose fifth byte and the one behind it tell AMQP 1.0 from 0-9-1. A
+// listener of scheme amqp or amqps tells these two apart.
 
-// sniff waits for the first byte of a connection, which stays to be read, and answers the connection to go on with.
-func sniff(conn net.Conn, patience time.Duration) (net.Conn, string, error) {
+// The protocols of endpoints.
+const (
+	protocolMQTT    = "mqtt"
+	protocolAMQP    = "amqp" // 0-9-1
+	protocolAMQP10  = "amqp10"
+	protocolHeader  = 8    // bytes of one of AMQP
+	firstOfMQTT     = 0x10 // CONNECT
+	firstOfAMQP     = 'A'
+	layerTLS        = 2 // of AMQP 1.0, part 5
+	layerSASL       = 3
+	placeOfLayer    = 4
+	placeOfRelease  = 5 // the major version of 1.0; zero in 0-9-1
+	releaseOfAMQP10 = 1
+)
+
+// sniff waits for the first bytes of a connection, which stay to be read, and answers the connection to go on with. Own is
+// the protocol of what is neither: empty to refuse it.
+func sniff(conn net.Conn, patience time.Duration, own string) (net.Conn, string, error) {
 	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		return conn, "", err
 	}
@@ -28,42 +45,68 @@ func sniff(conn net.Conn, patience time.Duration) (net.Conn, string, error) {
 	if err := conn.SetReadDeadline(time.Time{}); err != nil {
 		return conn, "", err
 	}
-	switch first {
-	case 'A':
-		return conn, "amqp", nil
-	case 0x10:
-		return conn, "mqtt", nil
+	switch {
+	case first[0] == firstOfMQTT && own == "":
+		return conn, protocolMQTT, nil
+	case isAMQP10(first):
+		return conn, protocolAMQP10, nil
+	case first[0] == firstOfAMQP:
+		return conn, protocolAMQP, nil
+	case own != "":
+		return conn, own, nil
 	}
-	return conn, "", fmt.Errorf("first byte %#x is neither MQTT's nor AMQP's", first)
+	return conn, "", fmt.Errorf("first byte %#x is neither MQTT's nor AMQP's", first[0])
 }
 
-// peek reads the first byte; the connection that it answers begins with it.
-func peek(conn net.Conn) (first byte, _ net.Conn, err error) {
-	var b [1]byte
+// isAMQP10 says whether bytes begin with a protocol header of AMQP 1.0. That of 0-9-1 is AMQP, 0, 0, 9, 1.
+func isAMQP10(first []byte) bool {
+	if len(first) < protocolHeader {
+		return false
+	}
+	layer, release := first[placeOfLayer], first[placeOfRelease]
+	return layer == layerTLS || layer == layerSASL || layer == 0 && release >= releaseOfAMQP10
+}
+
+// enough says whether bytes tell what the connection speaks.
+func enough(first []byte) bool {
+	return len(first) >= protocolHeader || len(first) > 0 && first[0] != firstOfAMQP
+}
+
+// peek reads the first bytes, as many as it takes; the connection that it answers begins with them.
+func peek(conn net.Conn) (first []byte, _ net.Conn, err error) {
+	var b [protocolHeader]byte
+	n := 0
 	s, ok := conn.(syscall.Conn)
 	if !ok {
-		_, err := io.ReadFull(conn, b[:])
-		return b[0], &begun{Conn: conn, first: b[:]}, err
+		for !enough(b[:n]) {
+			more, err := conn.Read(b[n:])
+			if n += more; more == 0 && err != nil {
+				return nil, conn, err
+			}
+		}
+		return b[:n], &begun{Conn: conn, first: b[:n]}, nil
 	}
 	raw, err := s.SyscallConn()
 	if err != nil {
-		return 0, conn, err
+		return nil, conn, err
 	}
-	n := 0
 	var failed error
-	err = raw.Read(func(fd uintptr) bool {
+	err = raw.Read(func(fd uintptr) bool { // false waits for more to come
 		n, _, failed = unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK)
-		return failed != unix.EAGAIN && failed != unix.EINTR
+		if failed != nil {
+			return failed != unix.EAGAIN && failed != unix.EINTR
+		}
+		return n == 0 || enough(b[:n])
 	})
 	switch {
 	case err != nil:
-		return 0, conn, err
+		return nil, conn, err
 	case failed != nil:
-		return 0, conn, failed
+		return nil, conn, failed
 	case n == 0:
-		return 0, conn, io.EOF
+		return nil, conn, io.EOF
 	}
-	return b[0], conn, nil
+	return b[:n], conn, nil
 }
 
 // begun is a connection whose first bytes were read already.

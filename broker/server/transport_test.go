@@ -69,8 +69,8 @@ func TestProxyProtocol(t *testing.T) {
 // TestFirstBytes: they choose the endpoint and are there for it; others end the connection, as does the server's end.
 func TestFirstBytes(t *testing.T) {
 	s, mqtt := withHub(t, 10)
-	amqp := &echo{served: make(chan net.Conn, 10)}
-	s.endpoints["amqp"] = amqp
+	amqp, amqp10 := &echo{served: make(chan net.Conn, 10)}, &echo{served: make(chan net.Conn, 10)}
+	s.endpoints[protocolAMQP], s.endpoints[protocolAMQP10] = amqp, amqp10
 	if err := s.endSniffing(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -79,12 +79,17 @@ func TestFirstBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.serve(t.Context(), "tcp", l)
-	for first, e := range map[string]*echo{"\x10abc": mqtt, "AMQP": amqp} {
+	for first, e := range map[string]*echo{
+		"\x10abc": mqtt, "AMQP\x00\x00\x09\x01": amqp, "AMQP\x01\x01\x08\x00": amqp, "Any other": amqp,
+		"AMQP\x00\x01\x00\x00": amqp10, "AMQP\x03\x01\x00\x00": amqp10, "AMQP\x02\x01\x00\x00": amqp10, "AMQP\x00\x02\x00\x00": amqp10,
+	} {
 		conn := dial(t, l.Addr().String())
-		if _, err := conn.Write([]byte(first)); err != nil {
-			t.Fatal(err)
+		for _, part := range []string{first[:3], first[3:]} { // a header may come in parts
+			if _, err := conn.Write([]byte(part)); err != nil {
+				t.Fatal(err)
+			}
 		}
-		got := make([]byte, 4)
+		got := make([]byte, len(first))
 		if _, err := io.ReadFull(conn, got); err != nil || string(got) != first {
 			t.Errorf("%q: got %q, %v", first, got, err)
 		}

@@ -3,16 +3,18 @@ package server
 import (
 	"context"
 	"crypto/tls"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 
 	"github.com/coder/websocket"
 )
 
-// webSocketProtocols are the names under which MQTT runs over WebSocket: that of MQTT 3.1.1 and 5, and that of 3.1.
-var webSocketProtocols = []string{"mqtt", "mqttv3.1"}
+// webSocketProtocols are the names under which protocols run over WebSocket: MQTT 3.1.1 and 5, MQTT 3.1, and AMQP 1.0.
+var webSocketProtocols = map[string]string{"mqtt": protocolMQTT, "mqttv3.1": protocolMQTT, "amqp": protocolAMQP10}
 
-// webSocket upgrades requests and serves MQTT on them.
+// webSocket upgrades requests and serves on them what they name.
 func (s *Server) webSocket(scheme string) http.Handler {
 	settings := s.options.Config.WebSocket
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -21,9 +23,9 @@ func (s *Server) webSocket(scheme string) http.Handler {
 			return
 		}
 		ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
-			Subprotocols: webSocketProtocols, // [MQTT-6.0.0-4]
-			// Unless origins are named, any page may connect: MQTT authenticates by what the page sends, never by what the
-			// browser remembers.
+			Subprotocols: slices.Sorted(maps.Keys(webSocketProtocols)), // [MQTT-6.0.0-4]
+			// Unless origins are named, any page may connect: a client is authenticated by what the page sends, never by what
+			// the browser remembers.
 			InsecureSkipVerify: len(settings.Origins) == 0,
 			OriginPatterns:     settings.Origins,
 			CompressionMode:    websocket.CompressionDisabled,
@@ -32,14 +34,15 @@ func (s *Server) webSocket(scheme string) http.Handler {
 			s.logger.Debug("WebSocket was not opened", "scheme", scheme, "peer", r.RemoteAddr, "error", err)
 			return // Accept has answered
 		}
-		if ws.Subprotocol() == "" { // [MQTT-6.0.0-3]
-			ws.Close(websocket.StatusPolicyViolation, "subprotocol must be mqtt or mqttv3.1") //nolint:errcheck // refused
+		protocol := webSocketProtocols[ws.Subprotocol()]
+		if protocol == "" { // [MQTT-6.0.0-3]
+			ws.Close(websocket.StatusPolicyViolation, "subprotocol must be mqtt, mqttv3.1 or amqp") //nolint:errcheck // refused
 			return
 		}
 		// A message is no packet: a packet may come in parts, and one message may bring many. [MQTT-6.0.0-2]
 		ws.SetReadLimit(int64(s.hub.Config().Limits.PacketBytes))
-		conn := websocket.NetConn(context.Background(), ws, websocket.MessageBinary)    // [MQTT-6.0.0-1]
-		s.endpoints["mqtt"].Serve(&webSocketConn{Conn: conn, secure: r.TLS}, func() {}) // which cannot sleep: it returns with the end
+		conn := websocket.NetConn(context.Background(), ws, websocket.MessageBinary)      // [MQTT-6.0.0-1]
+		s.endpoints[protocol].Serve(&webSocketConn{Conn: conn, secure: r.TLS}, func() {}) // which cannot sleep: it returns with the end
 	})
 }
 

@@ -248,6 +248,56 @@ func AppendMapSection(dst []byte, d Descriptor, m Map) []byte {
 	return AppendMap(AppendDescriptor(dst, d), m)
 }
 
+// CutAnnotations takes the message-annotations off the sections of a message that was scanned, if those begin with them.
+func CutAnnotations(sections []byte) (m Map, rest []byte) {
+	c := cursor{src: sections}
+	if v := c.unchecked(); c.err == nil && v.Type() == CodeMessageAnnotations {
+		m, _ = v.Map()
+		return m, c.src
+	}
+	return nil, sections
+}
+
+// AppendAnnotated writes a section of message-annotations: texts, by turns a name and a string, and those of a map that have
+// none of the names. Strings have to be UTF-8.
+func AppendAnnotated(dst []byte, m Map, texts ...string) []byte {
+	dst, at := beginCompound(AppendDescriptor(dst, CodeMessageAnnotations))
+	count := len(texts)
+	for i := 0; i < len(texts); i += 2 {
+		dst = AppendString(AppendSymbol(dst, texts[i]), texts[i+1])
+	}
+	for c := (cursor{src: m}); len(c.src) > 0; {
+		k, v := c.unchecked(), c.unchecked()
+		if c.err != nil {
+			break
+		}
+		if !isNamed(k, texts) {
+			dst = v.Append(k.Append(dst))
+			count += 2
+		}
+	}
+	return endCompound(dst, at, encMap8, count)
+}
+
+func isNamed(k Value, texts []string) bool {
+	b, _ := k.Bytes()
+	for i := 0; i < len(texts); i += 2 {
+		if string(b) == texts[i] {
+			return true
+		}
+	}
+	return false
+}
+
+// AppendTextHeader writes a section with a value that is a string, up to its bytes, of which there have to be size.
+func AppendTextHeader(dst []byte, size int) []byte {
+	dst = AppendDescriptor(dst, CodeValue)
+	if size <= math.MaxUint8 {
+		return append(dst, encString8, byte(size))
+	}
+	return binary.BigEndian.AppendUint32(append(dst, encString32), uint32(size))
+}
+
 // AppendDataHeader writes a section of data up to its bytes, of which there have to be size.
 func AppendDataHeader(dst []byte, size int) []byte {
 	dst = AppendDescriptor(dst, CodeData)

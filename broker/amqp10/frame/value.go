@@ -33,6 +33,9 @@ func (v Value) Append(dst []byte) []byte {
 	return append(append(dst, v.ctor...), v.body...)
 }
 
+// Size is how many bytes the value has as it was read.
+func (v Value) Size() int { return max(len(v.ctor)+len(v.body), 1) }
+
 func (v Value) code() byte {
 	if len(v.ctor) == 0 {
 		return encNull

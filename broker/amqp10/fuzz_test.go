@@ -1,0 +1,60 @@
+package amqp10_test
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/turnstone-mq/turnstone/broker/amqp10/frame"
+)
+
+// FuzzConnection sends anything over a connection with a session, links of every kind and deliveries that are not settled.
+// The broker must end the connection or go on, and serve the next one either way.
+func FuzzConnection(f *testing.F) {
+	first := frame.Some[uint32](0)
+	for _, p := range []frame.Performative{
+		&frame.Begin{HandleMax: 5}, &frame.End{}, &frame.Close{}, &frame.Open{ContainerID: "c", MaxFrameSize: 512},
+		&frame.Attach{Name: "r2", Handle: 5, Role: frame.Receiver, Source: &frame.Source{Address: "/topic/a.#", ExpiryPolicy: frame.ExpireNever, Durable: 2}},
+		&frame.Attach{Name: "s", Handle: 6, Role: frame.Sender, InitialDeliveryCount: first, Target: &frame.Target{Dynamic: true, ExpiryPolicy: frame.ExpireSessionEnd}},
+		&frame.Attach{Name: "m", Handle: 7, Role: frame.Receiver, Source: &frame.Source{Address: "/management", ExpiryPolicy: frame.ExpireSessionEnd}},
+		&frame.Detach{Handle: 1}, &frame.Detach{Handle: 2, Closed: true},
+		&frame.Flow{NextIncomingID: first, IncomingWindow: 3, Handle: frame.Some[uint32](2), LinkCredit: frame.Some[uint32](9), DeliveryCount: frame.Some[uint32](2), Drain: true, Echo: true},
+		&frame.Transfer{Handle: 1, DeliveryID: frame.Some[uint32](9), DeliveryTag: []byte("t"), Payload: frame.AppendData(nil, []byte("x"))},
+		&frame.Transfer{Handle: 3, DeliveryID: frame.Some[uint32](9), Settled: true, More: true}, &frame.Transfer{Handle: 1, Aborted: true},
+		&frame.Transfer{Handle: 4, DeliveryID: frame.Some[uint32](9), Payload: append((&frame.Properties{To: []byte("/queues/fuzz"), Subject: []byte("GET"), ReplyTo: []byte("$me")}).Append(nil), frame.AppendData(nil, nil)...)},
+		&frame.Disposition{Role: frame.Receiver, First: 0, Last: frame.Some[uint32](1), Settled: true, State: frame.Accepted},
+		&frame.Disposition{Role: frame.Receiver, First: 0, State: (&frame.Modified{DeliveryFailed: true}).State()},
+		&frame.Disposition{Role: frame.Sender, First: 4294967295, Last: frame.Some[uint32](1), Settled: true},
+	} {
+		raw, err := frame.AppendFrame(nil, 0, p, 4096)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(raw)
+	}
+	f.Add([]byte{0, 0, 0, 8, 2, 0, 0, 0})
+	c := defaults()
+	c.Limits.ConnectTimeoutMillis = 60_000
+	b := start(f, c)
+	b.queue("fuzz", nil)
+	f.Fuzz(func(t *testing.T, input []byte) {
+		b.TB = t
+		p := b.open()
+		p.sender(1, "/queues/fuzz")
+		p.transfer(1, 0, data("a"))
+		p.transfer(1, 1, data("b"))
+		p.send(0, &frame.Attach{Name: "r", Handle: 2, Role: frame.Receiver, Source: &frame.Source{Address: "/queues/fuzz", ExpiryPolicy: frame.ExpireSessionEnd}})
+		p.credit(2, 0, 2, false)
+		p.send(0, &frame.Attach{Name: "a", Handle: 3, Role: frame.Sender, InitialDeliveryCount: first, Target: &frame.Target{ExpiryPolicy: frame.ExpireSessionEnd}})
+		p.send(0, &frame.Attach{Name: "m", Handle: 4, Role: frame.Sender, InitialDeliveryCount: first, Target: &frame.Target{Address: "/management", ExpiryPolicy: frame.ExpireSessionEnd}})
+		p.conn.Write(input)                //nolint:errcheck // the broker may have ended the connection before it was sent all
+		p.conn.(*net.TCPConn).CloseWrite() //nolint:errcheck // likewise
+		check(t, p.conn.SetReadDeadline(time.Now().Add(patience)))
+		if _, err := io.Copy(io.Discard, p.conn); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Error("the connection does not end")
+		}
+	})
+}

@@ -1,0 +1,262 @@
+package amqp10
+
+import (
+	"github.com/turnstone-mq/turnstone/broker/amqp10/frame"
+	"github.com/turnstone-mq/turnstone/broker/hub"
+	"github.com/turnstone-mq/turnstone/broker/queue"
+)
+
+// What becomes of deliveries that the peer sent: a disposition tells the outcome of as many as lie side by side. 2 §2.6.12
+
+// awaited is deliveries whose outcome the peer waits for: tokens of the publisher and delivery-ids that both rise by one.
+type awaited struct {
+	token  uint64
+	first  uint32
+	count  uint32
+	second bool // the receiver settles second: the disposition tells the outcome alone. 2 §2.8.3
+}
+
+// deliveryIDs are deliveries next to one another.
+type deliveryIDs struct {
+	first, last uint32
+	second      bool
+}
+
+// await notes a delivery whose outcome comes with a token.
+func (s *session) await(token uint64, id uint32, second bool) {
+	if n := len(s.asked); n > 0 {
+		a := &s.asked[n-1]
+		if a.second == second && a.token+uint64(a.count) == token && a.first+a.count == id {
+			a.count++
+			return
+		}
+	}
+	s.asked = append(s.asked, awaited{token: token, first: id, count: 1, second: second})
+}
+
+// release notes a delivery that went to no queue: the peer gets it back.
+func (s *session) release(id uint32, second bool) {
+	if n := len(s.unrouted); n > 0 {
+		r := &s.unrouted[n-1]
+		if r.second == second && r.last+1 == id {
+			r.last = id
+			return
+		}
+	}
+	s.unrouted = append(s.unrouted, deliveryIDs{first: id, last: id, second: second})
+}
+
+// appendReleased tells of the deliveries that went nowhere; mu is held.
+func (s *session) appendReleased() {
+	if len(s.unrouted) == 0 {
+		return
+	}
+	s.conn.out.Append(func(dst []byte) []byte {
+		for _, r := range s.unrouted {
+			dst = s.appendOutcome(dst, r, frame.Released)
+		}
+		return dst
+	})
+}
+
+// reject tells at once that a delivery was refused, and why.
+func (s *session) reject(id uint32, second bool, e *Error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.conn.out.Append(func(dst []byte) []byte { return s.appendRejected(dst, id, second, e) })
+	}
+}
+
+func (s *session) appendRejected(dst []byte, id uint32, second bool, e *Error) []byte {
+	r := frame.Rejected{Error: s.conn.fitting(e)}
+	return s.appendOutcome(dst, deliveryIDs{first: id, last: id, second: second}, r.State())
+}
+
+func (s *session) appendOutcome(dst []byte, ids deliveryIDs, state frame.State) []byte {
+	p := frame.Disposition{Role: frame.Receiver, First: ids.first, Settled: !ids.second, State: state}
+	if ids.last != ids.first {
+		p.Last = frame.Some(ids.last)
+	}
+	dst, _ = frame.AppendDisposition(dst, s.channel, &p, s.conn.mostSent) // it fits into the smallest frame
+	return dst
+}
+
+// confirm is the publisher's callback: it turns a range of tokens into as few dispositions as there can be.
+func (s *session) confirm(c hub.Confirmation) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || len(s.awaits) == 0 {
+		return
+	}
+	s.conn.out.Append(func(dst []byte) []byte {
+		for _, r := range c.Refused {
+			dst = s.appendAccepted(dst, r.Token-1)
+			dst = s.appendRefused(dst, r)
+		}
+		return s.appendAccepted(dst, c.UpTo)
+	})
+}
+
+// appendAccepted accepts what is awaited up to a token; mu is held.
+func (s *session) appendAccepted(dst []byte, upTo uint64) []byte {
+	for len(s.awaits) > 0 && s.awaits[0].token <= upTo {
+		a := &s.awaits[0]
+		n := uint32(min(uint64(a.count), upTo-a.token+1))
+		dst = s.appendOutcome(dst, deliveryIDs{first: a.first, last: a.first + n - 1, second: a.second}, frame.Accepted)
+		s.awaited(n)
+	}
+	return dst
+}
+
+// appendRefused rejects the delivery of a token, which is the first awaited one; mu is held.
+func (s *session) appendRefused(dst []byte, r hub.Refusal) []byte {
+	if len(s.awaits) == 0 || s.awaits[0].token != r.Token {
+		return dst
+	}
+	a := s.awaits[0]
+	s.awaited(1)
+	return s.appendRejected(dst, a.first, a.second, toError(r.Err))
+}
+
+// awaited takes out the first n deliveries; mu is held.
+func (s *session) awaited(n uint32) {
+	a := &s.awaits[0]
+	a.token, a.first, a.count = a.token+uint64(n), a.first+n, a.count-n
+	if a.count > 0 {
+		return
+	}
+	if s.awaits = s.awaits[1:]; len(s.awaits) == 0 {
+		s.awaits = nil
+	}
+}
+
+// handleDisposition settles deliveries that the peer got. 2 §2.7.6
+func (s *session) handleDisposition(f *frame.Frame) error {
+	p := &s.conn.settled
+	if err := p.Decode(f.Body, s.conn.limits()); err != nil {
+		return err
+	}
+	last := p.First
+	if p.Last.Present {
+		last = p.Last.Value
+	}
+	switch {
+	case int32(last-p.First) < 0:
+		return sessionError(frame.InvalidField, "disposition ends with %d before it begins with %d", last, p.First)
+	case p.State.Code == frame.CodeTransactionalState, p.State.Code == frame.CodeDeclared:
+		return sessionError(frame.NotImplemented, "transactions are not served")
+	case p.Role == frame.Sender:
+		return nil // nothing is kept of what the peer sent once it was told the outcome
+	case !p.Settled && !p.State.IsOutcome():
+		return nil // such as received: nothing follows from it
+	}
+	decided := p.State.IsOutcome()
+	var o queue.Outcome
+	if decided {
+		var err error
+		if o, err = outcomeOf(p.State); err != nil {
+			return err
+		}
+	}
+	if s.settle(p.First, last, o, decided) && !p.Settled { // the peer settles second. 2 §2.6.12
+		return s.settleBack(p)
+	}
+	return nil
+}
+
+// outcomeOf is what an outcome means for the queue. A message that its receiver does not want any more dies, as in RabbitMQ:
+// it goes to the queue's dead-letter exchange, if there is one. 3 §3.4
+func outcomeOf(state frame.State) (queue.Outcome, error) {
+	switch state.Code {
+	case frame.CodeAccepted:
+		return queue.Accept, nil
+	case frame.CodeRejected:
+		var r frame.Rejected
+		return queue.Reject, r.Decode(state)
+	case frame.CodeModified:
+		var m frame.Modified
+		err := m.Decode(state)
+		switch {
+		case m.UndeliverableHere:
+			return queue.Reject, err
+		case m.DeliveryFailed:
+			return queue.Fail, err
+		}
+		return queue.Release, err
+	}
+	return queue.Release, nil
+}
+
+// settleBack settles what the peer has told the outcome of.
+func (s *session) settleBack(p *frame.Disposition) error {
+	reply := *p
+	reply.Role, reply.Settled, reply.Batchable = frame.Sender, true, false
+	var err error
+	s.conn.out.Append(func(dst []byte) []byte {
+		dst, err = frame.AppendDisposition(dst, s.channel, &reply, s.conn.mostSent)
+		return dst
+	})
+	return err
+}
+
+// settle ends deliveries; the hub is told with the next flush, in ranges. Those of a link whose receiver did not say what is
+// to be done have the link's default outcome. False: none of them was unsettled.
+func (s *session) settle(first, last uint32, o queue.Outcome, decided bool) bool {
+	s.mu.Lock()
+	s.taken = s.unsettled.take(first, last, s.taken[:0])
+	s.mu.Unlock()
+	for i, t := range s.taken {
+		if !decided {
+			o = t.link.otherwise
+		}
+		t.link.note(o, t.Range)
+		s.taken[i] = taken{}
+	}
+	s.touch()
+	return len(s.taken) > 0
+}
+
+// note collects a range for the next flush, joined to the one before where they touch.
+func (l *outgoing) note(o queue.Outcome, r hub.Range) {
+	if !l.settling {
+		l.settling = true
+		l.session.settling = append(l.session.settling, l)
+	}
+	if n := len(l.outcomes[o]); n > 0 && l.outcomes[o][n-1].To+1 == r.From {
+		l.outcomes[o][n-1].To = r.To
+		return
+	}
+	l.outcomes[o] = append(l.outcomes[o], r)
+}
+
+func (s *session) flushSettled() {
+	if len(s.settling) == 0 {
+		return
+	}
+	for i, l := range s.settling {
+		s.settling[i] = nil
+		l.settling = false
+		for o := range l.outcomes {
+			if len(l.outcomes[o]) > 0 {
+				l.hub.Settle(queue.Outcome(o), l.outcomes[o]...)
+				l.outcomes[o] = l.outcomes[o][:0]
+			}
+		}
+	}
+	s.settling = s.settling[:0]
+	s.resumeFull()
+}
+
+// resumeFull lets consumers go on that held back because too much was unsettled.
+func (s *session) resumeFull() {
+	s.mu.Lock()
+	var list []*outgoing
+	if s.unsettled.live < s.conn.config.Limits.UnackedPerChannel {
+		list, s.full = s.full, nil
+	}
+	s.mu.Unlock()
+	for _, l := range list {
+		l.hub.Resume()
+	}
+}

@@ -1,0 +1,269 @@
+package amqp10
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"slices"
+
+	"github.com/turnstone-mq/turnstone/broker/amqp10/frame"
+	"github.com/turnstone-mq/turnstone/broker/hub"
+	"github.com/turnstone-mq/turnstone/broker/object"
+	"github.com/turnstone-mq/turnstone/broker/queue"
+)
+
+// attachOutgoing attaches a link to a source.
+func (s *session) attachOutgoing(a *frame.Attach) error {
+	c := s.conn
+	if old := c.links.outgoing[a.Name]; old != nil {
+		old.fail(stolen(a.Name))
+	}
+	l := &outgoing{link: link{session: s, handle: a.Handle, name: a.Name}, settled: a.SenderSettleMode == frame.SenderSettled, most: a.MaxMessageSize}
+	source, err := l.resolve(a)
+	if err != nil {
+		l.disown()
+		return err
+	}
+	mode := frame.SenderUnsettled
+	if l.settled {
+		mode = frame.SenderSettled
+	}
+	s.outgoing[a.Handle], c.links.outgoing[a.Name] = l, l
+	reply := frame.Attach{
+		Name: a.Name, Handle: a.Handle, Role: frame.Sender, SenderSettleMode: mode, ReceiverSettleMode: a.ReceiverSettleMode,
+		Source: source, Target: a.Target, InitialDeliveryCount: frame.Some[uint32](0), Properties: paired(a),
+	}
+	if !s.send(&reply) {
+		return sessionError(frame.FrameSizeTooSmall, "the answer to an attach does not fit into a frame of %d bytes", c.mostSent)
+	}
+	s.mu.Lock()
+	l.attached = true
+	gone := l.gone
+	s.mu.Unlock()
+	if gone { // before the client was told of the link
+		s.send(l.deleted())
+		return nil
+	}
+	l.hub.Resume()
+	return nil
+}
+
+// paired answers RabbitMQ 4's clients, which attach the two links of a pair for requests with this property.
+func paired(a *frame.Attach) frame.Map {
+	if v, ok := a.Properties.Lookup("paired"); ok {
+		if yes, _ := v.Bool(); yes {
+			return frame.AppendBool(frame.AppendSymbol(nil, "paired"), true)
+		}
+	}
+	return nil
+}
+
+// understood are the capabilities of a terminus that mean something here.
+func understood(capabilities []string) []string {
+	return slices.DeleteFunc(slices.Clone(capabilities), func(c string) bool {
+		return !slices.Contains(queueCapabilities, c) && !slices.Contains(topicCapabilities, c)
+	})
+}
+
+// outcomesKnown are the symbols of the outcomes that receivers may use. 3 §3.5.3
+var outcomesKnown = []string{"amqp:accepted:list", "amqp:rejected:list", "amqp:released:list", "amqp:modified:list"}
+
+// resolve finds or makes what the source of a link is, joins its queue, and answers what the source has become.
+func (l *outgoing) resolve(a *frame.Attach) (*frame.Source, error) {
+	s, c := l.session, l.session.conn
+	if a.Source == nil {
+		return l.recover()
+	}
+	wanted := a.Source
+	if err := checkSource(wanted); err != nil {
+		return nil, err
+	}
+	source := &frame.Source{Address: wanted.Address, ExpiryPolicy: frame.ExpireSessionEnd, DistributionMode: wanted.DistributionMode, DefaultOutcome: wanted.DefaultOutcome,
+		Outcomes: outcomesKnown, Capabilities: understood(wanted.Capabilities)}
+	l.otherwise = queue.Release
+	if wanted.DefaultOutcome.Code != 0 {
+		var err error
+		if l.otherwise, err = outcomeOf(wanted.DefaultOutcome); err != nil {
+			return nil, err
+		}
+	}
+	if wanted.Dynamic {
+		var err error
+		if l.owned, err = s.makeDynamic(wanted.DynamicNodeProperties); err != nil {
+			return nil, err
+		}
+		source.Address, source.Dynamic = queueAddress(l.owned), true
+		source.DynamicNodeProperties = frame.Map(nil).WithLifetime(frame.CodeDeleteOnClose)
+		return source, l.consume(l.owned, a, false)
+	}
+	n, err := parseAddress(wanted.Address, wanted.Capabilities, c.config.MQTT.Exchange)
+	if err != nil {
+		return nil, err
+	}
+	switch n = c.lookUp(n); n.kind {
+	case managementNode:
+		return source, l.consumeAnswers()
+	case queueNode:
+		if err := c.makeSure(n); err != nil {
+			return nil, err
+		}
+		return source, l.consume(n.queue, a, false)
+	}
+	if wanted.Durable == frame.DurabilityNone && wanted.ExpiryPolicy != frame.ExpireNever {
+		return source, l.subscribe(n, a)
+	}
+	source.Durable, source.ExpiryPolicy = wanted.Durable, frame.ExpireNever
+	return source, l.subscribeDurably(n, a)
+}
+
+// checkSource refuses what would be understood and not done.
+func checkSource(s *frame.Source) error {
+	switch {
+	case s.DistributionMode == frame.DistributionCopy:
+		return linkError(frame.NotImplemented, "distribution-mode copy is not served")
+	case s.DistributionMode != "" && s.DistributionMode != frame.DistributionMove:
+		return linkError(frame.InvalidField, "distribution-mode %s is not known", s.DistributionMode)
+	case !s.Dynamic && s.Address == "":
+		return linkError(frame.InvalidField, "source has no address")
+	}
+	for _, v := range s.Filter.All() {
+		if d := v.Descriptor(); isSelector(d) {
+			return linkError(frame.NotImplemented, "message selectors are not served")
+		}
+	}
+	return nil
+}
+
+// The descriptors of filters with a message selector. A receiver that is given messages which its selector does not match
+// would take them for ones that do.
+const (
+	selectorCode   = 0x0000468c00000004
+	selectorSymbol = "apache.org:selector-filter:string"
+)
+
+func isSelector(descriptor frame.Value) bool {
+	n, _ := descriptor.Uint()
+	b, _ := descriptor.Bytes()
+	return n == selectorCode || string(b) == selectorSymbol
+}
+
+// makeSure finds the queue of a node, and makes it if the address asks for that.
+func (c *connection) makeSure(n node) error {
+	_, err := c.host.Queue(n.queue, c.origin)
+	switch {
+	case err == nil, hub.CodeOf(err) == hub.Locked: // whether it may be used is decided later
+		return nil
+	case !n.make:
+		return err
+	}
+	_, err = c.host.DeclareQueue(context.Background(), c.access, hub.QueueDeclaration{Name: n.queue, Spec: object.QueueSpec{Durable: true}, Origin: c.origin})
+	return err
+}
+
+// makeDynamic makes the queue of a dynamic node. 3 §3.5.9
+func (s *session) makeDynamic(properties frame.Map) (name string, err error) {
+	lifetime, err := properties.Lifetime()
+	if err != nil {
+		return "", err
+	}
+	if lifetime != 0 && lifetime != frame.CodeDeleteOnClose {
+		return "", linkError(frame.NotImplemented, "lifetime-policy %s is not served: dynamic nodes have delete-on-close", lifetime)
+	}
+	return s.makeExclusive()
+}
+
+// makeExclusive makes a queue of the connection's own with a name of the broker's choice.
+func (s *session) makeExclusive() (name string, err error) {
+	q, err := s.conn.host.DeclareQueue(context.Background(), s.conn.access, hub.QueueDeclaration{Exclusive: true, Origin: s.conn.origin})
+	if err != nil {
+		return "", err
+	}
+	return q.Name(), nil
+}
+
+// consume joins a queue. Nothing is delivered before there is credit.
+func (l *outgoing) consume(name string, a *frame.Attach, exclusive bool) (err error) {
+	o := l.options()
+	o.Exclusive = exclusive
+	if v, ok := a.Properties.Lookup("rabbitmq:priority"); ok {
+		n, isInt := v.Int()
+		if !isInt || n != int64(int32(n)) {
+			return linkError(frame.InvalidField, "link property rabbitmq:priority must be an int")
+		}
+		o.Priority = int(n)
+	}
+	l.hub, err = l.session.conn.host.Consume(l.session.conn.access, name, o)
+	var e *hub.Error
+	if errors.As(err, &e) && e.Code == hub.Refused { // in exclusive use
+		return linkError(frame.ResourceLocked, "%s", e.Text)
+	}
+	return err
+}
+
+func (l *outgoing) options() hub.ConsumerOptions {
+	c := l.session.conn
+	return hub.ConsumerOptions{Tag: l.name, Sink: l, NoAck: l.settled, Credited: true, Limit: c.config.Limits.UnackedPerChannel, Origin: c.origin}
+}
+
+// subscribe gives the link a queue of its own that is bound to an exchange, and goes with the link.
+func (l *outgoing) subscribe(n node, a *frame.Attach) (err error) {
+	if l.owned, err = l.session.makeExclusive(); err != nil {
+		return err
+	}
+	if err := l.bind(l.owned, n); err != nil {
+		return err
+	}
+	return l.consume(l.owned, a, false)
+}
+
+func (l *outgoing) bind(name string, n node) error {
+	c := l.session.conn
+	return c.host.Bind(context.Background(), c.access, hub.Binding{Source: n.exchange, Destination: name, Key: n.key, Origin: c.origin})
+}
+
+// subscriptionQueue is the name of the queue of a durable subscription: that of the client and the link.
+func (l *outgoing) subscriptionQueue() string {
+	return "amqp-subscription/" + url.PathEscape(l.session.conn.container) + "/" + url.PathEscape(l.name)
+}
+
+// subscribeDurably gives the link a queue that stays when the link is detached, and goes when it is closed. One with another
+// binding is that of a subscription which the client has changed.
+func (l *outgoing) subscribeDurably(n node, a *frame.Attach) error {
+	c := l.session.conn
+	name := l.subscriptionQueue()
+	if err := c.makeSure(node{queue: name, make: true}); err != nil {
+		return err
+	}
+	for _, b := range c.host.BindingsOf(name) {
+		if b.Source != n.exchange || b.Key != n.key {
+			b.Origin = c.origin
+			if err := c.host.Unbind(context.Background(), c.access, b); err != nil {
+				return err
+			}
+		}
+	}
+	if err := l.bind(name, n); err != nil {
+		return err
+	}
+	l.durable = name
+	return l.consume(name, a, true)
+}
+
+// recover attaches a link without a source to the durable subscription of its name, as JMS clients do before they end one
+// by closing the link. 2 §2.6.3
+func (l *outgoing) recover() (*frame.Source, error) {
+	c := l.session.conn
+	name := l.subscriptionQueue()
+	bindings := c.host.BindingsOf(name)
+	if _, err := c.host.Queue(name, c.origin); err != nil || len(bindings) == 0 {
+		return nil, linkError(frame.NotFound, "there is no durable subscription %q of container %q", l.name, c.container)
+	}
+	l.durable = name
+	source := &frame.Source{
+		Address: bindings[0].Key, Durable: frame.DurabilityUnsettledState, ExpiryPolicy: frame.ExpireNever, Outcomes: outcomesKnown, Capabilities: topicCapabilities[:1],
+	}
+	if bindings[0].Source != c.config.MQTT.Exchange {
+		source.Address, source.Capabilities = "/exchanges/"+url.PathEscape(bindings[0].Source)+"/"+url.PathEscape(bindings[0].Key), nil
+	}
+	return source, l.consume(name, &frame.Attach{}, true)
+}
