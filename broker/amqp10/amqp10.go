@@ -81,6 +81,12 @@ func (e *Endpoint) Shutdown(ctx context.Context) error {
 	return e.connections.Shutdown(ctx, errShutdown)
 }
 
+// Pause refuses new connections until Resume, and ends those that are there as Shutdown does. It does not wait for them.
+func (e *Endpoint) Pause() { e.connections.Pause(errShutdown) }
+
+// Resume lets connections in again.
+func (e *Endpoint) Resume() { e.connections.Resume() }
+
 // Connections lists those that are open, in the order in which they came.
 func (e *Endpoint) Connections() []client.ConnectionState { return e.connections.Connections() }
 

@@ -17,7 +17,7 @@ func (b *broker) user(name, password string, p object.PermissionSpec) {
 	b.Helper()
 	hash, err := auth.Hash(password)
 	check(b, err)
-	keys, err := auth.ScramKeys(password, object.LeastScramIterations)
+	keys, err := auth.ScramKeys(password, object.LeastScramIterations, nil)
 	check(b, err)
 	b.apply(object.KindUser, "", name, object.UserSpec{PasswordHash: hash, Scram: keys})
 	b.apply(object.KindPermission, "/", name, p)

@@ -19,7 +19,11 @@ func TestUpgradeRestartsNoBroker(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := yaml.Marshal(StatefulSet(b, "registry.example/turnstone:1", c).Spec.Template)
+	set, err := StatefulSet(b, "registry.example/turnstone:1", c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := yaml.Marshal(set.Spec.Template)
 	if err != nil {
 		t.Fatal(err)
 	}
