@@ -376,9 +376,6 @@ func (r *Reconciler) look(brokers func(context.Context, client.Object) []string)
 	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 	add := func(ctx context.Context, o client.Object, q queue) {
 		for _, name := range brokers(ctx, o) {
-			if name == "" { // a Secret of ours that is of no broker
-				continue
-			}
 			q.AddAfter(reconcile.Request{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: name}}, r.options.Gather)
 		}
 	}
