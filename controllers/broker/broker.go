@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
@@ -115,6 +116,9 @@ func byInstance(_ context.Context, o client.Object) []reconcile.Request {
 	name := o.GetLabels()[resource.LabelInstance]
 	if name == "" || o.GetLabels()[resource.LabelManagedBy] != resource.ManagedBy {
 		return nil
+	}
+	if owner := metav1.GetControllerOf(o); owner != nil && owner.Kind == "User" {
+		return nil // a binding, of which there can be thousands: package topology sees to it
 	}
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: name}}}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -65,6 +66,9 @@ func (s *scope) confirm(ctx context.Context, c *adminapi.Client) error {
 	if err != nil {
 		return err
 	}
+	if state.Content == "" && state.Problem == "" && len(state.Pending) == 0 && holdsConfig(state, s.config) {
+		state.Content = s.content // it was started with it, or is a broker of before that does not tell
+	}
 	s.inForce = &v1alpha1.ConfigurationStatus{Wanted: short(s.content), InForce: short(state.Content), Pending: state.Pending}
 	switch {
 	case state.Content == s.content:
@@ -80,6 +84,16 @@ func (s *scope) confirm(ctx context.Context, c *adminapi.Client) error {
 	}
 	s.again(expandingEvery)
 	return nil
+}
+
+// holdsConfig says whether the configuration in force is the wanted one, key by key.
+func holdsConfig(state adminapi.ConfigState, wanted config.Config) bool {
+	var inForce config.Config
+	if json.Unmarshal(state.Config, &inForce) != nil {
+		return false
+	}
+	live, _ := config.Changed(inForce, wanted)
+	return len(live) == 0 && state.Hash == wanted.Hash()
 }
 
 // announce says before the pod restarts for its configuration that it does.
