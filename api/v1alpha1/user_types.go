@@ -7,6 +7,7 @@ import (
 // UserSpec is the wanted state of a User.
 // +kubebuilder:validation:XValidation:rule="self.brokerRef == oldSelf.brokerRef",message="brokerRef cannot be changed: delete the object and make another"
 // +kubebuilder:validation:XValidation:rule="(has(self.name) ? [self.name] : []) == (has(oldSelf.name) ? [oldSelf.name] : [])",message="name cannot be changed: delete the object and make another"
+// +kubebuilder:validation:XValidation:rule="!has(self.ownershipPolicy) || self.ownershipPolicy != 'Shared' || has(self.passwordSecretRef)",message="a Shared user needs passwordSecretRef: a password that is made is for one object alone"
 type UserSpec struct {
 	// BrokerRef names the broker.
 	BrokerRef  BrokerReference `json:"brokerRef"`
