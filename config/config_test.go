@@ -130,6 +130,7 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"logLevel=loud":                        "logLevel",
 		"imagee.tag=1":                         "imagee",
 		"workers=0":                            "workers",
+		"owner=":                               "owner",
 		"deletionPatience=later":               "deletionPatience",
 		"namespaces={Not_One}":                 "namespaces",
 		"image.digest=latest":                  "digest",

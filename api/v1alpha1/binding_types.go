@@ -26,10 +26,12 @@ type BindingSpec struct {
 	// Source is the exchange.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="size(bytes(self)) <= 255 && !self.contains('\u0000')",message="source must be at most 255 bytes of UTF-8 without NUL"
 	Source string `json:"source"`
 	// Destination is the queue or exchange that is fed.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="size(bytes(self)) <= 255 && !self.contains('\u0000')",message="destination must be at most 255 bytes of UTF-8 without NUL"
 	Destination string `json:"destination"`
 	// DestinationType says which.
 	// +kubebuilder:default=queue
@@ -38,6 +40,7 @@ type BindingSpec struct {
 	DestinationType string `json:"destinationType,omitempty"`
 	// RoutingKey in AMQP form: words with dots between them, * for one word and # for any number in a topic exchange.
 	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="size(bytes(self)) <= 255 && !self.contains('\u0000')",message="routingKey must be at most 255 bytes of UTF-8 without NUL"
 	// +optional
 	RoutingKey string `json:"routingKey,omitempty"`
 	// Arguments, such as the headers that a headers exchange looks at.

@@ -54,6 +54,7 @@ type ExchangeSpec struct {
 	Internal bool `json:"internal,omitempty"`
 	// AlternateExchange gets what no binding of this one matches.
 	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="size(bytes(self)) <= 255 && !self.contains('\u0000')",message="alternateExchange must be at most 255 bytes of UTF-8 without NUL"
 	// +optional
 	AlternateExchange *string `json:"alternateExchange,omitempty"`
 	// Arguments that have no field of their own, as a client would declare them, such as hash-header.

@@ -24,6 +24,7 @@ type PermissionSpec struct {
 	// User is a user's name in the broker.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="size(bytes(self)) <= 255 && !self.contains('\u0000')",message="user must be at most 255 bytes of UTF-8 without NUL"
 	// +optional
 	User string `json:"user,omitempty"`
 	// UserRef names a User in the namespace.
@@ -31,14 +32,17 @@ type PermissionSpec struct {
 	UserRef *LocalReference `json:"userRef,omitempty"`
 	// Configure is a regular expression (RE2) over the names that the user may declare and delete; empty is none.
 	// +kubebuilder:validation:MaxLength=4096
+	// +kubebuilder:validation:XValidation:rule="''.matches(self) ? true : true",message="configure must be a regular expression in RE2 syntax"
 	// +optional
 	Configure string `json:"configure,omitempty"`
 	// Write is one over the names that the user may publish to.
 	// +kubebuilder:validation:MaxLength=4096
+	// +kubebuilder:validation:XValidation:rule="''.matches(self) ? true : true",message="write must be a regular expression in RE2 syntax"
 	// +optional
 	Write string `json:"write,omitempty"`
 	// Read is one over the names that the user may consume from.
 	// +kubebuilder:validation:MaxLength=4096
+	// +kubebuilder:validation:XValidation:rule="''.matches(self) ? true : true",message="read must be a regular expression in RE2 syntax"
 	// +optional
 	Read string `json:"read,omitempty"`
 	// Topics restrict publishing and subscribing by topic. None means that the expressions alone decide; otherwise a topic
@@ -60,6 +64,7 @@ type TopicRule struct {
 	// Filter is an MQTT topic filter; %u stands for the user's name and %c for the MQTT client id.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(#|([^/+#]*|[+])(/([^/+#]*|[+]))*(/#)?)$') && !self.contains('\u0000')",message="filter must be an MQTT topic filter: + is a whole level, # the whole last one, and NUL is in none"
 	Filter string `json:"filter"`
 	// +optional
 	Publish bool `json:"publish,omitempty"`

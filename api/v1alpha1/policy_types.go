@@ -29,6 +29,7 @@ type PolicySpec struct {
 	// Pattern is a regular expression (RE2) over names, anchored only where it says so.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=4096
+	// +kubebuilder:validation:XValidation:rule="''.matches(self) ? true : true",message="pattern must be a regular expression in RE2 syntax"
 	Pattern string `json:"pattern"`
 	// ApplyTo is what it applies to.
 	// +kubebuilder:default=all

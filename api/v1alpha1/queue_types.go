@@ -107,9 +107,11 @@ type QueueSettings struct {
 type DeadLetter struct {
 	// Exchange to publish them to; empty is the default exchange.
 	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="size(bytes(self)) <= 255 && !self.contains('\u0000')",message="deadLetter.exchange must be at most 255 bytes of UTF-8 without NUL"
 	Exchange string `json:"exchange"`
 	// RoutingKey to publish them with; unset, that of the message.
 	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="size(bytes(self)) <= 255 && !self.contains('\u0000')",message="deadLetter.routingKey must be at most 255 bytes of UTF-8 without NUL"
 	// +optional
 	RoutingKey *string `json:"routingKey,omitempty"`
 }

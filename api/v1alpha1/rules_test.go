@@ -94,6 +94,36 @@ var _ = DescribeTable("an object that breaks a rule is refused with the rule's s
 	Entry(nil, "User", "overlap", "{brokerRef: {name: b}, rotationOverlap: 721h}", "rotationOverlap must be between 0s and 720h"),
 	Entry(nil, "User", "ids", "{brokerRef: {name: b}, clientIDs: ['']}", "should be at least 1 chars long"),
 	Entry(nil, "User", "idnul", `{brokerRef: {name: b}, clientIDs: ["a\0b"]}`, "a pattern must be at most 1024 bytes of UTF-8 without NUL"),
+	Entry(nil, "Queue", "nowhere", "{brokerRef: {}}", "brokerRef needs exactly one of name, for a MessageBroker, and connectionSecret, for a broker elsewhere"),
+	Entry(nil, "Queue", "twobrokers", "{brokerRef: {name: b, connectionSecret: {name: s}}}", "brokerRef needs exactly one of name"),
+	Entry(nil, "Queue", "othersecret", "{brokerRef: {namespace: other, connectionSecret: {name: s}}}", "a connectionSecret is always in the object's own namespace"),
+	Entry(nil, "MessageBroker", "nobody", "{allowedNamespaces: {}}", "allowedNamespaces needs names or a selector; an empty selector {} allows every namespace"),
+	Entry(nil, "MessageBroker", "noname", `{allowedNamespaces: {names: [""]}}`, "should be at least 1 chars long"),
+	Entry(nil, "Queue", "ownership", "{brokerRef: {name: b}, ownershipPolicy: Common}", `supported values: "Exclusive", "Shared"`),
+	Entry(nil, "User", "shared", "{brokerRef: {name: b}, ownershipPolicy: Shared}", "a Shared user needs passwordSecretRef: a password that is made is for one object alone"),
+	Entry(nil, "Queue", "deletion", "{brokerRef: {name: b}, deletionPolicy: Keep}", `supported values: "Retain", "Delete", "DeleteIfEmpty", "DeleteIfUnused"`),
+	Entry(nil, "VirtualHost", "deletion", "{brokerRef: {name: b}, deletionPolicy: Keep}", `supported values: "Retain", "Delete", "DeleteIfEmpty", "DeleteIfUnused"`),
+	Entry(nil, "User", "deletion", "{brokerRef: {name: b}, deletionPolicy: DeleteIfEmpty}", `supported values: "Retain", "Delete", "DeleteIfUnused"`),
+	Entry(nil, "Policy", "deletion", "{brokerRef: {name: b}, pattern: a, definition: {a: 1}, deletionPolicy: DeleteIfEmpty}", `supported values: "Retain", "Delete", "DeleteIfUnused"`),
+	Entry(nil, "Binding", "deletion", "{brokerRef: {name: b}, source: s, destination: d, deletionPolicy: DeleteIfUnused}", `supported values: "Retain", "Delete"`),
+	Entry(nil, "Permission", "configure", "{brokerRef: {name: b}, user: a, configure: '['}", "configure must be a regular expression in RE2 syntax"),
+	Entry(nil, "Permission", "write", "{brokerRef: {name: b}, user: a, write: '(?!a)'}", "write must be a regular expression in RE2 syntax"),
+	Entry(nil, "Permission", "read", `{brokerRef: {name: b}, user: a, read: '(a)\1'}`, "read must be a regular expression in RE2 syntax"),
+	Entry(nil, "Permission", "user", "{brokerRef: {name: b}, user: '"+strings.Repeat("ü", 200)+"'}", "user must be at most 255 bytes of UTF-8 without NUL"),
+	Entry(nil, "Permission", "hash", "{brokerRef: {name: b}, user: a, topics: [{filter: 'a/#/b', publish: true}]}", "filter must be an MQTT topic filter: + is a whole level, # the whole last one, and NUL is in none"),
+	Entry(nil, "Permission", "plus", "{brokerRef: {name: b}, user: a, topics: [{filter: 'a/b+', publish: true}]}", "filter must be an MQTT topic filter"),
+	Entry(nil, "TopicPolicy", "hash", "{brokerRef: {name: b}, filter: 'a#', maxQoS: 1}", "filter must be an MQTT topic filter"),
+	Entry(nil, "TopicPolicy", "subscribe", "{brokerRef: {name: b}, autoSubscribe: [{filter: '$share/g/a/#/b'}]}", "filter must be an MQTT topic filter"),
+	Entry(nil, "TopicPolicy", "pattern", "{brokerRef: {name: b}, queues: {pattern: '*'}}", "pattern must be a regular expression in RE2 syntax"),
+	Entry(nil, "TopicPolicy", "nouser", `{brokerRef: {name: b}, filter: a, publishers: [""]}`, "should be at least 1 chars long"),
+	Entry(nil, "Policy", "pattern", "{brokerRef: {name: b}, pattern: 'a(', definition: {max-length: 1}}", "pattern must be a regular expression in RE2 syntax"),
+	Entry(nil, "OperatorPolicy", "pattern", "{brokerRef: {name: b}, pattern: '+', definition: {max-length: 1}}", "pattern must be a regular expression in RE2 syntax"),
+	Entry(nil, "Binding", "source", `{brokerRef: {name: b}, source: "a\0", destination: d}`, "source must be at most 255 bytes of UTF-8 without NUL"),
+	Entry(nil, "Binding", "destination", "{brokerRef: {name: b}, source: s, destination: '"+strings.Repeat("ü", 200)+"'}", "destination must be at most 255 bytes of UTF-8 without NUL"),
+	Entry(nil, "Binding", "key", "{brokerRef: {name: b}, source: s, destination: d, routingKey: '"+strings.Repeat("k", 256)+"'}", "may not be more than 255"),
+	Entry(nil, "Exchange", "alternate", `{brokerRef: {name: b}, alternateExchange: "a\0"}`, "alternateExchange must be at most 255 bytes of UTF-8 without NUL"),
+	Entry(nil, "Queue", "dead", `{brokerRef: {name: b}, deadLetter: {exchange: "a\0"}}`, "deadLetter.exchange must be at most 255 bytes of UTF-8 without NUL"),
+	Entry(nil, "Queue", "longest", "{brokerRef: {name: b}, name: '"+strings.Repeat("q", 256)+"'}", "may not be more than 255"),
 	Entry(nil, "VirtualHost", "negative", "{brokerRef: {name: b}, maxQueues: -1}", "greater than or equal to 0"),
 )
 
@@ -110,6 +140,8 @@ var _ = DescribeTable("what the broker cannot change in place is refused",
 	Entry(nil, "MessageBroker", "{}", "{storage: {size: 5Gi}}", "storage.size cannot shrink: volumes only grow"),
 	Entry(nil, "MessageBroker", "{}", "{storage: {storageClassName: fast}}", "storage.storageClassName cannot be changed"),
 	Entry(nil, "Queue", "{brokerRef: {name: a}}", "{brokerRef: {name: b}}", "brokerRef cannot be changed: delete the object and make another"),
+	Entry(nil, "Queue", "{brokerRef: {name: a}}", "{brokerRef: {name: a, namespace: b}}", "brokerRef cannot be changed: delete the object and make another"),
+	Entry(nil, "Queue", "{brokerRef: {connectionSecret: {name: a}}}", "{brokerRef: {connectionSecret: {name: b}}}", "brokerRef cannot be changed: delete the object and make another"),
 	Entry(nil, "Queue", "{brokerRef: {name: a}}", "{brokerRef: {name: a}, vhost: other}", "vhost cannot be changed"),
 	Entry(nil, "Queue", "{brokerRef: {name: a}}", "{brokerRef: {name: a}, name: other}", "name cannot be changed"),
 	Entry(nil, "Queue", "{brokerRef: {name: a}}", "{brokerRef: {name: a}, durable: false}", "durable cannot be changed"),
@@ -127,6 +159,7 @@ var _ = Describe("defaults", func() {
 		DeferCleanup(func(ctx SpecContext) { Expect(api.Delete(ctx, q)).To(Succeed()) })
 		Expect(q.Object["spec"]).To(Equal(map[string]any{
 			"brokerRef": map[string]any{"name": "b"}, "vhost": "/", "durable": true, "deletionPolicy": "DeleteIfEmpty",
+			"driftPolicy": "Correct", "ownershipPolicy": "Exclusive",
 		}))
 		b := object("MessageBroker", "defaults", "{}")
 		Expect(create(ctx, b)).To(Succeed())
@@ -135,6 +168,18 @@ var _ = Describe("defaults", func() {
 			"replicas": int64(1), "service": map[string]any{"type": "ClusterIP"},
 			"storage": map[string]any{"size": "10Gi", "deletionPolicy": "Retain"},
 		}))
+	})
+
+	It("leave room for filters and patterns that are right", func(ctx SpecContext) {
+		for i, o := range []*unstructured.Unstructured{
+			object("Permission", "right", `{brokerRef: {name: b}, user: a, read: '^(a|b)[[:alpha:]]\d{2}$', topics: [{filter: '#', publish: true}, {filter: '+', publish: true}, {filter: '/+/a//%u/%c-x/#', subscribe: true}, {filter: '$SYS/#', subscribe: true}]}`),
+			object("TopicPolicy", "right", `{brokerRef: {name: b}, filter: 'a/+/#', maxQoS: 1, autoSubscribe: [{filter: '$share/g/a/+'}, {filter: '$exclusive/a'}, {filter: '$queue/work'}, {filter: '+/%c'}]}`),
+			object("Queue", "right", `{brokerRef: {name: b, namespace: other}, ownershipPolicy: Shared, adopt: true}`),
+			object("Binding", "right", `{brokerRef: {connectionSecret: {name: there}}, source: s, destination: d, routingKey: "a.*.#"}`),
+		} {
+			Expect(create(ctx, o)).To(Succeed(), "%d", i)
+			Expect(api.Delete(ctx, o)).To(Succeed())
+		}
 	})
 
 	It("leave room for every argument", func(ctx SpecContext) {

@@ -34,16 +34,21 @@ type TopicPolicySpec struct {
 	// Filter is an MQTT topic filter. AMQP routing keys are seen as topics: a.b is a/b.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(#|([^/+#]*|[+])(/([^/+#]*|[+]))*(/#)?)$') && !self.contains('\u0000')",message="filter must be an MQTT topic filter: + is a whole level, # the whole last one, and NUL is in none"
 	// +optional
 	Filter string `json:"filter,omitempty"`
 	// Publishers are the users who may publish; none means everybody whom permissions allow.
 	// +kubebuilder:validation:MaxItems=256
 	// +listType=set
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=255
 	// +optional
 	Publishers []string `json:"publishers,omitempty"`
 	// Subscribers are the users who may subscribe, and who are by autoSubscribe; none means everybody whom permissions allow.
 	// +kubebuilder:validation:MaxItems=256
 	// +listType=set
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=255
 	// +optional
 	Subscribers []string `json:"subscribers,omitempty"`
 	// MaxQoS that a subscription is granted.
@@ -100,6 +105,7 @@ type QueuePolicy struct {
 	// Pattern is a regular expression (RE2) over names of queues.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=4096
+	// +kubebuilder:validation:XValidation:rule="''.matches(self) ? true : true",message="pattern must be a regular expression in RE2 syntax"
 	Pattern       string `json:"pattern"`
 	QueueSettings `json:",inline"`
 }
@@ -127,6 +133,7 @@ type AutoSubscription struct {
 	// Filter is an MQTT topic filter; $share/NAME/ and the like may begin it. %u is the user's name, %c the client id.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="self.startsWith('$queue/') || self.matches('^([$]share/[^/+#]+/|[$]exclusive/)?(#|([^/+#]*|[+])(/([^/+#]*|[+]))*(/#)?)$') && !self.contains('\u0000')",message="filter must be an MQTT topic filter: + is a whole level, # the whole last one, and NUL is in none"
 	Filter string `json:"filter"`
 	// QoS is the highest quality of service of deliveries.
 	// +kubebuilder:validation:Minimum=0

@@ -9,6 +9,7 @@ import (
 // +kubebuilder:validation:XValidation:rule="(has(self.name) ? [self.name] : []) == (has(oldSelf.name) ? [oldSelf.name] : [])",message="name cannot be changed: delete the object and make another"
 // +kubebuilder:validation:XValidation:rule="!(has(self.passwordSecretRef) && has(self.passwordHashSecretRef))",message="passwordSecretRef and passwordHashSecretRef exclude one another: a user has one password"
 // +kubebuilder:validation:XValidation:rule="!has(self.passwordRevision) || self.passwordRevision == 0 || !(has(self.passwordSecretRef) || has(self.passwordHashSecretRef))",message="passwordRevision is for passwords that are made: change what is in the Secret instead"
+// +kubebuilder:validation:XValidation:rule="!has(self.ownershipPolicy) || self.ownershipPolicy != 'Shared' || has(self.passwordSecretRef) || has(self.passwordHashSecretRef)",message="a Shared user needs passwordSecretRef: a password that is made is for one object alone"
 type UserSpec struct {
 	// BrokerRef names the broker.
 	BrokerRef  BrokerReference `json:"brokerRef"`

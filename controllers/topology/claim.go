@@ -132,6 +132,22 @@ func orUnset(v string) string {
 	return v
 }
 
+// vanish decides about an object that went before it was held: nothing is made for it.
+func (e *entry) vanish() {
+	e.vanished, e.follows = true, nil
+	e.decide(condition.Waiting(condition.Pending, "deleted before the broker was asked"))
+}
+
+// keepLeft holds those that left what they stand for to an object which is gone: the next look finds another one for it, or
+// deletes it.
+func (s *scope) keepLeft() {
+	for _, e := range s.entries {
+		if has := e.follows; has != nil && has.vanished {
+			e.released, s.pending = false, true
+		}
+	}
+}
+
 // comparePasswords: those that share a user must mean the same password by it.
 func (s *scope) comparePasswords() {
 	for _, e := range s.entries {

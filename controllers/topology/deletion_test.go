@@ -43,7 +43,7 @@ var _ = Describe("Deletion in random order", func() {
 		}
 		close(next)
 		workers.Wait()
-	}, SpecTimeout(6*time.Minute))
+	}, SpecTimeout(10*time.Minute))
 })
 
 // demolition is one random order: a small topology, which is deleted while this and that happens to its broker.

@@ -43,11 +43,12 @@ type entry struct {
 	state     condition.State
 	decided   bool // state is final for this look
 	deleting  bool
-	released  bool // its finalizer may go
-	asked     bool // it takes part in the batch to the broker
-	planned   bool // it says what it would do, and does nothing
-	foreign   bool // its namespace is not allowed: it may take away what is its own
-	follows   *entry
+	released  bool   // its finalizer may go
+	asked     bool   // it takes part in the batch to the broker
+	planned   bool   // it says what it would do, and does nothing
+	foreign   bool   // its namespace is not allowed: it may take away what is its own
+	follows   *entry // it has what this one shares
+	vanished  bool   // it was gone before it was held
 	plan      *v1alpha1.Plan
 	messages  int64
 	consumers int64

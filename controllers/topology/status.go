@@ -21,10 +21,15 @@ func (r *Reconciler) hold(ctx context.Context, s *scope) error {
 		return nil
 	}
 	return r.each(ctx, s, func(ctx context.Context, e *entry) error {
-		if e.decided || e.deleting || e.planned || controllerutil.ContainsFinalizer(e.object, Finalizer) {
+		if e.decided && e.follows == nil || e.deleting || e.planned || controllerutil.ContainsFinalizer(e.object, Finalizer) {
 			return nil
 		}
-		return r.editFinalizer(ctx, e, controllerutil.AddFinalizer)
+		err := r.editFinalizer(ctx, e, controllerutil.AddFinalizer)
+		if apierrors.IsNotFound(err) {
+			e.vanish()
+			return nil
+		}
+		return err
 	})
 }
 
@@ -34,7 +39,7 @@ func (r *Reconciler) release(ctx context.Context, s *scope) error {
 		if !e.released || !controllerutil.ContainsFinalizer(e.object, Finalizer) {
 			return nil
 		}
-		return r.editFinalizer(ctx, e, controllerutil.RemoveFinalizer)
+		return client.IgnoreNotFound(r.editFinalizer(ctx, e, controllerutil.RemoveFinalizer))
 	})
 }
 
@@ -42,7 +47,7 @@ func (r *Reconciler) editFinalizer(ctx context.Context, e *entry, edit func(clie
 	o := e.object.DeepCopyObject().(v1alpha1.Topology)
 	edit(o, Finalizer)
 	patch := client.MergeFromWithOptions(e.before, client.MergeFromWithOptimisticLock{})
-	if err := r.Patch(ctx, o, patch); client.IgnoreNotFound(err) != nil {
+	if err := r.Patch(ctx, o, patch); err != nil {
 		return fmt.Errorf("finalizer of %s %s: %w", e.kind.name, e.ref(), err)
 	}
 	e.object, e.before = o, o.DeepCopyObject().(client.Object)

@@ -223,7 +223,11 @@ func (v serving) start() *operator {
 		},
 	})
 	Expect(err).NotTo(HaveOccurred())
-	pool := &connection.Pool{Reader: m.GetClient(), Live: m.GetAPIReader(), Address: func(mb *v1alpha1.MessageBroker) string {
+	var live client.Reader = m.GetAPIReader()
+	if v.wrap != nil {
+		live = m.GetClient() // so that its calls go through what is between
+	}
+	pool := &connection.Pool{Reader: m.GetClient(), Live: live, Address: func(mb *v1alpha1.MessageBroker) string {
 		if b, ok := running.Load(mb.Namespace); ok {
 			return b.(*broker).url()
 		}

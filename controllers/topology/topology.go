@@ -173,6 +173,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, q ctrl.Request) (ctrl.Result
 	if err := r.hold(ctx, s); err != nil {
 		return ctrl.Result{}, err
 	}
+	s.keepLeft()
 	r.sync(ctx, s)
 	s.follow()
 	s.keepPlanned()

@@ -2,7 +2,6 @@ package topology_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync/atomic"
@@ -245,25 +244,6 @@ var _ = Describe("What lives in a broker", func() {
 		expectReason(ctx, condition.Synced, objects...)
 	})
 
-	It("gets there when any call of the API fails once", func(ctx SpecContext) {
-		b := newBroker(ctx)
-		var calls, failAt atomic.Int64
-		startOperator(func(c client.WithWatch) client.Client { return failing(c, &calls, &failAt) })
-		for n := int64(1); n <= 24; n++ {
-			failAt.Store(calls.Load() + n)
-			objects := samples(b.namespace)
-			create(ctx, objects...)
-			expectReason(ctx, condition.Synced, objects...)
-			for _, o := range objects {
-				Expect(api.Delete(ctx, o)).To(Succeed())
-			}
-			for _, o := range objects {
-				Eventually(gone(ctx, o), patience).Should(BeTrue(), "%T %s after failure %d", o, o.GetName(), n)
-			}
-		}
-		Expect(calls.Load()).To(BeNumerically(">", failAt.Load()))
-	})
-
 	It("makes 2,000 queues Ready in batches, and a restart writes nothing", func(ctx SpecContext) {
 		b := newBroker(ctx)
 		var writes atomic.Int64
@@ -312,44 +292,6 @@ func put(ctx context.Context, b *broker, v *hub.VirtualHost, queue string) {
 	Expect(err).NotTo(HaveOccurred())
 	p.Flush()
 	Eventually(done, patience).Should(BeClosed())
-}
-
-var errInjected = errors.New("injected")
-
-// failing is a client of which one call fails: the one whose number is failAt.
-func failing(c client.WithWatch, calls, failAt *atomic.Int64) client.Client {
-	fail := func() error {
-		if calls.Add(1) == failAt.Load() {
-			return errInjected
-		}
-		return nil
-	}
-	return interceptor.NewClient(c, interceptor.Funcs{
-		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
-			return errors.Join(fail(), c.Get(ctx, key, o, opts...))
-		},
-		List: func(ctx context.Context, c client.WithWatch, l client.ObjectList, opts ...client.ListOption) error {
-			return errors.Join(fail(), c.List(ctx, l, opts...))
-		},
-		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
-			if err := fail(); err != nil {
-				return err
-			}
-			return c.Create(ctx, o, opts...)
-		},
-		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
-			if err := fail(); err != nil {
-				return err
-			}
-			return c.Patch(ctx, o, p, opts...)
-		},
-		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
-			if err := fail(); err != nil {
-				return err
-			}
-			return c.SubResource(sub).Patch(ctx, o, p, opts...)
-		},
-	})
 }
 
 // counting is a client that counts what it writes.
