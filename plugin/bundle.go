@@ -262,7 +262,7 @@ func (d *collector) events(ctx context.Context) error {
 		if !d.concerns(o) {
 			continue
 		}
-		fmt.Fprintf(&text, "%s %s %s/%s %s: %s (%d times)\n", eventTime(e).UTC().Format(time.RFC3339), e.Type, o.Kind, o.Name, e.Reason, e.Message, max(e.Count, 1))
+		fmt.Fprintf(&text, "%s %s %s/%s %s: %s (%s)\n", eventTime(e).UTC().Format(time.RFC3339), e.Type, o.Kind, o.Name, e.Reason, e.Message, plural(int(max(e.Count, 1)), "time", "times"))
 	}
 	d.add("kubernetes/events.txt", text.Bytes())
 	return nil

@@ -74,7 +74,7 @@ func (p *plugin) planCommand() *cobra.Command {
 		Short: "Say what applying manifests would do in the brokers, and change nothing",
 		Long: "Say what applying manifests would do in the brokers: what would be created, updated field by field, recreated, and how many messages\n" +
 			"that would lose. The API server checks the manifests (a dry run), and the broker says what would become of them (a dry run of its\n" +
-			"admin API). Exit code 1 when something would be refused or would lose messages.",
+			"admin API). Exit code 1 when something would be refused or has to be recreated.",
 		Example: "  kubectl turnstone plan -f topology/\n  helm template chart | kubectl turnstone plan -f -",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -117,7 +117,7 @@ func (p *planner) run(ctx context.Context, docs []manifest.Document, output form
 			return err
 		}
 	}
-	ok := !slices.ContainsFunc(p.rows, func(r *planned) bool { return r.Action == actionRefused || r.MessagesLost > 0 })
+	ok := !slices.ContainsFunc(p.rows, func(r *planned) bool { return r.Action == actionRefused || r.Action == actionRecreate })
 	if done, err := output.structured(p.Out, p.rows); done || err != nil {
 		return answer(ok, err)
 	}
@@ -344,7 +344,12 @@ func compare(ctx context.Context, a *cluster.Admin, rows []*planned) error {
 		if r.Fields, err = differences(o, r.wanted); err != nil {
 			return err
 		}
-		if r.Action == actionRecreate {
+		switch {
+		case r.Action != actionRecreate:
+		case len(r.Fields) == 0: // such as 60s for 1m, or a user by its name for one by its object
+			r.Action = actionRefused
+			r.Message += "; it says the same as what is there: write it as it is in Kubernetes"
+		default:
 			r.MessagesLost = waiting(queues, r.wanted.Key)
 		}
 		if r.Action == actionUpdate && len(r.Fields) == 0 {

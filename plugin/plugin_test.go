@@ -114,11 +114,11 @@ var _ = Describe("plan", func() {
 	It("says what manifests would do, and does nothing", func(ctx SpecContext) {
 		b := newBroker(ctx)
 		startOperator(b)
-		apply(ctx, b.namespace, queue("same", "")+queue("bounded", ", maxLength: 5")+head("Policy", "cap")+"spec: {brokerRef: {name: broker}, pattern: ^a, definition: {max-length: 1}}\n")
+		apply(ctx, b.namespace, queue("same", "")+queue("worded", ", messageTTL: 60s")+queue("bounded", ", maxLength: 5")+head("Policy", "cap")+"spec: {brokerRef: {name: broker}, pattern: ^a, definition: {max-length: 1}}\n")
 		b.want(ctx, object.KindQueue, "/", "theirs", object.QueueSpec{Durable: true})
 		synced(ctx, b.namespace)
 		Expect(run(ctx, b.namespace, nil, "pub", "broker", "--queue", "bounded", "one", "--count", "3", "--address", b.amqps).code).To(Equal(0))
-		text := queue("same", "") + queue("bounded", ", maxLength: 7") + queue("fresh", "") + queue("theirs", "") + queue("amq-like", ", name: amq.x") +
+		text := queue("same", "") + queue("worded", ", messageTTL: 1m") + queue("bounded", ", maxLength: 7") + queue("fresh", "") + queue("theirs", "") + queue("amq-like", ", name: amq.x") +
 			queue("ttl", ", messageTTL: 2000h") + head("Policy", "cap") + "spec: {brokerRef: {name: broker}, pattern: ^a, definition: {max-length: 2, overflow: reject-publish}}\n" +
 			head("Binding", "alone") + "spec: {brokerRef: {name: broker}, source: none, destination: same}\n" +
 			head("Permission", "who") + "spec: {brokerRef: {name: broker}, userRef: {name: nobody}}\n" +
@@ -131,6 +131,7 @@ var _ = Describe("plan", func() {
 		Expect(r.code).To(Equal(ExitNo), r.err)
 		Expect(r.err).To(ContainSubstring("1 object live in no broker and are not planned: ConfigMap c"))
 		Expect(r.out).To(Equal("MessageBroker " + b.namespace + "/broker\n" +
+			"  !   queue/worded: refused: messageTTL cannot be changed: delete the object and make another; it says the same as what is there: write it as it is in Kubernetes\n" +
 			"  -/+ queue/bounded: recreate: maxLength cannot be changed: delete the object and make another; 3 messages would be lost\n" +
 			"        arguments.x-max-length: 5 → 7\n" +
 			"  +   queue/fresh\n" +
@@ -144,7 +145,7 @@ var _ = Describe("plan", func() {
 			"  ?   permission/who: wait: User \"nobody\" does not exist in namespace \"" + b.namespace + "\"\n" +
 			"MessageBroker " + b.namespace + "/other\n" +
 			"  ?   queue/elsewhere: wait: MessageBroker \"other\" does not exist in namespace \"" + b.namespace + "\"\n" +
-			"plan: 1 to create, 2 to update, 1 to recreate, 3 to wait, 2 refused, 1 unchanged; 3 messages would be lost\n"))
+			"plan: 1 to create, 2 to update, 1 to recreate, 3 to wait, 3 refused, 1 unchanged; 3 messages would be lost\n"))
 
 		after, err := b.admin.Objects(ctx, "", "")
 		Expect(err).NotTo(HaveOccurred())
