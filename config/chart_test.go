@@ -120,6 +120,14 @@ func TestMonitorsFindTheirPods(t *testing.T) {
 	}
 }
 
+func TestMonitorOfABrokerWithAnotherCertificate(t *testing.T) {
+	const b = "monitoring.brokers[0]."
+	m := ofKind[monitoringv1.PodMonitor](t, helm(t, withPrometheus, "--set", b+"namespace=m,"+b+"name=b,"+b+"userSecret=u,"+b+"caSecret=public-ca,"+b+"serverName=mq.example.com"), "PodMonitor")[1]
+	if c := m.Spec.PodMetricsEndpoints[0].TLSConfig; c.CA.Secret.Name != "public-ca" || *c.ServerName != "mq.example.com" {
+		t.Errorf("TLS %s", show(t, c))
+	}
+}
+
 func TestAlertsLeadToTheirRunbooks(t *testing.T) {
 	rules := ofKind[monitoringv1.PrometheusRule](t, helm(t, withPrometheus, "--set", "monitoring.rules.disabled={TurnstoneLoginsFail}"), "PrometheusRule")
 	tests, err := os.ReadFile("testdata/alerts_test.yaml")

@@ -115,3 +115,9 @@ func TestLinksLeadSomewhere(t *testing.T) {
 		t.Errorf("%d links were looked at", checked)
 	}
 }
+
+func TestCellsKeepCode(t *testing.T) {
+	if got, want := cell("a|b *c* <d> `^[*<]|x$` *"), "a\\|b \\*c\\* &lt;d> `^[*<]\\|x$` \\*"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}

@@ -96,7 +96,11 @@ func sentence(s string) string {
 	return strings.ToUpper(s[:1]) + s[1:]
 }
 
-// cell makes text fit a cell of a table.
+// cell makes text fit a cell of a table. Between backquotes only a bar means something.
 func cell(s string) string {
-	return strings.NewReplacer("|", `\|`, "<", "&lt;", "*", `\*`).Replace(s)
+	parts := strings.Split(strings.ReplaceAll(s, "|", `\|`), "`")
+	for i := 0; i < len(parts); i += 2 {
+		parts[i] = strings.NewReplacer("<", "&lt;", "*", `\*`).Replace(parts[i])
+	}
+	return strings.Join(parts, "`")
 }
