@@ -31,6 +31,7 @@ const mostDeaths = 64
 // has a key for the dead.
 func DeadLetter(m *message.Message, d hub.Death) hub.Dead {
 	annotations, rest := frame.CutAnnotations(m.Properties)
+	annotations = mapping.Annotated(annotations, frame.Map(d.Note))
 	also, _ := moreKeys(annotations) // it was checked when it was published
 	deaths := bury(readDeaths(annotations), d, also)
 	c := *m

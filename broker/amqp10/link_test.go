@@ -450,14 +450,18 @@ func TestOutcomesOfDeliveries(t *testing.T) {
 		return m
 	}
 	check(t, r.ReleaseMessage(soon(t), next(0, true)))
-	check(t, r.ModifyMessage(soon(t), next(0, false), nil))
-	check(t, r.ModifyMessage(soon(t), next(0, false), &amqp.ModifyMessageOptions{DeliveryFailed: true}))
+	check(t, r.ModifyMessage(soon(t), next(0, false), &amqp.ModifyMessageOptions{Annotations: amqp.Annotations{"x-tried": "once", "x-by": "me"}}))
+	m := next(0, false)
+	if m.Annotations["x-tried"] != "once" || m.Annotations["x-by"] != "me" || m.Annotations["x-own"] != "kept" {
+		t.Errorf("annotations %v", m.Annotations)
+	}
+	check(t, r.ModifyMessage(soon(t), m, &amqp.ModifyMessageOptions{DeliveryFailed: true, Annotations: amqp.Annotations{"x-tried": "twice", "x-own": "changed"}}))
 	check(t, r.ModifyMessage(soon(t), next(1, false), &amqp.ModifyMessageOptions{DeliveryFailed: true}))
 	check(t, r.RejectMessage(soon(t), next(2, false), nil))
 	dead := must(s.NewReceiver(soon(t), "/queues/dead", nil))
-	m := must(dead.Receive(soon(t), nil))
+	m = must(dead.Receive(soon(t), nil))
 	deaths, _ := m.Annotations["x-opt-deaths"].([]any)
-	if len(deaths) != 1 || m.Annotations["x-first-death-queue"] != "q" || m.Annotations["x-last-death-reason"] != "rejected" || m.Annotations["x-own"] != "kept" || string(m.GetData()) != "a" {
+	if len(deaths) != 1 || m.Annotations["x-first-death-queue"] != "q" || m.Annotations["x-last-death-reason"] != "rejected" || m.Annotations["x-own"] != "changed" || m.Annotations["x-tried"] != "twice" || string(m.GetData()) != "a" {
 		t.Errorf("dead message %+v", m.Annotations)
 	}
 	check(t, dead.AcceptMessage(soon(t), m))

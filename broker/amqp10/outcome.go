@@ -1,6 +1,8 @@
 package amqp10
 
 import (
+	"bytes"
+
 	"github.com/turnstone-mq/turnstone/broker/amqp10/frame"
 	"github.com/turnstone-mq/turnstone/broker/hub"
 	"github.com/turnstone-mq/turnstone/broker/queue"
@@ -153,39 +155,41 @@ func (s *session) handleDisposition(f *frame.Frame) error {
 	}
 	decided := p.State.IsOutcome()
 	var o queue.Outcome
+	var note frame.Map
 	if decided {
 		var err error
-		if o, err = outcomeOf(p.State); err != nil {
+		if o, note, err = outcomeOf(p.State); err != nil {
 			return err
 		}
 	}
-	if s.settle(p.First, last, o, decided) && !p.Settled { // the peer settles second. 2 §2.6.12
+	if s.settle(p.First, last, o, decided, note) && !p.Settled { // the peer settles second. 2 §2.6.12
 		return s.settleBack(p)
 	}
 	return nil
 }
 
 // outcomeOf is what an outcome means for the queue. A message that its receiver does not want any more dies, as in RabbitMQ:
-// it goes to the queue's dead-letter exchange, if there is one. 3 §3.4
-func outcomeOf(state frame.State) (queue.Outcome, error) {
+// it goes to the queue's dead-letter exchange, if there is one. Note is the annotations that the message is to have from now
+// on. 3 §3.4
+func outcomeOf(state frame.State) (o queue.Outcome, note frame.Map, err error) {
 	switch state.Code {
 	case frame.CodeAccepted:
-		return queue.Accept, nil
+		return queue.Accept, nil, nil
 	case frame.CodeRejected:
 		var r frame.Rejected
-		return queue.Reject, r.Decode(state)
+		return queue.Reject, nil, r.Decode(state)
 	case frame.CodeModified:
 		var m frame.Modified
 		err := m.Decode(state)
 		switch {
 		case m.UndeliverableHere:
-			return queue.Reject, err
+			return queue.Reject, m.MessageAnnotations, err
 		case m.DeliveryFailed:
-			return queue.Fail, err
+			return queue.Fail, m.MessageAnnotations, err
 		}
-		return queue.Release, err
+		return queue.Release, m.MessageAnnotations, err
 	}
-	return queue.Release, nil
+	return queue.Release, nil, nil
 }
 
 // settleBack settles what the peer has told the outcome of.
@@ -202,7 +206,8 @@ func (s *session) settleBack(p *frame.Disposition) error {
 
 // settle ends deliveries; the hub is told with the next flush, in ranges. Those of a link whose receiver did not say what is
 // to be done have the link's default outcome. False: none of them was unsettled.
-func (s *session) settle(first, last uint32, o queue.Outcome, decided bool) bool {
+func (s *session) settle(first, last uint32, o queue.Outcome, decided bool, note frame.Map) bool {
+	note = bytes.Clone(note) // it aliases the read buffer
 	s.mu.Lock()
 	s.taken = s.unsettled.take(first, last, s.taken[:0])
 	s.mu.Unlock()
@@ -210,7 +215,11 @@ func (s *session) settle(first, last uint32, o queue.Outcome, decided bool) bool
 		if !decided {
 			o = t.link.otherwise
 		}
-		t.link.note(o, t.Range)
+		if len(note) > 0 {
+			t.link.hub.SettleNoted(o, t.Range, note)
+		} else {
+			t.link.note(o, t.Range)
+		}
 		s.taken[i] = taken{}
 	}
 	s.touch()

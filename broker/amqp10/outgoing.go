@@ -247,7 +247,7 @@ func appendHead(dst []byte, d *queue.Delivery) []byte {
 	if m.Expiry != 0 {
 		h.TTL = frame.Some(uint32(min(max(m.Expiry-time.Now().UnixMilli(), 0), math.MaxUint32)))
 	}
-	return mapping.AppendAMQP10(h.Append(dst), m)
+	return mapping.AppendAMQP10(h.Append(dst), m, frame.Map(d.Note))
 }
 
 // appendTooLarge detaches the link: its receiver does not take the message that is its next. The lock is held; the reader

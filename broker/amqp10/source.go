@@ -83,7 +83,7 @@ func (l *outgoing) resolve(a *frame.Attach) (*frame.Source, error) {
 	l.otherwise = queue.Release
 	if wanted.DefaultOutcome.Code != 0 {
 		var err error
-		if l.otherwise, err = outcomeOf(wanted.DefaultOutcome); err != nil {
+		if l.otherwise, _, err = outcomeOf(wanted.DefaultOutcome); err != nil {
 			return nil, err
 		}
 	}

@@ -151,6 +151,14 @@ func (c *Consumer) Settle(o queue.Outcome, ranges ...Range) {
 	})
 }
 
+// SettleNoted is Settle of one range, with a note for whoever gets the messages next: see queue.Delivery.
+func (c *Consumer) SettleNoted(o queue.Outcome, r Range, note []byte) {
+	c.queue.later(func(q *Queue, now int64) {
+		q.state.SettleNoted(c.state, r.From, r.To, o, note)
+		q.state.Pump(now)
+	})
+}
+
 // Get takes the next message, for basic.get. The body is owned by the delivery.
 func (c *Consumer) Get() (d queue.Delivery, remaining int, ok bool) {
 	c.queue.lease.use()

@@ -109,7 +109,7 @@ func (d *deadLetter) message(f *funeral) (dead Dead) {
 	if m == nil {
 		return Dead{}
 	}
-	death := Death{Rekeyed: d.hasKey, Queue: f.queue.name, Exchange: m.Exchange, RoutingKey: m.RoutingKey(), Reason: f.dead.Why.String(), At: d.host.hub.now()}
+	death := Death{Rekeyed: d.hasKey, Queue: f.queue.name, Exchange: m.Exchange, RoutingKey: m.RoutingKey(), Reason: f.dead.Why.String(), At: d.host.hub.now(), Note: f.dead.Note}
 	dead.Message = m
 	if d.host.hub.deadLetter != nil {
 		dead = d.host.hub.deadLetter(m, death)

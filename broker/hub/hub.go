@@ -76,6 +76,7 @@ type Death struct {
 	Reason                      string // rejected, expired, maxlen, delivery_limit
 	At                          int64  // milliseconds since 1970
 	Rekeyed                     bool   // the queue's x-dead-letter-routing-key takes the place of the message's keys
+	Note                        []byte // what consumers left on the message, see queue.Delivery
 }
 
 // Dead is a message for a dead-letter exchange.

@@ -23,16 +23,41 @@ import (
 var unlimited = frame.Limits{Depth: math.MaxInt, Elements: math.MaxInt}
 
 // AppendAMQP10 writes a message as a consumer of AMQP 1.0 sees it, from its annotations up to its payload, which follows as it
-// is; the header is the delivery's. The sections of a message of AMQP 1.0 are passed on byte for byte, but for the
+// is; the header is the delivery's. Note is annotations that consumers left on it. The sections of a message of AMQP 1.0 are passed on byte for byte, but for the
 // annotations that say where it was published to.
-func AppendAMQP10(dst []byte, m *message.Message) []byte {
+func AppendAMQP10(dst []byte, m *message.Message, note frame.Map) []byte {
 	if m.Encoding == message.AMQP10 {
 		annotations, rest := frame.CutAnnotations(m.Properties)
-		return append(appendAnnotations(dst, m, annotations), rest...)
+		return append(appendAnnotations(dst, m, Annotated(annotations, note)), rest...)
 	}
 	a := toAMQP10{dst: dst, payload: m.Payload}
 	a.read(m)
+	a.annotations = Annotated(a.annotations, note)
 	return a.append(m)
+}
+
+// Annotated is annotations with those that were put in later, of which the last one of a name counts. 3 §3.4.5
+func Annotated(annotations, note frame.Map) frame.Map {
+	if len(note) == 0 {
+		return annotations
+	}
+	last := make(map[string]frame.Value)
+	for k, v := range note.All() {
+		last[string(k.Append(nil))] = v
+	}
+	var all frame.Map
+	for k, v := range annotations.All() {
+		if _, again := last[string(k.Append(nil))]; !again {
+			all = v.Append(k.Append(all))
+		}
+	}
+	for k := range note.All() {
+		if v, ok := last[string(k.Append(nil))]; ok {
+			delete(last, string(k.Append(nil)))
+			all = v.Append(k.Append(all))
+		}
+	}
+	return all
 }
 
 func appendAnnotations(dst []byte, m *message.Message, annotations frame.Map) []byte {

@@ -37,8 +37,8 @@ func amqp10Message(annotations frame.Map, p *frame.Properties, application frame
 func scanned(t *testing.T, m *message.Message) *frame.Message {
 	t.Helper()
 	s := new(frame.Message)
-	if err := s.Scan(append(AppendAMQP10(nil, m), m.Payload...), unlimited); err != nil {
-		t.Fatalf("%v\n% x", err, AppendAMQP10(nil, m))
+	if err := s.Scan(append(AppendAMQP10(nil, m, nil), m.Payload...), unlimited); err != nil {
+		t.Fatalf("%v\n% x", err, AppendAMQP10(nil, m, nil))
 	}
 	return s
 }

@@ -155,7 +155,7 @@ func (c *Consumer) offer(it *Item, tag uint64) {
 	if len(c.pending) == 0 {
 		c.queue.touched = append(c.queue.touched, c)
 	}
-	c.pending = append(c.pending, Delivery{Item: *it, Tag: tag})
+	c.pending = append(c.pending, Delivery{Item: *it, Tag: tag, Note: c.queue.noted(it.ID)})
 	if c.offered += int(it.Size); c.offered >= mostOffered {
 		c.queue.more = true
 	}
@@ -182,9 +182,17 @@ func (q *Queue) Get(now int64, c *Consumer) (d Delivery, remaining int, ok bool)
 
 // Settle ends the deliveries of tags from to to, those of them that the consumer still holds, and answers how many.
 func (q *Queue) Settle(c *Consumer, from, to uint64, o Outcome) int {
+	return q.SettleNoted(c, from, to, o, nil)
+}
+
+// SettleNoted is Settle with a note for whoever gets the messages next.
+func (q *Queue) SettleNoted(c *Consumer, from, to uint64, o Outcome, note []byte) int {
 	n := 0
 	c.held.each(from, to, func(it Item) {
 		n++
+		if o != Accept {
+			q.note(&it, note)
+		}
 		q.back(it, o)
 	})
 	return n

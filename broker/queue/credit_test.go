@@ -105,6 +105,39 @@ func TestCreditWraps(t *testing.T) {
 	q.expect(t, 5)
 }
 
+// TestNotes: what a consumer leaves on a message is there for the next one, and goes with the message.
+func TestNotes(t *testing.T) {
+	q := newCredited(ConsumerOptions{})
+	q.publish(2)
+	q.grant(10, false, false)
+	before := q.Held()
+	take := func() (notes []string) {
+		q.Pump(0)
+		q.Take(func(_ *Consumer, ds []Delivery) {
+			for _, d := range ds {
+				notes = append(notes, string(d.Note))
+			}
+		})
+		return notes
+	}
+	q.SettleNoted(q.consumer, 1, 1, Release, []byte("a"))
+	if got := take(); len(got) != 1 || got[0] != "a" || q.Held() != before+1 {
+		t.Errorf("notes %q, %d bytes", got, q.Held()-before)
+	}
+	q.SettleNoted(q.consumer, 3, 3, Fail, []byte("b"))
+	if got := take(); len(got) != 1 || got[0] != "ab" {
+		t.Errorf("notes %q", got)
+	}
+	q.SettleNoted(q.consumer, 4, 4, Release, make([]byte, mostNote))
+	if got := take(); len(got) != 1 || got[0] != "ab" {
+		t.Errorf("notes %q", got)
+	}
+	q.Settle(q.consumer, 0, 9, Accept)
+	if q.Held() != 0 || len(q.notes) != 0 {
+		t.Errorf("%d bytes, %d notes are left", q.Held(), len(q.notes))
+	}
+}
+
 // TestFailCounts: what failed counts, whether the queue counts or not.
 func TestFailCounts(t *testing.T) {
 	q := newCredited(ConsumerOptions{})

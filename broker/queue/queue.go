@@ -102,13 +102,15 @@ func (d Death) String() string {
 // With an acknowledging consumer, Tag is the number of the delivery at that consumer, from 1, without gaps.
 type Delivery struct {
 	Item
-	Tag uint64
+	Tag  uint64
+	Note []byte // what those left who had it before; nil for nothing
 }
 
 // Dead is an item that left without being accepted.
 type Dead struct {
 	Item
-	Why Death
+	Why  Death
+	Note []byte // what those left who had it
 }
 
 // Queue is the state machine. Make it with New.
@@ -124,18 +126,19 @@ type Queue struct {
 	next    uint64 // ID of the next item
 	unsure  uint64 // items before this one may have been delivered before a restart
 
-	consumers []*Consumer // in the order in which they joined, highest priority first
-	active    int         // consumers that get messages by themselves
-	turn      int         // who is next in the round
-	touched   []*Consumer // consumers with deliveries to take
-	asking    []*Consumer // consumers that are to be told of their credit
-	more      bool        // one of them was given as much as Take passes on at a time
-	looking   int         // consumers that select or browse
-	looked    int         // which of them looks first
-	examining bool        // see Examining
-	gone      []Item      // durable items that left for good
-	returned  []Item      // durable items that came back and count how often
-	received  []Item      // durable items that were marked so
+	consumers []*Consumer       // in the order in which they joined, highest priority first
+	active    int               // consumers that get messages by themselves
+	turn      int               // who is next in the round
+	touched   []*Consumer       // consumers with deliveries to take
+	asking    []*Consumer       // consumers that are to be told of their credit
+	more      bool              // one of them was given as much as Take passes on at a time
+	notes     map[uint64][]byte // by the ID of the item
+	looking   int               // consumers that select or browse
+	looked    int               // which of them looks first
+	examining bool              // see Examining
+	gone      []Item            // durable items that left for good
+	returned  []Item            // durable items that came back and count how often
+	received  []Item            // durable items that were marked so
 	dead      []Dead
 
 	published, delivered, settled uint64
@@ -412,6 +415,7 @@ func (q *Queue) give(c *Consumer, it *Item) {
 // leave records that an item is done with.
 func (q *Queue) leave(it *Item) {
 	q.settled++
+	q.forget(it.ID)
 	if it.Durable {
 		q.gone = append(q.gone, *it)
 	} else {
@@ -429,10 +433,12 @@ func (q *Queue) die(it Item, why Death) {
 	}
 	it.own()
 	q.settled++
+	note := q.noted(it.ID)
+	q.forget(it.ID)
 	if !it.Durable {
 		q.held -= int64(it.Size)
 	}
-	q.dead = append(q.dead, Dead{Item: it, Why: why})
+	q.dead = append(q.dead, Dead{Item: it, Why: why, Note: note})
 }
 
 // Purge removes everything that waits and answers how many items that were.
@@ -452,6 +458,7 @@ func (q *Queue) Remove(first, last uint64, fn func(*Item)) {
 		q.levels[i].removeRange(first, last, func(it *Item) {
 			q.ready--
 			q.bytes -= int64(it.Size)
+			q.forget(it.ID)
 			if !it.Durable {
 				q.held -= int64(it.Size)
 			}
