@@ -8,6 +8,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -220,6 +221,57 @@ var _ = Describe("Argo CD and Flux", func() {
 		Expect(api.Create(ctx, bad)).To(Succeed())
 		Eventually(seen(alone, "Binding")).Should(Equal("Progressing InProgress"))
 		Eventually(seen(bad, "Policy")).Should(Equal("Degraded Failed"))
+	}, NodeTimeout(time.Minute))
+
+	It("see what came of actions while the operator runs", func(ctx SpecContext) {
+		n := newNamespace(ctx)
+		scripts := argocdConfig()
+		o := startOperator(n, &pods{}, time.Minute)
+		broker, _ := o.serving(ctx, n)
+		queue := newQueue(n, "orders")
+		Expect(api.Create(ctx, queue)).To(Succeed())
+		of := func(o client.Object, kind string) *unstructured.Unstructured {
+			u := &unstructured.Unstructured{}
+			u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kind))
+			u.SetNamespace(n)
+			u.SetName(o.GetName())
+			return now(ctx, u)
+		}
+		seen := func(o client.Object, kind string) func() string {
+			return func() string {
+				h := healthBy(ctx, scripts[kind].health, of(o, kind).Object)
+				return h.Status + ": " + h.Message
+			}
+		}
+		act := func(o client.Object, kind, action string) {
+			GinkgoHelper()
+			live := of(o, kind)
+			applyAction(ctx, live, actBy(ctx, scripts[kind].actions[action], live.Object))
+		}
+		Eventually(seen(queue, "Queue")).Should(HavePrefix("Healthy"))
+		act(queue, "Queue", "plan")
+		Eventually(seen(queue, "Queue")).Should(HavePrefix("Suspended: Plan only: status.plan says what would be done"))
+		act(queue, "Queue", "apply")
+		Eventually(seen(queue, "Queue")).Should(HavePrefix("Healthy"))
+
+		Eventually(seen(broker, "MessageBroker")).Should(HavePrefix("Healthy"))
+		act(broker, "MessageBroker", "pause")
+		Eventually(seen(broker, "MessageBroker")).Should(HavePrefix("Suspended: Paused"))
+		act(broker, "MessageBroker", "resume")
+		Eventually(seen(broker, "MessageBroker")).Should(HavePrefix("Healthy"))
+		act(broker, "MessageBroker", "hibernate")
+		set := &appsv1.StatefulSet{}
+		Eventually(func() int32 {
+			Expect(api.Get(ctx, client.ObjectKeyFromObject(broker), set)).To(Succeed())
+			return *set.Spec.Replicas
+		}).Should(BeZero())
+		before := set.DeepCopy() // what the controller of StatefulSets would say
+		set.Status = appsv1.StatefulSetStatus{ObservedGeneration: set.Generation}
+		Expect(api.Status().Patch(ctx, set, client.MergeFrom(before))).To(Succeed())
+		Eventually(seen(broker, "MessageBroker")).Should(HavePrefix("Suspended: Hibernated"))
+		Expect(string(kstatus(of(broker, "MessageBroker")))).To(Equal("Current"))
+		act(broker, "MessageBroker", "wake")
+		Eventually(seen(broker, "MessageBroker")).Should(HavePrefix("Progressing"))
 	}, NodeTimeout(time.Minute))
 
 	It("offer actions that do what they say to live objects", func(ctx SpecContext) {
