@@ -87,7 +87,7 @@ var _ = Describe("An API that fails", func() {
 		l := newLife(ctx)
 		c := &conflicts{}
 		c.on.Store(true)
-		startOperator(c.between)
+		serving{namespace: l.broker.namespace, wrap: c.between}.start() // whose writes alone are counted
 		q := &v1alpha1.Queue{ObjectMeta: in(l.broker.namespace, "q"), Spec: v1alpha1.QueueSpec{BrokerRef: toBroker}}
 		create(ctx, q)
 		Eventually(c.writes.Load, patience).Should(BeNumerically(">=", 10)) // by then the queue waits longer each time
