@@ -380,6 +380,11 @@ func moreKeys(annotations frame.Map) (keys []string, err error) {
 	if !ok {
 		return nil, nil
 	}
+	return listedKeys(v)
+}
+
+// listedKeys is apart, since its loop costs an allocation at its beginning.
+func listedKeys(v frame.Value) (keys []string, err error) {
 	wrong := linkError(frame.InvalidField, "annotation %s must be a list of routing keys", annotationKeys)
 	if v.Kind() != frame.KindList && v.Kind() != frame.KindArray {
 		return nil, wrong

@@ -103,9 +103,7 @@ func TestHeadersExchange(t *testing.T) {
 		return sender.Send(soon(t), &amqp.Message{ApplicationProperties: properties, Data: [][]byte{nil}}, nil)
 	}
 	check(t, send(map[string]any{"color": "red", "size": int8(3)}))
-	if err := send(map[string]any{"color": "red", "size": 4.0}); err != nil { // go-amqp takes released for sent
-		t.Log(err)
-	}
+	send(map[string]any{"color": "red", "size": 4.0}) //nolint:errcheck // it matches nothing, and is released
 	eventually(t, "one of two matched", func() bool { return b.ready("q") == 1 })
 }
 

@@ -196,14 +196,13 @@ func (s *session) appendTransfers(dst []byte, w *undelivered) ([]byte, bool) {
 	}
 	l := w.link
 	t := frame.Transfer{Handle: l.handle}
-	var tag [4]byte
 	if !w.begun {
 		if !s.begin(w) {
 			return l.appendTooLarge(dst, len(w.head)+len(w.delivery.Message.Payload)), true
 		}
 		id := s.number(l, &w.delivery)
-		binary.BigEndian.PutUint32(tag[:], id)
-		t.DeliveryID, t.DeliveryTag, t.MessageFormat, t.Settled = frame.Some(id), tag[:], frame.Some[uint32](0), l.settled
+		binary.BigEndian.PutUint32(s.tag[:], id)
+		t.DeliveryID, t.DeliveryTag, t.MessageFormat, t.Settled = frame.Some(id), s.tag[:], frame.Some[uint32](0), l.settled
 	}
 	payload := w.delivery.Message.Payload
 	for {

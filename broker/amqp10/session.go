@@ -42,6 +42,7 @@ type session struct {
 	paused    []*outgoing   // guarded by mu; they hold back because there is no room
 	full      []*outgoing   // guarded by mu; they hold back because too much is unsettled
 	scratch   []byte        // guarded by mu
+	tag       [4]byte       // guarded by mu; scratch: that of the delivery at hand
 	closed    bool          // guarded by mu; nothing is sent any more
 }
 

@@ -250,6 +250,9 @@ func AppendMapSection(dst []byte, d Descriptor, m Map) []byte {
 
 // CutAnnotations takes the message-annotations off the sections of a message that was scanned, if those begin with them.
 func CutAnnotations(sections []byte) (m Map, rest []byte) {
+	if len(sections) == 0 {
+		return nil, nil
+	}
 	c := cursor{src: sections}
 	if v := c.unchecked(); c.err == nil && v.Type() == CodeMessageAnnotations {
 		m, _ = v.Map()
