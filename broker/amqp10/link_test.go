@@ -99,7 +99,6 @@ func TestRefusedLinks(t *testing.T) {
 	source := func(s frame.Source) frame.Attach { return frame.Attach{Role: frame.Receiver, Source: &s} }
 	target := func(s frame.Target) frame.Attach { return frame.Attach{Role: frame.Sender, Target: &s} }
 	address := func(a string) frame.Attach { return target(frame.Target{Address: a}) }
-	selector := frame.AppendString(frame.AppendSymbolDescriptor(frame.AppendSymbol(nil, "s"), "apache.org:selector-filter:string"), "a = 1")
 	for name, x := range map[string]struct {
 		attach    frame.Attach
 		condition frame.Condition
@@ -114,8 +113,6 @@ func TestRefusedLinks(t *testing.T) {
 		"no target":           {frame.Attach{Role: frame.Sender}, frame.InvalidField},
 		"no source address":   {source(frame.Source{}), frame.InvalidField},
 		"coordinator":         {frame.Attach{Role: frame.Sender, Coordinator: &frame.Coordinator{}}, frame.NotImplemented},
-		"browse":              {source(frame.Source{Address: "/queues/q", DistributionMode: frame.DistributionCopy}), frame.NotImplemented},
-		"selector":            {source(frame.Source{Address: "/queues/q", Filter: selector}), frame.NotImplemented},
 		"lifetime":            {target(frame.Target{Dynamic: true, DynamicNodeProperties: frame.Map(nil).WithLifetime(frame.CodeDeleteOnNoMessages)}), frame.NotImplemented},
 		"priority":            {frame.Attach{Role: frame.Receiver, Source: &frame.Source{Address: "/queues/q"}, Properties: frame.AppendString(frame.AppendSymbol(nil, "rabbitmq:priority"), "1")}, frame.InvalidField},
 		"no subscription":     {frame.Attach{Role: frame.Receiver}, frame.NotFound},

@@ -21,6 +21,10 @@ type outgoing struct {
 	answering bool          // it has the answers of the management node
 	durable   string        // the queue of a durable subscription, which ends with the link's being closed; empty for none
 
+	chosen     *chosen // the selector; nil for none
+	browses    bool    // it is shown copies, which it settles without any effect
+	subscribes bool    // the queue is the link's own: what it does not select nobody wants
+
 	// Owned by the reader.
 	outcomes [outcomes][]hub.Range // since the last flush
 	settling bool                  // in session.settling
@@ -233,10 +237,14 @@ func (s *session) begin(w *undelivered) bool {
 // number gives a delivery its id and counts it; the lock is held.
 func (s *session) number(l *outgoing, d *queue.Delivery) uint32 {
 	l.count++
-	if l.settled {
+	tag := d.Tag
+	switch {
+	case l.settled:
 		return s.unsettled.skip()
+	case l.browses:
+		tag = uint64(l.count) // the hub has none
 	}
-	return s.unsettled.add(l, d.Tag, s.conn.endpoint.seconds.Load())
+	return s.unsettled.add(l, tag, s.conn.endpoint.seconds.Load())
 }
 
 // appendHead writes the header, which is of the delivery, and what follows it up to the payload.

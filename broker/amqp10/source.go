@@ -80,15 +80,18 @@ func (l *outgoing) resolve(a *frame.Attach) (*frame.Source, error) {
 	}
 	source := &frame.Source{Address: wanted.Address, ExpiryPolicy: frame.ExpireSessionEnd, DistributionMode: wanted.DistributionMode, DefaultOutcome: wanted.DefaultOutcome,
 		Outcomes: outcomesKnown, Capabilities: understood(wanted.Capabilities)}
+	var err error
+	if source.Filter, l.chosen, err = chosenOf(wanted.Filter); err != nil {
+		return nil, err
+	}
+	l.browses = wanted.DistributionMode == frame.DistributionCopy
 	l.otherwise = queue.Release
 	if wanted.DefaultOutcome.Code != 0 {
-		var err error
 		if l.otherwise, _, err = outcomeOf(wanted.DefaultOutcome); err != nil {
 			return nil, err
 		}
 	}
 	if wanted.Dynamic {
-		var err error
 		if l.owned, err = s.makeDynamic(wanted.DynamicNodeProperties); err != nil {
 			return nil, err
 		}
@@ -109,6 +112,10 @@ func (l *outgoing) resolve(a *frame.Attach) (*frame.Source, error) {
 		}
 		return source, l.consume(n.queue, a, false)
 	}
+	if l.browses {
+		return nil, linkError(frame.NotImplemented, "a subscription has its messages for itself: distribution-mode copy is for queues")
+	}
+	l.subscribes = true
 	if wanted.Durable == frame.DurabilityNone && wanted.ExpiryPolicy != frame.ExpireNever {
 		return source, l.subscribe(n, a)
 	}
@@ -119,32 +126,12 @@ func (l *outgoing) resolve(a *frame.Attach) (*frame.Source, error) {
 // checkSource refuses what would be understood and not done.
 func checkSource(s *frame.Source) error {
 	switch {
-	case s.DistributionMode == frame.DistributionCopy:
-		return linkError(frame.NotImplemented, "distribution-mode copy is not served")
-	case s.DistributionMode != "" && s.DistributionMode != frame.DistributionMove:
+	case s.DistributionMode != "" && s.DistributionMode != frame.DistributionMove && s.DistributionMode != frame.DistributionCopy:
 		return linkError(frame.InvalidField, "distribution-mode %s is not known", s.DistributionMode)
 	case !s.Dynamic && s.Address == "":
 		return linkError(frame.InvalidField, "source has no address")
 	}
-	for _, v := range s.Filter.All() {
-		if d := v.Descriptor(); isSelector(d) {
-			return linkError(frame.NotImplemented, "message selectors are not served")
-		}
-	}
 	return nil
-}
-
-// The descriptors of filters with a message selector. A receiver that is given messages which its selector does not match
-// would take them for ones that do.
-const (
-	selectorCode   = 0x0000468c00000004
-	selectorSymbol = "apache.org:selector-filter:string"
-)
-
-func isSelector(descriptor frame.Value) bool {
-	n, _ := descriptor.Uint()
-	b, _ := descriptor.Bytes()
-	return n == selectorCode || string(b) == selectorSymbol
 }
 
 // makeSure finds the queue of a node, and makes it if the address asks for that.
@@ -184,7 +171,10 @@ func (s *session) makeExclusive() (name string, err error) {
 // consume joins a queue. Nothing is delivered before there is credit.
 func (l *outgoing) consume(name string, a *frame.Attach, exclusive bool) (err error) {
 	o := l.options()
-	o.Exclusive = exclusive
+	o.Exclusive, o.Browse = exclusive, l.browses
+	if l.chosen != nil && !l.chosen.selector.Always() {
+		o.Select, o.Discard = l.chosen.matches, l.subscribes
+	}
 	if v, ok := a.Properties.Lookup("rabbitmq:priority"); ok {
 		n, isInt := v.Int()
 		if !isInt || n != int64(int32(n)) {

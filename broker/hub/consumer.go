@@ -51,6 +51,8 @@ type ConsumerOptions struct {
 	// Select says which messages the consumer takes, wherever they wait; nil is all of them. The queue's owner calls it, and
 	// it keeps nothing of the item, whose message is there.
 	Select queue.Filter
+	// Discard has what Select does not choose accepted: nobody else takes messages of the queue.
+	Discard bool
 	// Browse shows the consumer what waits, and gives it nothing: its deliveries have the tag zero and are not settled.
 	Browse bool
 	// Origin is the connection, which must own an exclusive queue.
@@ -84,7 +86,7 @@ func (v *VirtualHost) join(q *Queue, o ConsumerOptions) (*Consumer, error) {
 		if !o.Passive && !o.Browse {
 			q.hadUser, q.soleUser = true, o.Exclusive
 		}
-		c.state = q.state.Join(queue.ConsumerOptions{NoAck: o.NoAck, Passive: o.Passive, Limit: o.Limit, Priority: o.Priority, Flow: o.Flow, Credited: o.Credited, Filter: q.filter(o.Select), Browse: o.Browse, Of: c})
+		c.state = q.state.Join(queue.ConsumerOptions{NoAck: o.NoAck, Passive: o.Passive, Limit: o.Limit, Priority: o.Priority, Flow: o.Flow, Credited: o.Credited, Filter: q.filter(o.Select), Discard: o.Discard, Browse: o.Browse, Of: c})
 		// The consumer starts paused: the endpoint answers consume-ok first and then calls Resume.
 		c.state.Pause(true)
 	})

@@ -31,6 +31,7 @@ type ConsumerOptions struct {
 	Priority int  // higher ones are served first
 	Flow     *Flow
 	Filter   Filter // takes only what it matches; nil is everything
+	Discard  bool   // with a filter: what it does not match leaves the queue
 	Browse   bool   // is shown what waits, and takes nothing; its deliveries have no tag and need no settling
 	Credited bool   // gets what it has credit for; see Grant
 	Of       any

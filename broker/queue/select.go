@@ -22,6 +22,7 @@ type Filter func(*Item) bool
 type looking struct {
 	filter  Filter // nil when it browses everything
 	browse  bool
+	discard bool
 	next    []uint64  // by level; items with lower IDs were examined
 	upTo    uint64    // the queue's next ID when everything had been examined
 	revisit []visited // that came back since, and lie before next
@@ -43,7 +44,7 @@ func (c *Consumer) takes(it *Item) bool {
 		return true
 	}
 	next := &l.next[min(int(it.Priority), len(l.next)-1)]
-	if l.browse || it.ID < *next {
+	if l.browse || l.discard || it.ID < *next {
 		return false
 	}
 	if !l.filter(it) {
@@ -58,7 +59,7 @@ func (q *Queue) lookUp(c *Consumer, o ConsumerOptions) {
 	if o.Filter == nil && !o.Browse {
 		return
 	}
-	c.look = &looking{filter: o.Filter, browse: o.Browse, next: make([]uint64, int(q.options.MaxPriority)+1)}
+	c.look = &looking{filter: o.Filter, browse: o.Browse, discard: o.Discard, next: make([]uint64, int(q.options.MaxPriority)+1)}
 	q.looking++
 }
 
@@ -199,7 +200,12 @@ func (q *Queue) show(now int64, c *Consumer, it *Item) verdict {
 		q.die(*it, Expired)
 		return take
 	case l.filter != nil && !l.filter(it):
-		return leave
+		if !l.discard {
+			return leave
+		}
+		q.left(it)
+		q.leave(it)
+		return take
 	case l.browse:
 		c.offer(it, 0)
 		return leave

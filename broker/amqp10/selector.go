@@ -1,0 +1,195 @@
+package amqp10
+
+import (
+	"errors"
+	"time"
+
+	"github.com/turnstone-mq/turnstone/broker/amqp10/frame"
+	"github.com/turnstone-mq/turnstone/broker/mapping"
+	"github.com/turnstone-mq/turnstone/broker/message"
+	"github.com/turnstone-mq/turnstone/broker/queue"
+	"github.com/turnstone-mq/turnstone/broker/selector"
+)
+
+// The descriptors of filters with a message selector, as registered for AMQP: docs/selectors.md.
+const (
+	selectorCode   = 0x0000468c00000004
+	selectorSymbol = "apache.org:selector-filter:string"
+)
+
+func isSelector(descriptor frame.Value) bool {
+	n, _ := descriptor.Uint()
+	b, _ := descriptor.Bytes()
+	return n == selectorCode || string(b) == selectorSymbol
+}
+
+// chosenOf is what of the filters of a source is in force, and the selector in it; nil when there is none. What is not
+// understood is left out of the answer, by which the client sees that. 2 §3.5.8
+func chosenOf(filters frame.Map) (inForce frame.Map, c *chosen, err error) {
+	for name, v := range filters.All() {
+		if !isSelector(v.Descriptor()) {
+			continue
+		}
+		text, isText := v.Plain().Bytes()
+		switch {
+		case c != nil:
+			return nil, nil, linkError(frame.InvalidField, "there are several message selectors: join them with AND")
+		case !isText || v.Plain().Kind() != frame.KindString:
+			return nil, nil, linkError(frame.InvalidField, "a message selector must be a string")
+		}
+		s, err := selector.Compile(string(text), selector.DefaultLimits)
+		if err != nil {
+			return nil, nil, linkError(frame.InvalidField, "%v", err)
+		}
+		inForce = v.Append(name.Append(inForce))
+		c = &chosen{selector: s}
+	}
+	return inForce, c, nil
+}
+
+// chosen is a message as the selector of one link sees it: as its receiver would. It belongs to the owner of the link's
+// queue, who asks about one message after the other.
+type chosen struct {
+	selector   *selector.Selector
+	evaluation selector.Evaluation
+
+	item    *queue.Item
+	message frame.Message
+	scratch []byte
+}
+
+// matches is the queue.Filter.
+func (c *chosen) matches(it *queue.Item) bool {
+	head := it.Message.Properties
+	if it.Message.Encoding != message.AMQP10 {
+		c.scratch = mapping.AppendAMQP10(c.scratch[:0], it.Message, nil)
+		head = c.scratch
+	}
+	c.item = it
+	// The body is not there, and Scan may say so: what comes before it has been read by then, and was checked when it was
+	// published.
+	if err := c.message.Scan(head, frame.Limits{Depth: 1 << 20, Elements: 1 << 30}); err != nil && !errors.As(err, new(*frame.Fault)) {
+		return false
+	}
+	matches := c.selector.Matches(c, &c.evaluation)
+	c.item, c.message = nil, frame.Message{}
+	return matches
+}
+
+// Property implements selector.Properties.
+func (c *chosen) Property(name string) selector.Value {
+	v, ok := c.message.Sections.ApplicationProperties.Map().Lookup(name)
+	if !ok {
+		return selector.Value{}
+	}
+	return operand(v)
+}
+
+// Header implements selector.Properties.
+func (c *chosen) Header(h selector.Header) selector.Value {
+	m, p := c.item.Message, &c.message.Properties
+	switch h {
+	case selector.Durable:
+		return selector.Bool(m.Durable)
+	case selector.Priority:
+		return selector.Int(int64(mapping.Priority(m)))
+	case selector.TTL:
+		if m.Expiry != 0 {
+			return selector.Int(max(m.Expiry-time.Now().UnixMilli(), 0))
+		}
+	case selector.FirstAcquirer:
+		return selector.Bool(!c.item.Returned)
+	case selector.DeliveryCount:
+		return selector.Int(int64(c.item.Count))
+	case selector.Deliveries:
+		return selector.Int(int64(c.item.Count) + 1)
+	case selector.Redelivered:
+		return selector.Bool(c.item.Count > 0)
+	case selector.DeliveryMode:
+		if m.Durable {
+			return selector.String("PERSISTENT")
+		}
+		return selector.String("NON_PERSISTENT")
+	case selector.MessageID:
+		return operand(p.MessageID)
+	case selector.CorrelationID:
+		return operand(p.CorrelationID)
+	case selector.AbsoluteExpiryTime:
+		return number(p.AbsoluteExpiryTime)
+	case selector.CreationTime:
+		return number(p.CreationTime)
+	case selector.GroupSequence:
+		return number(frame.Optional[int64]{Value: int64(p.GroupSequence.Value), Present: p.GroupSequence.Present})
+	default:
+		return written(c.text(h))
+	}
+	return selector.Value{}
+}
+
+// text is a header that is a string, a symbol or binary.
+func (c *chosen) text(h selector.Header) []byte {
+	p := &c.message.Properties
+	switch h {
+	case selector.UserID:
+		return p.UserID
+	case selector.To:
+		return p.To
+	case selector.Subject:
+		return p.Subject
+	case selector.ReplyTo:
+		return p.ReplyTo
+	case selector.ContentType:
+		return p.ContentType
+	case selector.ContentEncoding:
+		return p.ContentEncoding
+	case selector.GroupID:
+		return p.GroupID
+	case selector.ReplyToGroupID:
+		return p.ReplyToGroupID
+	}
+	return nil
+}
+
+func written(b []byte) selector.Value {
+	if b == nil {
+		return selector.Value{}
+	}
+	return selector.String(string(b))
+}
+
+func number(v frame.Optional[int64]) selector.Value {
+	if !v.Present {
+		return selector.Value{}
+	}
+	return selector.Int(v.Value)
+}
+
+// operand is a value of AMQP 1.0 as selectors compare it; those that are no number, text or boolean are NULL.
+func operand(v frame.Value) selector.Value {
+	switch v.Kind() {
+	case frame.KindBoolean:
+		b, _ := v.Bool()
+		return selector.Bool(b)
+	case frame.KindString, frame.KindSymbol, frame.KindBinary:
+		b, _ := v.Bytes()
+		return selector.String(string(b))
+	case frame.KindUUID:
+		return selector.String(mapping.MessageID(v))
+	case frame.KindChar:
+		r, _ := v.Char()
+		return selector.String(string(r))
+	}
+	if n, ok := v.Int(); ok {
+		return selector.Int(n)
+	}
+	if n, ok := v.Uint(); ok {
+		if n <= 1<<63-1 {
+			return selector.Int(int64(n))
+		}
+		return selector.Float(float64(n))
+	}
+	if f, ok := v.Float(); ok {
+		return selector.Float(f)
+	}
+	return selector.Value{}
+}
