@@ -262,6 +262,9 @@ func (l *incoming) publish(payload []byte, owned bool, token uint64) (routed int
 		m.QoS = 1
 	}
 	m.Expiry = expiry(h, p)
+	if wait := scheduled(s.scan.Sections.MessageAnnotations.Map()); wait > 0 {
+		s.publisher.Postpone(wait)
+	}
 	return s.publisher.Publish(r, m, &s.attributes, token)
 }
 

@@ -191,7 +191,8 @@ func BenchmarkSelector(b *testing.B) {
 		p.attach(&frame.Attach{Name: "eye", Handle: 1, Role: frame.Receiver, SenderSettleMode: frame.SenderSettled, Source: &frame.Source{
 			Address: "/queues/q", DistributionMode: frame.DistributionCopy, ExpiryPolicy: frame.ExpireSessionEnd, Filter: selector,
 		}})
-		p.credit(1, 0, messages/10, false)
+		p.send(0, &frame.Flow{NextIncomingID: frame.Some[uint32](0), IncomingWindow: 1 << 30, OutgoingWindow: 1000,
+			Handle: frame.Some[uint32](1), DeliveryCount: frame.Some[uint32](0), LinkCredit: frame.Some[uint32](messages)})
 		for range messages / 10 {
 			expect[*frame.Transfer](p)
 		}
