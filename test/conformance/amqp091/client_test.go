@@ -124,8 +124,8 @@ func TestErrors(t *testing.T) {
 			return err
 		}, 403, "ACCESS_REFUSED - queue name 'amq.q' contains reserved prefix 'amq.*'"},
 		{"type that does not exist", func(ch *amqp.Channel) error {
-			return ch.ExchangeDeclare("x", "x-delayed-message", true, false, false, false, nil)
-		}, 503, "COMMAND_INVALID - invalid exchange type 'x-delayed-message'"},
+			return ch.ExchangeDeclare("x", "x-recent-history", true, false, false, false, nil)
+		}, 503, "COMMAND_INVALID - invalid exchange type 'x-recent-history'"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			_, ch := p.channel()
