@@ -36,6 +36,7 @@ const (
 	exchangeNode
 	anonymousNode  // each message says where it goes
 	managementNode // requests about queues, exchanges and bindings
+	coordinatorNode
 )
 
 // managementAddress is the node of RabbitMQ 4 for requests.

@@ -61,6 +61,7 @@ type connection struct {
 	exchange *auth.Exchange      // while SASL goes on in steps
 	sessions map[uint16]*session // written with sessionsMu held, so that others may read with it
 	links    links               // of all sessions
+	declared transactions        // likewise
 	touched  []*session          // have something to flush
 	waits    []*session          // were flushed, and may have to wait
 	pace     *hub.Pace           // of all sessions
@@ -74,7 +75,7 @@ type connection struct {
 	numbers atomic.Int32
 	reading atomic.Bool // the reader waits for the peer
 	heard   atomic.Bool // something arrived since the last beat
-	overdue atomic.Bool // the reader is to look for deliveries whose time is up
+	overdue atomic.Bool // the reader is to look for deliveries and transactions whose time is up
 	beats   beats
 	room    chan struct{} // the outbox has room again; holds one signal
 	held    held
@@ -422,7 +423,7 @@ func (c *connection) fail(e *Error) {
 
 // fitting is an error with as much of its description as fits into the smallest frame.
 func (c *connection) fitting(e *Error) *frame.Error {
-	const most = frame.MinMax - 128 // what else is in the frame, and a condition
+	const most = frame.MinMax - 160 // what else is in the frame, and a condition
 	w := e.wire()
 	w.Description = mapping.Text(w.Description)
 	if len(w.Description) > most {

@@ -42,8 +42,14 @@ func defaults() config.Config {
 
 func start(t testing.TB, c config.Config) *broker {
 	t.Helper()
+	return startOn(t, c, vfs.NewMemory())
+}
+
+// startOn starts a broker with what a file system has.
+func startOn(t testing.TB, c config.Config, fs vfs.FS) *broker {
+	t.Helper()
 	h, err := hub.Open(hub.Options{
-		Config: c, FS: vfs.NewMemory(), Dir: "data", Incarnation: "test", JSONProperties: mapping.JSONProperties,
+		Config: c, FS: fs, Dir: "data", Incarnation: "test", JSONProperties: mapping.JSONProperties,
 		DeadLetter: amqp10.DeadLetter, Attributes: amqp10.Attributes, Fatal: func(err error) { t.Errorf("journal: %v", err) },
 	})
 	if err != nil {

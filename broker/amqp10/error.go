@@ -63,6 +63,11 @@ func toError(err error) *Error {
 	return linkError(frame.InternalError, "%v", err)
 }
 
+// rollback is why a transaction does not take effect. 4 §4.5.8
+func rollback(format string, args ...any) *Error {
+	return linkError(frame.TransactionRollback, format, args...)
+}
+
 func condition(c hub.Code) frame.Condition {
 	switch c {
 	case hub.NotFound:

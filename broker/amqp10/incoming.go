@@ -17,6 +17,7 @@ type incoming struct {
 	count     uint32
 	credit    uint32
 	crediting bool // in session.crediting
+	rejects   bool // the source of a coordinator link takes the outcome rejected
 	delivery  delivery
 }
 
@@ -37,6 +38,9 @@ type delivery struct {
 	settled bool
 	id      uint32
 	body    []byte // of earlier transfers; owned
+
+	transactional bool
+	transaction   string // its id
 }
 
 // attachIncoming attaches a link to a target.
@@ -44,7 +48,7 @@ func (s *session) attachIncoming(a *frame.Attach) error {
 	c := s.conn
 	switch {
 	case a.Coordinator != nil:
-		return linkError(frame.NotImplemented, "transactions are not served")
+		return s.attachCoordinator(a)
 	case a.Target == nil:
 		return linkError(frame.InvalidField, "attach of a sender without a target")
 	}
@@ -127,6 +131,9 @@ func (l *incoming) leave(bool) {
 		delete(c.links.incoming, l.name)
 	}
 	l.delivery = delivery{}
+	if l.node.kind == coordinatorNode {
+		l.session.conn.declared.leave(l)
+	}
 	l.disown()
 }
 
@@ -165,6 +172,11 @@ func (l *incoming) transfer(t *frame.Transfer) error {
 	} else if t.DeliveryID.Present && t.DeliveryID.Value != d.id {
 		return linkError(frame.InvalidField, "transfer of delivery %d before delivery %d is complete", t.DeliveryID.Value, d.id)
 	}
+	if t.State.Code == frame.CodeTransactionalState {
+		if err := d.join(t.State); err != nil {
+			return err
+		}
+	}
 	d.settled = d.settled || t.Settled
 	if t.Aborted {
 		*d = delivery{}
@@ -181,9 +193,9 @@ func (l *incoming) transfer(t *frame.Transfer) error {
 	if len(d.body) > 0 {
 		payload, owned = append(d.body, t.Payload...), true
 	}
-	id, settled := d.id, d.settled
+	whole := *d
 	*d = delivery{}
-	return l.receive(id, settled, payload, owned)
+	return l.receive(&whole, payload, owned)
 }
 
 // begin takes the first transfer of a delivery.
@@ -193,8 +205,6 @@ func (l *incoming) begin(t *frame.Transfer) error {
 		return linkError(frame.InvalidField, "the first transfer of a delivery lacks the delivery-id")
 	case t.MessageFormat.Value != 0:
 		return linkError(frame.NotImplemented, "message-format %d is not known", t.MessageFormat.Value)
-	case t.State.Code == frame.CodeTransactionalState:
-		return linkError(frame.NotImplemented, "transactions are not served")
 	case t.Resume:
 		return linkError(frame.NotImplemented, "deliveries cannot be resumed: the broker keeps none")
 	case l.credit == 0:
@@ -210,20 +220,29 @@ func (l *incoming) begin(t *frame.Transfer) error {
 // receive publishes a message that is there as a whole; owned says that it is not in the read buffer. What is wrong with an
 // unsettled delivery alone is told with its outcome; a link on which deliveries are settled ends instead, since its peer
 // would not learn of it otherwise.
-func (l *incoming) receive(id uint32, settled bool, payload []byte, owned bool) error {
+func (l *incoming) receive(d *delivery, payload []byte, owned bool) error {
 	s := l.session
+	id, settled := d.id, d.settled
 	if err := s.scan.Scan(payload, s.conn.limits()); err != nil {
 		return err
 	}
-	if l.node.kind == managementNode {
+	kind := l.node.kind
+	switch {
+	case d.transactional && (kind == managementNode || kind == coordinatorNode):
+		return linkError(frame.NotAllowed, "what is sent on this link cannot be part of a transaction")
+	case kind == managementNode:
 		return l.answer(id, settled)
+	case kind == coordinatorNode:
+		return l.coordinate(id, settled)
+	case d.transactional:
+		return l.post(d, payload, owned)
 	}
 	var token uint64
 	if !settled {
 		s.published++
 		token = s.published
 	}
-	routed, err := l.publish(payload, owned, token)
+	routed, err := l.publish(s.publisher, payload, owned, token)
 	switch {
 	case hub.CodeOf(err) == hub.TooFast && settled:
 		return nil // dropped, and counted
@@ -242,14 +261,14 @@ func (l *incoming) receive(id uint32, settled bool, payload []byte, owned bool) 
 	return nil
 }
 
-// publish publishes the message that was scanned.
-func (l *incoming) publish(payload []byte, owned bool, token uint64) (routed int, err error) {
+// publish publishes the message that was scanned, with the session's publisher or that of a transaction.
+func (l *incoming) publish(with *hub.Publisher, payload []byte, owned bool, token uint64) (routed int, err error) {
 	s := l.session
 	p := &s.scan.Properties
 	if user := s.conn.access.User(); len(p.UserID) > 0 && string(p.UserID) != user {
 		return 0, linkError(frame.UnauthorizedAccess, "user-id is '%s', but the authenticated user is '%s'", p.UserID, user)
 	}
-	r, err := l.route()
+	r, err := l.route(with)
 	if err != nil {
 		return 0, err
 	}
@@ -262,10 +281,14 @@ func (l *incoming) publish(payload []byte, owned bool, token uint64) (routed int
 		m.QoS = 1
 	}
 	m.Expiry = expiry(h, p)
-	if wait := scheduled(s.scan.Sections.MessageAnnotations.Map()); wait > 0 {
-		s.publisher.Postpone(wait)
+	wait := scheduled(s.scan.Sections.MessageAnnotations.Map())
+	switch {
+	case with != s.publisher && (wait > 0 || r.Delays):
+		return 0, linkError(frame.NotImplemented, "a transaction cannot publish messages that are to wait: send them outside of it")
+	case wait > 0:
+		with.Postpone(wait)
 	}
-	return s.publisher.Publish(r, m, &s.attributes, token)
+	return with.Publish(r, m, &s.attributes, token)
 }
 
 // split cuts what is kept of a message into what stands before the body, and the body with the footer.
@@ -289,7 +312,7 @@ func expiry(h *frame.Header, p *frame.Properties) (at int64) {
 }
 
 // route is where the message that was scanned goes.
-func (l *incoming) route() (r *hub.Route, err error) {
+func (l *incoming) route(with *hub.Publisher) (r *hub.Route, err error) {
 	s := l.session
 	if err := l.aim(); err != nil {
 		return nil, err
@@ -298,7 +321,10 @@ func (l *incoming) route() (r *hub.Route, err error) {
 		if err != nil {
 			return nil, err
 		}
-		return s.publisher.RouteAlso([]byte(l.to.exchange), []byte(l.to.key), also)
+		return with.RouteAlso([]byte(l.to.exchange), []byte(l.to.key), also)
+	}
+	if with != s.publisher {
+		return with.Route([]byte(l.to.exchange), []byte(l.to.key))
 	}
 	if l.to.route == nil {
 		l.to.route, err = s.publisher.Route([]byte(l.to.exchange), []byte(l.to.key))

@@ -34,9 +34,12 @@ func TestSessionErrors(t *testing.T) {
 		"disposition backwards": {func(p *peer) {
 			p.send(0, &frame.Disposition{Role: frame.Receiver, First: 5, Last: frame.Some[uint32](4), Settled: true})
 		}, frame.InvalidField},
-		"transaction": {func(p *peer) {
-			p.send(0, &frame.Disposition{Role: frame.Receiver, State: (&frame.TransactionalState{TxnID: []byte("t")}).State()})
-		}, frame.NotImplemented},
+		"declared as an outcome": {func(p *peer) {
+			p.send(0, &frame.Disposition{Role: frame.Receiver, State: (&frame.Declared{TxnID: []byte("t")}).State()})
+		}, frame.NotAllowed},
+		"declared as an outcome in a transaction": {func(p *peer) {
+			p.send(0, &frame.Disposition{Role: frame.Receiver, State: (&frame.TransactionalState{TxnID: []byte("t"), Outcome: (&frame.Declared{TxnID: []byte("t")}).State()}).State()})
+		}, frame.NotAllowed},
 		"attach without a name": {func(p *peer) { p.write([]byte{0, 0, 0, 14, 2, 0, 0, 0, 0, 0x53, 0x12, 0xc0, 1, 0}) }, frame.InvalidField},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -112,7 +115,6 @@ func TestRefusedLinks(t *testing.T) {
 		"no text":             {address("/queues/%ff"), frame.InvalidField},
 		"no target":           {frame.Attach{Role: frame.Sender}, frame.InvalidField},
 		"no source address":   {source(frame.Source{}), frame.InvalidField},
-		"coordinator":         {frame.Attach{Role: frame.Sender, Coordinator: &frame.Coordinator{}}, frame.NotImplemented},
 		"lifetime":            {target(frame.Target{Dynamic: true, DynamicNodeProperties: frame.Map(nil).WithLifetime(frame.CodeDeleteOnNoMessages)}), frame.NotImplemented},
 		"priority":            {frame.Attach{Role: frame.Receiver, Source: &frame.Source{Address: "/queues/q"}, Properties: frame.AppendString(frame.AppendSymbol(nil, "rabbitmq:priority"), "1")}, frame.InvalidField},
 		"no subscription":     {frame.Attach{Role: frame.Receiver}, frame.NotFound},
@@ -163,9 +165,13 @@ func TestLinkErrors(t *testing.T) {
 			p.send(0, &frame.Transfer{Handle: 1, DeliveryID: frame.Some[uint32](0), MessageFormat: frame.Some[uint32](9)})
 		}, frame.NotImplemented},
 		"resume": {func(p *peer) { p.send(0, &frame.Transfer{Handle: 1, DeliveryID: frame.Some[uint32](0), Resume: true}) }, frame.NotImplemented},
-		"transaction": {func(p *peer) {
-			p.send(0, &frame.Transfer{Handle: 1, DeliveryID: frame.Some[uint32](0), State: (&frame.TransactionalState{TxnID: []byte("t")}).State()})
-		}, frame.NotImplemented},
+		"settled, in no transaction": {func(p *peer) {
+			p.send(0, &frame.Transfer{Handle: 1, DeliveryID: frame.Some[uint32](0), Settled: true, Payload: data("x"), State: (&frame.TransactionalState{TxnID: []byte("t")}).State()})
+		}, frame.UnknownTransaction},
+		"two transactions": {func(p *peer) {
+			p.send(0, &frame.Transfer{Handle: 1, DeliveryID: frame.Some[uint32](0), More: true, State: (&frame.TransactionalState{TxnID: []byte("t")}).State()})
+			p.send(0, &frame.Transfer{Handle: 1, State: (&frame.TransactionalState{TxnID: []byte("u")}).State()})
+		}, frame.InvalidField},
 		"malformed message": {func(p *peer) { p.transfer(1, 0, []byte{0, 0x53, 0x75, 0xa0, 9}) }, frame.DecodeError},
 		"no sections":       {func(p *peer) { p.transfer(1, 0, []byte("plain text")) }, frame.DecodeError},
 		"deeply nested":     {func(p *peer) { p.transfer(1, 0, append([]byte{0, 0x53, 0x77}, nestedLists(50)...)) }, frame.ResourceLimitExceeded},

@@ -146,10 +146,12 @@ func (s *session) handleDisposition(f *frame.Frame) error {
 	switch {
 	case int32(last-p.First) < 0:
 		return sessionError(frame.InvalidField, "disposition ends with %d before it begins with %d", last, p.First)
-	case p.State.Code == frame.CodeTransactionalState, p.State.Code == frame.CodeDeclared:
-		return sessionError(frame.NotImplemented, "transactions are not served")
 	case p.Role == frame.Sender:
 		return nil // nothing is kept of what the peer sent once it was told the outcome
+	case p.State.Code == frame.CodeTransactionalState:
+		return s.retire(p, last)
+	case p.State.Code == frame.CodeDeclared:
+		return sessionError(frame.NotAllowed, "declared is an outcome for what is sent to a coordinator")
 	case !p.Settled && !p.State.IsOutcome():
 		return nil // such as received: nothing follows from it
 	}
@@ -162,6 +164,20 @@ func (s *session) handleDisposition(f *frame.Frame) error {
 			return err
 		}
 	}
+	if len(s.retiring) == 0 {
+		return s.settleAll(p, last, o, decided, note)
+	}
+	for _, part := range s.outside(p.First, last, p.Settled) {
+		p.First, p.Last = part.first, frame.Some(part.last)
+		if err := s.settleAll(p, part.last, o, decided, note); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settleAll settles deliveries as a disposition says.
+func (s *session) settleAll(p *frame.Disposition, last uint32, o queue.Outcome, decided bool, note frame.Map) error {
 	if s.settle(p.First, last, o, decided, note) && !p.Settled { // the peer settles second. 2 §2.6.12
 		return s.settleBack(p)
 	}

@@ -308,6 +308,7 @@ func (l *outgoing) leave(closed bool) {
 	if s.conn.links.outgoing[l.name] == l {
 		delete(s.conn.links.outgoing, l.name)
 	}
+	s.abandon(l)
 	s.mu.Lock()
 	l.gone = true
 	s.unsettled.drop(l)

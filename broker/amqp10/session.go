@@ -23,14 +23,17 @@ type session struct {
 	incoming   map[uint32]*incoming
 	outgoing   map[uint32]*outgoing
 	received   window
-	published  uint64        // deliveries that were given a token
-	asked      []awaited     // since the last flush
-	unrouted   []deliveryIDs // likewise
-	settling   []*outgoing   // with deliveries settled since the last flush
-	taken      []taken       // scratch of settle
-	crediting  []*incoming   // that may send more after the flush
-	touched    bool          // in conn.touched
-	ending     bool          // end was sent: everything but the peer's is passed over
+	retiring   map[uint64]*retirement // deliveries with an outcome in a transaction, by id; nil while there was none
+	declared   int                    // transactions of the session's coordinators
+	held       int64                  // bytes in them
+	published  uint64                 // deliveries that were given a token
+	asked      []awaited              // since the last flush
+	unrouted   []deliveryIDs          // likewise
+	settling   []*outgoing            // with deliveries settled since the last flush
+	taken      []taken                // scratch of settle
+	crediting  []*incoming            // that may send more after the flush
+	touched    bool                   // in conn.touched
+	ending     bool                   // end was sent: everything but the peer's is passed over
 
 	mu        sync.Mutex
 	awaits    []awaited     // guarded by mu
@@ -277,6 +280,10 @@ func (s *session) handleFlow(f *frame.Frame) error {
 		return nil
 	}
 	if l := s.outgoing[p.Handle.Value]; l != nil {
+		if _, ok := p.Properties.Lookup(transactionProperty); ok && !l.detached {
+			l.fail(linkError(frame.NotImplemented, "deliveries cannot be acquired in a transaction, only settled in one"))
+			return nil
+		}
 		l.flow(p)
 		return nil
 	}

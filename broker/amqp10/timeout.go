@@ -41,7 +41,7 @@ func (s *session) overdue(now uint32) (l *outgoing, ms int64) {
 	return nil, 0
 }
 
-// isOverdue says whether a session holds a delivery whose time is up. Any goroutine may call it.
+// isOverdue says whether a session holds a delivery whose time is up, or a transaction is open for too long. Any goroutine may call it.
 func (c *connection) isOverdue(now uint32) bool {
 	c.sessionsMu.Lock()
 	defer c.sessionsMu.Unlock()
@@ -50,10 +50,10 @@ func (c *connection) isOverdue(now uint32) bool {
 			return true
 		}
 	}
-	return false
+	return c.declared.overdue(now, c.config.Limits.ConsumerTimeoutMillis)
 }
 
-// endOverdue detaches the links that hold a delivery whose time is up; the reader calls it when it was woken for that.
+// endOverdue rolls back the transactions and detaches the links whose time is up; the reader calls it when it was woken for that.
 func (c *connection) endOverdue() error {
 	c.overdue.Store(false)
 	if err := c.conn.SetReadDeadline(time.Time{}); err != nil {
@@ -63,6 +63,7 @@ func (c *connection) endOverdue() error {
 		c.interrupt() // stop may have come before the deadline was taken off
 	}
 	now := c.endpoint.seconds.Load()
+	c.declared.expire(now, c.config.Limits.ConsumerTimeoutMillis)
 	for _, s := range c.sessions {
 		for l, ms := s.overdue(now); l != nil; l, ms = s.overdue(now) {
 			l.fail(linkError(frame.DetachForced, "a delivery was not settled within %d ms, the consumer timeout of its queue", ms))

@@ -75,14 +75,8 @@ func (u *unsettled) take(first, last uint32, dst []taken) []taken {
 	if from > to || len(u.runs) == 0 {
 		return dst
 	}
-	at, _ := slices.BinarySearchFunc(u.runs, from, func(r run, id uint64) int {
-		if r.first+uint64(r.count) <= id {
-			return -1
-		}
-		return 1
-	})
 	dead := u.dead
-	for i := at; i < len(u.runs) && u.runs[i].first <= to; i++ {
+	for i := u.search(from); i < len(u.runs) && u.runs[i].first <= to; i++ {
 		r := &u.runs[i]
 		t, n := r.take(from, to)
 		if n == 0 {
@@ -98,6 +92,37 @@ func (u *unsettled) take(first, last uint32, dst []taken) []taken {
 		u.trim()
 	}
 	return dst
+}
+
+// search is where the run is that has an id, or the first one behind it.
+func (u *unsettled) search(id uint64) int {
+	at, _ := slices.BinarySearchFunc(u.runs, id, func(r run, id uint64) int {
+		if r.first+uint64(r.count) <= id {
+			return -1
+		}
+		return 1
+	})
+	return at
+}
+
+// each calls fn for the deliveries of a range that are not settled, with their tags of the hub.
+func (u *unsettled) each(first, last uint32, fn func(l *outgoing, id, tag uint64)) {
+	from, to := u.wide(first), u.wide(last)
+	if from > to {
+		return
+	}
+	for i := u.search(from); i < len(u.runs) && u.runs[i].first <= to; i++ {
+		r := &u.runs[i]
+		if r.live == 0 {
+			continue
+		}
+		end := min(to+1, r.first+uint64(r.count))
+		for id := max(from, r.first+uint64(r.from)); id < end; id++ {
+			if at := uint32(id - r.first); r.settled == nil || r.marks(at, at+1) == 0 {
+				fn(r.link, id, r.hubFirst+uint64(at))
+			}
+		}
+	}
 }
 
 // trim drops runs without a live delivery, at the front as they come and elsewhere when they are more than half.

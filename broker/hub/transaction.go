@@ -81,6 +81,9 @@ func (p *Publisher) Hold() error {
 	return nil
 }
 
+// Held is how many bytes Hold keeps.
+func (p *Publisher) Held() int64 { return p.held.bytes }
+
 // Rollback forgets what Hold kept.
 func (p *Publisher) Rollback() { p.held = held{} }
 
