@@ -38,10 +38,12 @@ type ApplyResponse struct {
 type Digests struct {
 	Incarnation string                 `json:"incarnation"`
 	Revision    uint64                 `json:"revision"`
-	Kinds       map[object.Kind]Digest `json:"kinds"`
+	Kinds       map[object.Kind]Digest `json:"kinds,omitempty"`
+	// Buckets are those of one kind, when the request named it; then there are no Kinds.
+	Buckets []Digest `json:"buckets,omitempty"`
 }
 
-// Digest covers the objects of one owner and kind.
+// Digest covers the objects of one owner and kind, or those of one bucket of them (see object.Key.Bucket).
 type Digest struct {
 	Count  int    `json:"count"`
 	Digest string `json:"digest"`
@@ -171,6 +173,23 @@ func (c *Client) Plan(ctx context.Context, r ApplyRequest) (ApplyResponse, error
 func (c *Client) Digest(ctx context.Context, owner string) (Digests, error) {
 	var out Digests
 	return out, c.call(ctx, http.MethodGet, "/v1/digest", url.Values{"owner": {owner}}, nil, &out)
+}
+
+// BucketDigests asks for the digests of an owner's objects of one kind, by bucket.
+func (c *Client) BucketDigests(ctx context.Context, owner string, kind object.Kind) (Digests, error) {
+	var out Digests
+	return out, c.call(ctx, http.MethodGet, "/v1/digest", url.Values{"owner": {owner}, "kind": {string(kind)}}, nil, &out)
+}
+
+// ObjectsIn lists an owner's objects of one kind in some buckets.
+func (c *Client) ObjectsIn(ctx context.Context, owner string, kind object.Kind, buckets []int) (ObjectList, error) {
+	numbers := make([]string, len(buckets))
+	for i, b := range buckets {
+		numbers[i] = strconv.Itoa(b)
+	}
+	q := url.Values{"owner": {owner}, "kind": {string(kind)}, "buckets": {strings.Join(numbers, ",")}}
+	var out ObjectList
+	return out, c.call(ctx, http.MethodGet, "/v1/objects", q, nil, &out)
 }
 
 // Objects lists objects; an empty owner or kind means all.
