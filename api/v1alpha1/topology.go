@@ -97,11 +97,23 @@ type TopologyStatus struct {
 	// ObservedGeneration is the generation that the conditions are about.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// Conditions are Ready (the broker has the object as it is written here), Reconciling and Stalled (only present while true).
+	// Conditions are Ready (the broker has the object as it is written here), Reconciling, Stalled and, with driftPolicy Report,
+	// Drifted, which says what differs. All but Ready are only present while true.
 	// +listType=map
 	// +listMapKey=type
 	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// Applied is what of this object the broker was given last.
+	// +optional
+	Applied *Applied `json:"applied,omitempty"`
+}
+
+// Applied says what a broker was given: a later difference is drift only if it is about this generation and this data.
+type Applied struct {
+	// Generation of the object.
+	Generation int64 `json:"generation"`
+	// Incarnation is the identity of the broker's data directory: one that lost its data has another.
+	Incarnation string `json:"incarnation"`
 }
 
 func nameOr(name string, o metav1.Object) string {

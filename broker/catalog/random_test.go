@@ -123,6 +123,9 @@ func checkDigests(t *testing.T, fresh, s *State, owner string) {
 		if err != nil || have[k] != (Digest{len(all), whole}) {
 			t.Errorf("digest of the %s objects of owner %q: %v %v, want %d %s", k, owner, have[k], err, len(all), whole)
 		}
+		if k != object.KindQueue {
+			continue
+		}
 		buckets, err := s.BucketDigests(owner, k)
 		if err != nil {
 			t.Fatal(err)

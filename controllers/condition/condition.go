@@ -15,6 +15,8 @@ const (
 	Ready       = "Ready"
 	Reconciling = "Reconciling"
 	Stalled     = "Stalled"
+	// Drifted is present while the broker has another object than what is written, and the object's driftPolicy leaves it so.
+	Drifted = "Drifted"
 )
 
 // The reasons of what lives in a broker.
@@ -29,6 +31,7 @@ const (
 	ResourceConflict  = "ResourceConflict"  // somebody else has it
 	SecretNotFound    = "SecretNotFound"    // the password's Secret or key is missing
 	DeletionBlocked   = "DeletionBlocked"   // its deletion would lose data
+	Changed           = "Changed"           // somebody changed it in the broker; goes with Drifted
 )
 
 // The reasons of brokers, beside BrokerUnavailable and Pending.

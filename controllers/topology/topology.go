@@ -1,32 +1,37 @@
 // Package topology keeps what lives in brokers (virtual hosts, users, permissions, policies, exchanges, queues, bindings)
 // as Kubernetes objects say.
 //
-// There is one reconciler for all kinds, and its unit of work is a broker, not an object: a look at a broker reads all
-// of its objects from the cache, asks the broker for its digests, and sends what differs as batches (POST /v1/apply), which the
-// broker puts into order. So ten thousand queues are a handful of calls, nothing changed is one call, and a broker that
-// does not answer is one failure. A kind supplies only its translation (translate.go).
-//
-// Drift is seen through the broker's change stream (watch.go), which asks for another look.
+// There is one reconciler for all kinds, and its unit of work is a broker, not an object. The index (index.go) holds all objects,
+// fed by the API server (feed.go), and what each broker is known to have for them, fed by its change stream (watch.go) and
+// compared with its digests (verify.go). A look at a broker takes those objects alone for which one of the two changed, and
+// sends what differs as batches (POST /v1/apply), which the broker puts into order. So ten thousand queues are a handful of
+// calls, one changed object among them costs what one object costs, nothing changed is one call, and a broker that does not
+// answer is one failure. A kind supplies only its translation (translate.go).
 package topology
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
 
+	"golang.org/x/time/rate"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
-	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/turnstone-mq/turnstone/api/v1alpha1"
+	"github.com/turnstone-mq/turnstone/controllers/condition"
 	"github.com/turnstone-mq/turnstone/controllers/connection"
 )
 
@@ -37,21 +42,28 @@ import (
 // Finalizer holds an object until the broker no longer has what it stood for.
 const Finalizer = "messaging.turnstone.dev/topology"
 
-// brokerIndex finds the objects of a broker in the cache.
-const brokerIndex = "spec.brokerRef.name"
-
 // Options of SetupWithManager. Durations have defaults.
 type Options struct {
 	Connections *connection.Pool
 	// Gather is how long changes gather before a look: many objects that come at once are one batch.
 	Gather time.Duration
-	// Refresh is how often depth and consumers of queues are read, and drift looked for besides the change stream.
+	// Refresh is how often depth and consumers of queues are read, Secrets of passwords too, and digests compared besides the
+	// change stream.
 	Refresh time.Duration
 	// ReleaseAfter is how long the deletion of an object waits for a broker that does not answer.
 	ReleaseAfter time.Duration
-	// Concurrency is how many brokers are looked at, and statuses written, at a time.
+	// Concurrency is half of how many writes to the API server are on their way at a time, for all brokers together.
 	Concurrency int
+	// QueueStatusWrites is how many statuses of queues are written in a second because depth, consumers or rates changed, for all
+	// brokers together.
+	QueueStatusWrites float64
+	// Namespaces are those whose objects are seen; none is all.
+	Namespaces []string
 }
+
+// mostLooks is how many brokers are looked at at a time. Each look waits for its broker, so that one that does not answer
+// holds up nobody; what a look costs otherwise is bounded by Concurrency and mostAtOnce.
+const mostLooks = 256
 
 // Reconciler makes brokers hold what Kubernetes objects say. Its unit is a broker, by its name.
 type Reconciler struct {
@@ -60,6 +72,9 @@ type Reconciler struct {
 	recorder events.EventRecorder
 	options  Options
 	streams  *streams
+	index    *index
+	calls    chan struct{} // one for each write that is on its way
+	budget   *rate.Limiter // of QueueStatusWrites
 }
 
 // SetupWithManager registers the reconciler of all topology kinds.
@@ -68,26 +83,29 @@ func SetupWithManager(ctx context.Context, m ctrl.Manager, o Options) error {
 	o.Refresh = orElse(o.Refresh, 30*time.Second)
 	o.ReleaseAfter = orElse(o.ReleaseAfter, 5*time.Minute)
 	o.Concurrency = orElse(o.Concurrency, 8)
+	o.QueueStatusWrites = orElse(o.QueueStatusWrites, 10)
+	x := newIndex(o.Gather)
 	r := &Reconciler{
 		Client: m.GetClient(), live: m.GetAPIReader(), recorder: m.GetEventRecorder("turnstone-topology"), options: o,
-		streams: newStreams(),
+		index: x, streams: newStreams(x), calls: make(chan struct{}, 2*o.Concurrency),
+		budget: rate.NewLimiter(rate.Limit(o.QueueStatusWrites), max(1, int(o.QueueStatusWrites))),
 	}
 	if err := m.Add(r.streams); err != nil {
 		return fmt.Errorf("add change streams: %w", err)
 	}
-	b := ctrl.NewControllerManagedBy(m).Named("topology").
-		WithOptions(controller.Options{MaxConcurrentReconciles: o.Concurrency}).
-		Watches(&v1alpha1.MessageBroker{}, r.enqueue(func(o client.Object) string { return o.GetName() })).
-		WatchesRawSource(source.Channel(r.streams.changed, r.enqueue(func(o client.Object) string { return o.GetName() })))
-	for _, k := range kinds {
-		if err := m.GetFieldIndexer().IndexField(ctx, k.sample, brokerIndex, func(o client.Object) []string {
-			return []string{o.(v1alpha1.Topology).BrokerName()}
-		}); err != nil {
-			return fmt.Errorf("index %s by broker: %w", k.name, err)
-		}
-		b = b.Watches(k.sample, r.enqueue(func(o client.Object) string { return o.(v1alpha1.Topology).BrokerName() }))
+	api, err := client.NewWithWatch(m.GetConfig(), client.Options{HTTPClient: m.GetHTTPClient(), Scheme: m.GetScheme(), Mapper: m.GetRESTMapper()})
+	if err != nil {
+		return fmt.Errorf("client of topology objects: %w", err)
 	}
-	return b.Complete(r)
+	if len(o.Namespaces) == 0 {
+		o.Namespaces = []string{metav1.NamespaceAll}
+	}
+	objects := &feed{api: api, index: x, namespaces: o.Namespaces, synced: make(chan struct{})}
+	return ctrl.NewControllerManagedBy(m).Named("topology").
+		WithOptions(controller.Options{MaxConcurrentReconciles: mostLooks}).
+		Watches(&v1alpha1.MessageBroker{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(predicate.Funcs{UpdateFunc: matters})).
+		WatchesRawSource(objects).
+		Complete(r)
 }
 
 func orElse[T comparable](v, otherwise T) T {
@@ -98,71 +116,54 @@ func orElse[T comparable](v, otherwise T) T {
 	return v
 }
 
-// enqueue asks for a look at an object's broker, after changes had time to gather.
-func (r *Reconciler) enqueue(broker func(client.Object) string) handler.EventHandler {
-	add := func(o client.Object, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-		key := types.NamespacedName{Namespace: o.GetNamespace(), Name: broker(o)}
-		q.AddAfter(reconcile.Request{NamespacedName: key}, r.options.Gather)
-	}
-	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
-	return handler.Funcs{
-		CreateFunc:  func(_ context.Context, e event.CreateEvent, q queue) { add(e.Object, q) },
-		GenericFunc: func(_ context.Context, e event.GenericEvent, q queue) { add(e.Object, q) },
-		DeleteFunc:  func(_ context.Context, e event.DeleteEvent, q queue) { add(e.Object, q) },
-		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
-			if matters(e) {
-				add(e.ObjectNew, q)
-			}
-		},
-	}
+// matters says whether an update of a MessageBroker asks for a look: not when only figures in its status changed.
+func matters(e event.UpdateEvent) bool {
+	was, is := e.ObjectOld.(*v1alpha1.MessageBroker), e.ObjectNew.(*v1alpha1.MessageBroker)
+	return was.Generation != is.Generation || was.DeletionTimestamp.IsZero() != is.DeletionTimestamp.IsZero() ||
+		condition.IsReady(was.Status.Conditions) != condition.IsReady(is.Status.Conditions)
 }
 
-// matters says whether an update asks for a look: not when only a status of ours was written.
-func matters(e event.UpdateEvent) bool {
-	if _, isBroker := e.ObjectNew.(*v1alpha1.MessageBroker); isBroker {
-		return true
-	}
-	return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
-		e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
+func requestFor(key types.NamespacedName) reconcile.Request {
+	return reconcile.Request{NamespacedName: key}
 }
 
 // Reconcile looks at one broker.
 func (r *Reconciler) Reconcile(ctx context.Context, q ctrl.Request) (ctrl.Result, error) {
-	s := &scope{}
-	if err := r.load(ctx, q.NamespacedName, s); err != nil {
-		return ctrl.Result{}, err
-	}
+	s := &scope{realm: r.index.of(q.NamespacedName)}
 	if err := r.findBroker(ctx, q.NamespacedName, s); err != nil {
 		return ctrl.Result{}, err
 	}
+	if s.broker == nil && !r.index.without(s.realm) || s.broker != nil && !r.index.exists(s.realm) {
+		return ctrl.Result{}, nil // nothing lives in it
+	}
+	r.load(ctx, s)
 	s.translate()
-	if err := r.passwords(ctx, s); err != nil {
-		return ctrl.Result{}, err
-	}
-	if err := r.hold(ctx, s); err != nil {
-		return ctrl.Result{}, err
-	}
+	r.passwords(ctx, s)
+	r.hold(ctx, s)
 	r.sync(ctx, s)
-	if err := r.release(ctx, s); err != nil {
-		return ctrl.Result{}, err
+	r.release(ctx, s)
+	r.report(ctx, s)
+	r.index.done(s)
+	r.tellFailures(ctx, s)
+	if err := r.depths(ctx, s); err != nil {
+		log.FromContext(ctx).Error(err, "figures of queues are not written")
+		s.realm.depthsAt = time.Now().Add(r.options.Refresh)
 	}
-	if err := r.report(ctx, s); err != nil {
-		return ctrl.Result{}, err
-	}
-	return ctrl.Result{RequeueAfter: r.again(s)}, nil
+	return ctrl.Result{RequeueAfter: r.index.due(s.realm, time.Now())}, nil
 }
 
-// soon is when a look follows one that found something unfinished.
-const soon = 2 * time.Second
-
-func (r *Reconciler) again(s *scope) time.Duration {
-	switch {
-	case s.pending:
-		return soon
-	case s.broker != nil && len(s.entries) > 0:
-		return r.options.Refresh
+// tellFailures logs the calls of the API that failed, as one: each object is tried again in its own time, so they are no
+// failure of the look.
+func (r *Reconciler) tellFailures(ctx context.Context, s *scope) {
+	failures, first := 0, error(nil)
+	for _, e := range s.entries {
+		if e.failed != nil {
+			failures, first = failures+1, cmp.Or(first, e.failed)
+		}
 	}
-	return 0
+	if first != nil {
+		log.FromContext(ctx).Error(first, "calls of the Kubernetes API failed and are made again", "failures", failures)
+	}
 }
 
 // findBroker reads the MessageBroker. One that is being deleted counts as gone: what it holds goes with it, or stays on

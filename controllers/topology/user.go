@@ -20,20 +20,17 @@ import (
 func CredentialsSecret(user string) string { return user + "-user-credentials" }
 
 // passwords reads, or makes, the password of every user. One whose Secret is missing waits for it.
-func (r *Reconciler) passwords(ctx context.Context, s *scope) error {
+func (r *Reconciler) passwords(ctx context.Context, s *scope) {
 	if s.broker == nil {
-		return nil
+		return
 	}
 	for _, e := range s.entries {
 		u, ok := e.object.(*v1alpha1.User)
 		if !ok || e.decided || e.deleting {
 			continue
 		}
-		if err := r.password(ctx, s, e, u); err != nil {
-			return err
-		}
+		e.failed = r.password(ctx, s, e, u)
 	}
-	return nil
 }
 
 func (r *Reconciler) password(ctx context.Context, s *scope, e *entry, u *v1alpha1.User) error {
@@ -46,12 +43,10 @@ func (r *Reconciler) password(ctx context.Context, s *scope, e *entry, u *v1alph
 	switch {
 	case apierrors.IsNotFound(err):
 		e.decide(condition.Waiting(condition.SecretNotFound, fmt.Sprintf("Secret %q does not exist in namespace %q", ref.Name, u.Namespace)))
-		s.pending = true
 	case err != nil:
 		return fmt.Errorf("get Secret %s of User %s: %w", ref.Name, e.ref(), err)
 	case len(secret.Data[ref.Key]) == 0:
 		e.decide(condition.Waiting(condition.SecretNotFound, fmt.Sprintf("Secret %q has no key %q, or it is empty", ref.Name, ref.Key)))
-		s.pending = true
 	default:
 		e.takePassword(secret, ref.Key)
 	}
@@ -73,7 +68,6 @@ func (r *Reconciler) ownPassword(ctx context.Context, s *scope, e *entry, u *v1a
 	}
 	if apierrors.IsNotFound(err) { // the broker is new and has no Secrets yet
 		e.decide(condition.Waiting(condition.BrokerUnavailable, err.Error()))
-		s.pending = true
 		return nil
 	}
 	if apierrors.IsAlreadyExists(err) {

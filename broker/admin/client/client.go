@@ -238,6 +238,34 @@ func (c *Client) Queues(ctx context.Context, vhost string) ([]QueueState, error)
 	return out, c.call(ctx, http.MethodGet, "/v1/queues", q, nil, &out)
 }
 
+// EachQueue calls fn for every live queue, one after the other as they come, so that not all are in memory at once.
+func (c *Client) EachQueue(ctx context.Context, vhost string, fn func(QueueState)) error {
+	q := url.Values{}
+	if vhost != "" {
+		q.Set("vhost", vhost)
+	}
+	resp, err := c.send(ctx, http.MethodGet, "/v1/queues", q, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	d := json.NewDecoder(resp.Body)
+	if _, err := d.Token(); err != nil { // the [ of the array
+		return fmt.Errorf("GET /v1/queues: decode answer: %w", err)
+	}
+	for d.More() {
+		var s QueueState
+		if err := d.Decode(&s); err != nil {
+			return fmt.Errorf("GET /v1/queues: decode answer: %w", err)
+		}
+		fn(s)
+	}
+	if _, err := d.Token(); err != nil {
+		return fmt.Errorf("GET /v1/queues: decode answer: %w", err)
+	}
+	return nil
+}
+
 // Connections lists live connections.
 func (c *Client) Connections(ctx context.Context) ([]ConnectionState, error) {
 	var out []ConnectionState
