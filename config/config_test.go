@@ -115,6 +115,7 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"logLevel=loud":          "logLevel",
 		"imagee.tag=1":           "imagee",
 		"workers=0":              "workers",
+		"queueStatusWrites=0":    "queueStatusWrites",
 		"deletionPatience=later": "deletionPatience",
 		"namespaces={Not_One}":   "namespaces",
 	} {

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"net/url"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -30,6 +31,8 @@ type Pool struct {
 	Reader client.Reader
 	// Address is the URL of a broker's admin API; nil is its Service.
 	Address func(*v1alpha1.MessageBroker) string
+	// Proxy is an HTTP proxy to go through, for an operator outside of the brokers' network; nil is none.
+	Proxy *url.URL
 
 	mu      sync.Mutex
 	clients map[types.NamespacedName]entry
@@ -65,6 +68,7 @@ func (p *Pool) To(ctx context.Context, b *v1alpha1.MessageBroker) (*admin.Client
 	c, err := admin.New(admin.Options{
 		URL: address, User: string(credentials.Data["username"]), Password: string(credentials.Data["password"]),
 		TLS: &tls.Config{RootCAs: roots, ServerName: serverName(b), MinVersion: tls.VersionTLS13},
+		Proxy: p.Proxy,
 	})
 	if err != nil {
 		return nil, err

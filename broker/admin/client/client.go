@@ -142,6 +142,8 @@ type Options struct {
 	User     string
 	Password string
 	TLS      *tls.Config
+	// Proxy is an HTTP proxy to go through; nil is none.
+	Proxy *url.URL
 }
 
 // New makes a client; it does not connect yet.
@@ -151,6 +153,9 @@ func New(o Options) (*Client, error) {
 		return nil, fmt.Errorf("admin URL %q: want http://HOST:PORT or https://HOST:PORT", o.URL)
 	}
 	t := &http.Transport{TLSClientConfig: o.TLS, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 4, IdleConnTimeout: 90 * time.Second}
+	if o.Proxy != nil {
+		t.Proxy = http.ProxyURL(o.Proxy)
+	}
 	return &Client{base: base, user: o.User, password: o.Password, http: &http.Client{Transport: t}}, nil
 }
 
