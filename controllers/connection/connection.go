@@ -67,7 +67,7 @@ func (p *Pool) To(ctx context.Context, b *v1alpha1.MessageBroker) (*admin.Client
 	}
 	c, err := admin.New(admin.Options{
 		URL: address, User: string(credentials.Data["username"]), Password: string(credentials.Data["password"]),
-		TLS: &tls.Config{RootCAs: roots, ServerName: serverName(b), MinVersion: tls.VersionTLS13},
+		TLS:   &tls.Config{RootCAs: roots, ServerName: serverName(b), MinVersion: tls.VersionTLS13},
 		Proxy: p.Proxy,
 	})
 	if err != nil {

@@ -149,6 +149,7 @@ func (x *index) add(r *record, shown figures) {
 	x.records[r.id] = r
 	m := r.realm
 	m.records[r.id.kind]++
+	m.arrived = time.Now()
 	m.join(r)
 	if shown != (figures{}) {
 		m.depths[r] = &depth{shown: shown, now: shown}

@@ -115,10 +115,11 @@ func (x *index) living(m *realm, vhost string) int {
 	return m.living[vhost]
 }
 
-func (x *index) backlog(m *realm) bool {
+// arriving says whether more objects that name a broker are on their way.
+func (x *index) arriving(m *realm) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return m.backlog()
+	return m.backlog() || time.Since(m.arrived) < missingAfter
 }
 
 // done says of each record of a look when it is looked at again: never, when something changes, or later.

@@ -32,8 +32,9 @@ type realm struct {
 	found  map[object.Sum]object.Object
 	depths map[*record]*depth
 
-	verified    bool   // have of every record is what the broker had, and the stream brings changes
-	incarnation string // of the broker's data; empty as long as it was never asked
+	arrived     time.Time // when an object that was new came last
+	verified    bool      // have of every record is what the broker had, and the stream brings changes
+	incarnation string    // of the broker's data; empty as long as it was never asked
 
 	look
 }

@@ -68,12 +68,12 @@ func (r *Reconciler) calling(write func() error) error {
 
 // report writes the statuses that changed.
 func (r *Reconciler) report(ctx context.Context, s *scope) {
-	backlog := r.index.backlog(s.realm)
+	arriving := r.index.arriving(s.realm)
 	r.each(ctx, s, func(ctx context.Context, e *entry) error {
 		if e.released && e.deleting || e.postponed {
 			return nil // it is gone, or about to be; or nothing is known yet
 		}
-		if e.postponed = e.premature(backlog); e.postponed {
+		if e.postponed = e.premature(arriving); e.postponed {
 			return nil
 		}
 		return r.writeStatus(ctx, s, e)
@@ -88,10 +88,10 @@ const (
 )
 
 // premature says whether it is too early to say that something is missing.
-func (e *entry) premature(backlog bool) bool {
+func (e *entry) premature(arriving bool) bool {
 	age := time.Since(e.object.GetCreationTimestamp().Time)
 	first := len(e.object.Common().Conditions) == 0
-	return e.state.Reason == condition.Missing && first && (age < missingAfter || backlog && age < missingAtLast)
+	return e.state.Reason == condition.Missing && first && (age < missingAfter || arriving && age < missingAtLast)
 }
 
 func (r *Reconciler) writeStatus(ctx context.Context, s *scope, e *entry) error {

@@ -96,6 +96,45 @@ type broker struct {
 	hub    *hub.Hub
 	server *httptest.Server
 	admin  *admin.Server
+	calls  map[string]int // of the admin API, by path
+	broken bool           // it answers every call with an error
+}
+
+// ServeHTTP counts a call and hands it to the admin API.
+func (b *broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	b.mu.Lock()
+	if b.calls == nil {
+		b.calls = make(map[string]int)
+	}
+	b.calls[r.URL.Path]++
+	to, broken := b.admin, b.broken
+	b.mu.Unlock()
+	if broken {
+		http.Error(w, `{"error":"broken"}`, http.StatusInternalServerError)
+		return
+	}
+	to.ServeHTTP(w, r)
+}
+
+// called is how often a path of the admin API was called; an empty one is all of them.
+func (b *broker) called(path string) (n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for p, of := range b.calls {
+		if path == "" || p == path {
+			n += of
+		}
+	}
+	return n
+}
+
+func (b *broker) breaks(broken bool) {
+	b.mu.Lock()
+	b.broken = broken
+	b.mu.Unlock()
+	if broken {
+		b.server.CloseClientConnections()
+	}
 }
 
 func newBroker(ctx context.Context) *broker {
@@ -139,7 +178,7 @@ func (b *broker) start() {
 		Connections: func() []adminclient.ConnectionState { return nil }, Pending: func() ([]string, error) { return nil, nil },
 		Problems: func() []string { return nil }, Metrics: nothing, QueueMetrics: nothing,
 	})
-	b.server = httptest.NewUnstartedServer(b.admin)
+	b.server = httptest.NewUnstartedServer(b)
 	b.server.TLS = &tls.Config{Certificates: []tls.Certificate{b.authority.leaf}}
 	b.server.StartTLS()
 }
@@ -184,6 +223,11 @@ type operator struct {
 // startOperator runs the reconciler on brokers until the test ends or stop is called; wrap may put something between it
 // and the API.
 func startOperator(wrap func(client.WithWatch) client.Client, brokers ...*broker) *operator {
+	return startOperatorWith(topology.Options{}, wrap, brokers...)
+}
+
+// startOperatorWith is startOperator with options; connections and times are the test's.
+func startOperatorWith(options topology.Options, wrap func(client.WithWatch) client.Client, brokers ...*broker) *operator {
 	ctx, cancel := context.WithCancel(context.Background())
 	skip := true
 	m, err := ctrl.NewManager(restConfig, ctrl.Options{
@@ -205,7 +249,8 @@ func startOperator(wrap func(client.WithWatch) client.Client, brokers ...*broker
 		}
 		return "https://127.0.0.1:1"
 	}}
-	Expect(topology.SetupWithManager(ctx, m, topology.Options{Connections: pool, Gather: 20 * time.Millisecond, Refresh: 2 * time.Second})).To(Succeed())
+	options.Connections, options.Gather, options.Refresh = pool, 20*time.Millisecond, 2*time.Second
+	Expect(topology.SetupWithManager(ctx, m, options)).To(Succeed())
 	o := &operator{cancel: cancel, ended: make(chan struct{})}
 	go func() { // ends when the test cancels
 		defer GinkgoRecover()
