@@ -16,8 +16,6 @@ import (
 	"github.com/turnstone-mq/turnstone/controllers/condition"
 )
 
-const driftIgnore = v1alpha1.DriftIgnore
-
 // given says whether the broker was given the object as it is now: what differs then is drift.
 func (e *entry) given(incarnation string) bool {
 	st := e.object.Common()

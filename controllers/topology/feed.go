@@ -28,7 +28,7 @@ type feed struct {
 }
 
 // pageSize is how many objects are listed in a call.
-const pageSize = 500
+const pageSize = 250
 
 // retryAfter is how long a failed list or watch waits.
 const retryAfter = time.Second

@@ -6,6 +6,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/turnstone-mq/turnstone/api/v1alpha1"
 	"github.com/turnstone-mq/turnstone/broker/object"
 	"github.com/turnstone-mq/turnstone/controllers/condition"
 )
@@ -173,7 +174,7 @@ func (x *index) settle(m *realm, e *entry, now time.Time) {
 	r.resend = r.resend && !e.state.Ready
 	delete(m.retries, r)
 	m.awaitNothing(r)
-	if alone := m.byKey[r.key] == r && r.next == nil; e.state.Ready && alone && r.have != e.sum && r.drift != driftIgnore {
+	if alone := m.byKey[r.key] == r && r.next == nil; e.state.Ready && alone && r.have != e.sum && r.drift != v1alpha1.DriftIgnore {
 		m.touch(r) // it changed in the broker meanwhile
 	}
 }

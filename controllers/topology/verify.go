@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/turnstone-mq/turnstone/api/v1alpha1"
 	admin "github.com/turnstone-mq/turnstone/broker/admin/client"
 	"github.com/turnstone-mq/turnstone/broker/object"
 )
@@ -206,7 +207,7 @@ func (x *index) saw(m *realm, kind int, key, have object.Sum, at uint64, o *obje
 		m.found[key] = kept
 	}
 	asWished := have == first.wanted && first.next == nil && first.settled
-	ignored := first.next == nil && first.settled && first.drift == driftIgnore
+	ignored := first.next == nil && first.settled && first.drift == v1alpha1.DriftIgnore
 	if !asWished && !ignored {
 		m.touch(first)
 	}
