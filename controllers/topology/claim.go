@@ -23,12 +23,12 @@ func (s *scope) claim() {
 	}
 	for _, group := range groups {
 		if len(group) > 1 {
-			settle(group)
+			settleClaims(group)
 		}
 	}
 }
 
-func settle(group []*entry) {
+func settleClaims(group []*entry) {
 	has := holder(group)
 	for _, e := range group {
 		if e != has {
@@ -153,7 +153,11 @@ func (s *scope) follow() {
 		if has == nil {
 			continue
 		}
-		e.state, e.messages, e.consumers, e.plan = has.state, has.messages, has.consumers, nil
+		if !has.decided || has.failed != nil { // nothing is known yet
+			e.decided, e.postponed, e.failed = false, has.postponed, has.failed
+			continue
+		}
+		e.state, e.unreached, e.plan = has.state, has.unreached, nil
 		if e.state.Ready {
 			e.state.Message = fmt.Sprintf("shared with %s %s", has.kind.name, has.ref())
 		}
