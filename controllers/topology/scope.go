@@ -114,7 +114,8 @@ func (s *scope) translate() {
 }
 
 // compare orders entries by age. Timestamps tell seconds apart; of two from the same second the one that was first to be
-// Ready counts as older, and one that was told that it is not stays so.
+// Ready counts as older, and one that was told that it is not stays so. Of those that share, it is the one that the broker was
+// given.
 func (e *entry) compare(o *entry) int {
 	return cmp.Or(
 		e.object.GetCreationTimestamp().Compare(o.object.GetCreationTimestamp().Time),
@@ -129,6 +130,8 @@ func (e *entry) standing() int {
 	switch {
 	case c == nil:
 		return 0
+	case c.Status == metav1.ConditionTrue && e.object.Common().Applied != nil:
+		return -2
 	case c.Status == metav1.ConditionTrue:
 		return -1
 	case c.Reason == condition.ResourceConflict:

@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"strconv"
@@ -219,17 +220,28 @@ func (r *Reconciler) mac(ctx context.Context, s *scope, password string) (string
 // waysIn is the Secret that says how the operator reaches the broker: its administrator's, or the connection Secret.
 func (r *Reconciler) waysIn(ctx context.Context, s *scope) (*corev1.Secret, error) {
 	from, reader, name := &corev1.Secret{}, client.Reader(r), resource.AdminSecret(s.broker.Name)
-	if secret, external := connection.SecretOf(s.broker.Name); external {
+	secret, external := connection.SecretOf(s.broker.Name)
+	if external {
 		reader, name = r.live, secret
 	}
-	if err := reader.Get(ctx, types.NamespacedName{Namespace: s.broker.Namespace, Name: name}, from); err != nil {
+	err := reader.Get(ctx, types.NamespacedName{Namespace: s.broker.Namespace, Name: name}, from)
+	if external && apierrors.IsNotFound(err) {
+		return nil, connection.NoSecret(s.broker.Namespace, name)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("the way to the broker: %w", err)
 	}
 	return from, nil
 }
 
-// newBroker waits for a broker that is so new that it has no Secrets yet.
+// newBroker waits for a broker that is so new that it has no Secrets yet, or whose connection Secret is gone.
 func (r *Reconciler) newBroker(e *entry, err error) error {
+	var gone *connection.SecretError
+	if errors.As(err, &gone) {
+		e.unreached = true
+		e.decide(condition.Waiting(refusal(err), gone.Text))
+		return nil
+	}
 	if !apierrors.IsNotFound(err) {
 		return fmt.Errorf("credentials of User %s: %w", e.ref(), err)
 	}
@@ -298,6 +310,9 @@ func (r *Reconciler) bind(ctx context.Context, s *scope) {
 			return err
 		}
 		wanted, err := r.bindingOf(ctx, s, e, u)
+		if gone := (*connection.SecretError)(nil); errors.As(err, &gone) {
+			return nil // it comes with the Secret
+		}
 		if err != nil {
 			return client.IgnoreNotFound(err)
 		}
