@@ -98,19 +98,22 @@ type broker struct {
 	hub    *hub.Hub
 	server *httptest.Server
 	admin  *admin.Server
-	calls  map[string]int // of the admin API, by path
-	broken bool           // it answers every call with an error
+
+	traffic sync.Mutex     // guards what follows, and is held by nobody who waits for calls to end
+	serves  http.Handler   // what calls go to
+	calls   map[string]int // of the admin API, by path
+	broken  bool           // it answers every call with an error
 }
 
 // ServeHTTP counts a call and hands it to the admin API.
 func (b *broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	b.mu.Lock()
+	b.traffic.Lock()
 	if b.calls == nil {
 		b.calls = make(map[string]int)
 	}
 	b.calls[r.URL.Path]++
-	to, broken := b.admin, b.broken
-	b.mu.Unlock()
+	to, broken := b.serves, b.broken
+	b.traffic.Unlock()
 	if broken {
 		http.Error(w, `{"error":"broken"}`, http.StatusInternalServerError)
 		return
@@ -120,8 +123,8 @@ func (b *broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // called is how often a path of the admin API was called; an empty one is all of them.
 func (b *broker) called(path string) (n int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	b.traffic.Lock()
+	defer b.traffic.Unlock()
 	for p, of := range b.calls {
 		if path == "" || p == path {
 			n += of
@@ -131,9 +134,9 @@ func (b *broker) called(path string) (n int) {
 }
 
 func (b *broker) breaks(broken bool) {
-	b.mu.Lock()
+	b.traffic.Lock()
 	b.broken = broken
-	b.mu.Unlock()
+	b.traffic.Unlock()
 	if broken {
 		b.server.CloseClientConnections()
 	}
@@ -191,6 +194,9 @@ func (b *broker) start() {
 		Connections: func() []adminclient.ConnectionState { return nil }, Pending: func() ([]string, string, error) { return nil, "", nil }, Storage: func() (int64, int64) { return 0, 0 },
 		Problems: func() []string { return nil }, Metrics: nothing, QueueMetrics: nothing,
 	})
+	b.traffic.Lock()
+	b.serves = b.admin
+	b.traffic.Unlock()
 	b.server = httptest.NewUnstartedServer(b)
 	b.server.TLS = &tls.Config{Certificates: []tls.Certificate{b.authority.leaf}}
 	b.server.StartTLS()
