@@ -127,6 +127,7 @@ var _ = Describe("defaults", func() {
 		DeferCleanup(func(ctx SpecContext) { Expect(api.Delete(ctx, q)).To(Succeed()) })
 		Expect(q.Object["spec"]).To(Equal(map[string]any{
 			"brokerRef": map[string]any{"name": "b"}, "vhost": "/", "durable": true, "deletionPolicy": "DeleteIfEmpty",
+			"driftPolicy": "Correct", "ownershipPolicy": "Exclusive",
 		}))
 		b := object("MessageBroker", "defaults", "{}")
 		Expect(create(ctx, b)).To(Succeed())
