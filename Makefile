@@ -62,6 +62,10 @@ crash: ## Kill the broker under load, an hour each for AMQP and MQTT, and look f
 bench: ## Throughput and CPU per message, beside mosquitto and rabbitmq-server
 	hack/bench
 
+.PHONY: bench-operator
+bench-operator: ## The operator over many objects and brokers; writes its section of docs/benchmarks.md
+	hack/bench-operator -markdown docs/benchmarks.md
+
 ##@ Run
 .PHONY: up
 up: ## A Kubernetes with a broker that works (CLUSTER=current REGISTRY=... for your own)
@@ -77,4 +81,4 @@ clean: ## Delete what was built here (the cache of compiled tools stays)
 
 .PHONY: help
 help: ## This list
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -41,10 +42,12 @@ var version, commit = "unknown", "unknown"
 // options are the flags.
 type options struct {
 	brokerImage, namespaces, logLevel, metrics, health string
+	brokerProxy                                        string
 	leaderElection                                     bool
 	leaderNamespace, owner                             string
 	patience                                           time.Duration
 	workers                                            int
+	queueStatusWrites                                  float64
 }
 
 func main() {
@@ -62,11 +65,13 @@ func parse() options {
 	flag.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	flag.StringVar(&o.metrics, "metrics-address", ":8080", "where /metrics is served; 0 for nowhere")
 	flag.StringVar(&o.health, "health-address", ":8081", "where /healthz and /readyz are served")
+	flag.StringVar(&o.brokerProxy, "broker-proxy", "", "URL of an HTTP proxy to brokers, for an operator that runs outside of the cluster")
 	flag.BoolVar(&o.leaderElection, "leader-election", true, "work only while this replica is the leader")
 	flag.StringVar(&o.leaderNamespace, "leader-election-namespace", "", "where the lease is; the pod's own namespace if empty")
 	flag.DurationVar(&o.patience, "deletion-patience", 5*time.Minute, "how long a deletion waits for a broker that does not answer")
 	flag.StringVar(&o.owner, "owner", topology.DefaultOwner, "in whose name objects inside brokers are owned; operators that serve the same broker each need another")
-	flag.IntVar(&o.workers, "workers", 8, "brokers that are looked at, and statuses written, at once")
+	flag.IntVar(&o.workers, "workers", 8, "half of how many writes to the API server are on their way at once")
+	flag.Float64Var(&o.queueStatusWrites, "queue-status-writes", 10, "statuses of Queues written in a second because depth, consumers or rates changed")
 	printVersion := flag.Bool("version", false, "print version and commit")
 	flag.Parse()
 	if *printVersion {
@@ -80,6 +85,10 @@ func run(ctx context.Context, o options) error {
 	if o.brokerImage == "" {
 		return fmt.Errorf("--broker-image must name the image of brokers")
 	}
+	if o.workers < 1 || o.queueStatusWrites <= 0 {
+		return fmt.Errorf("--workers must be 1 or more and --queue-status-writes more than 0")
+	}
+	topology.TuneMemory()
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
 		return fmt.Errorf("--log-level: %w", err)
@@ -137,10 +146,7 @@ func caches(namespaces string) cache.Options {
 			&appsv1.StatefulSet{}: ours, &networkingv1.NetworkPolicy{}: ours, &policyv1.PodDisruptionBudget{}: ours,
 		},
 	}
-	for n := range strings.SplitSeq(namespaces, ",") {
-		if n = strings.TrimSpace(n); n == "" {
-			continue
-		}
+	for _, n := range list(namespaces) {
 		if o.DefaultNamespaces == nil {
 			o.DefaultNamespaces = map[string]cache.Config{}
 		}
@@ -149,11 +155,28 @@ func caches(namespaces string) cache.Options {
 	return o
 }
 
+// list splits a text with commas.
+func list(text string) (out []string) {
+	for n := range strings.SplitSeq(text, ",") {
+		if n = strings.TrimSpace(n); n != "" {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
 func addControllers(ctx context.Context, m ctrl.Manager, o options) error {
 	connections := &connection.Pool{Reader: m.GetClient(), Live: m.GetAPIReader()}
 	secrets, err := foreign.New(m, caches(o.namespaces).DefaultNamespaces)
 	if err != nil {
 		return err
+	}
+	if o.brokerProxy != "" {
+		proxy, err := url.Parse(o.brokerProxy)
+		if err != nil || proxy.Host == "" {
+			return fmt.Errorf("--broker-proxy=%q: want http://HOST:PORT", o.brokerProxy)
+		}
+		connections.Proxy = proxy
 	}
 	brokers := &broker.Reconciler{
 		Client: m.GetClient(), Live: m.GetAPIReader(), Scheme: m.GetScheme(), Events: m.GetEventRecorder("turnstone-operator"),
@@ -164,7 +187,7 @@ func addControllers(ctx context.Context, m ctrl.Manager, o options) error {
 	}
 	lives := topology.Options{
 		Connections: connections, Foreign: secrets, ReleaseAfter: o.patience, Concurrency: o.workers, Owner: o.owner,
-		Namespaces: strings.Trim(o.namespaces, ", ") == "",
+		QueueStatusWrites: o.queueStatusWrites, Namespaces: list(o.namespaces),
 	}
 	if err := topology.SetupWithManager(ctx, m, lives); err != nil {
 		return fmt.Errorf("controller of what lives in brokers: %w", err)

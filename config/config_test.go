@@ -138,6 +138,7 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"monitoring.rules.disabled={Other}":    "disabled",
 		"networkPolicy.apiServerPorts={70000}": "apiServerPorts",
 		"monitoring.interval=often":            "interval",
+		"queueStatusWrites=0":                  "queueStatusWrites",
 	} {
 		out, err := helmCommand(t, "--set", set).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), want) {

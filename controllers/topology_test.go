@@ -83,7 +83,9 @@ func startOperator(namespace string, p *pods, releaseAfter time.Duration) *opera
 		Image: "broker:test", Connections: o.connections, Foreign: secrets, Now: time.Now,
 	}
 	Expect(b.Setup(ctx, m)).To(Succeed())
-	Expect(topology.SetupWithManager(ctx, m, topology.Options{Connections: o.connections, Foreign: secrets, ReleaseAfter: releaseAfter})).To(Succeed())
+	Expect(topology.SetupWithManager(ctx, m, topology.Options{
+		Connections: o.connections, Foreign: secrets, ReleaseAfter: releaseAfter, Namespaces: []string{namespace},
+	})).To(Succeed())
 	metrics.Build("test", "none")
 	Expect(metrics.Objects(m)).To(Succeed())
 	ended := make(chan error, 1)

@@ -119,12 +119,19 @@ type DeadLetter struct {
 // QueueStatus is the observed state of a Queue.
 type QueueStatus struct {
 	TopologyStatus `json:",inline"`
-	// Messages that wait or are unacknowledged, as of the last look.
+	// Messages that wait or are unacknowledged. This and what follows is written when it changed by much, and not more often
+	// than the operator's --queue-status-writes allows.
 	// +optional
 	Messages int64 `json:"messages"`
-	// Consumers, as of the last look.
+	// Consumers of the queue.
 	// +optional
 	Consumers int64 `json:"consumers"`
+	// PublishRate is how many messages came in a second, averaged over half a minute.
+	// +optional
+	PublishRate int64 `json:"publishRate,omitempty"`
+	// DeliverRate is how many messages were delivered in a second, averaged over half a minute.
+	// +optional
+	DeliverRate int64 `json:"deliverRate,omitempty"`
 }
 
 // Queue is an AMQP queue.
@@ -135,6 +142,8 @@ type QueueStatus struct {
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="Messages",type=integer,JSONPath=`.status.messages`
 // +kubebuilder:printcolumn:name="Consumers",type=integer,JSONPath=`.status.consumers`
+// +kubebuilder:printcolumn:name="In/s",type=integer,JSONPath=`.status.publishRate`
+// +kubebuilder:printcolumn:name="Out/s",type=integer,JSONPath=`.status.deliverRate`
 // +kubebuilder:printcolumn:name="VHost",type=string,JSONPath=`.spec.vhost`
 // +kubebuilder:printcolumn:name="Broker",type=string,JSONPath=`.spec.brokerRef.name`,priority=1
 // +kubebuilder:printcolumn:name="Plan",type=string,JSONPath=`.status.plan.action`,priority=1

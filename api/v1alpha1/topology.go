@@ -117,7 +117,8 @@ type TopologyStatus struct {
 	// ObservedGeneration is the generation that the conditions are about.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// Conditions are Ready (the broker has the object as it is written here), Reconciling and Stalled (only present while true).
+	// Conditions are Ready (the broker has the object as it is written here), Reconciling, Stalled and, with driftPolicy Report,
+	// Drifted, which says what differs. All but Ready are only present while true.
 	// +listType=map
 	// +listMapKey=type
 	// +optional
@@ -126,6 +127,9 @@ type TopologyStatus struct {
 	// messaging.turnstone.dev/plan.
 	// +optional
 	Plan *Plan `json:"plan,omitempty"`
+	// Applied is what of this object the broker was given last.
+	// +optional
+	Applied *Applied `json:"applied,omitempty"`
 }
 
 // PlanAction is what an object would do in its broker.
@@ -179,6 +183,14 @@ type PlannedChange struct {
 	// New is its value as written here.
 	// +optional
 	New string `json:"new,omitempty"`
+}
+
+// Applied says what a broker was given: a later difference is drift only if it is about this generation and this data.
+type Applied struct {
+	// Generation of the object.
+	Generation int64 `json:"generation"`
+	// Incarnation is the identity of the broker's data directory: one that lost its data has another.
+	Incarnation string `json:"incarnation"`
 }
 
 func nameOr(name string, o metav1.Object) string {

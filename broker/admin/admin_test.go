@@ -192,6 +192,9 @@ func TestWrongRequests(t *testing.T) {
 		{"POST", "/v1/apply", js, `{"owner":"` + strings.Repeat("x", mostBody) + `"}`, 413, `{"error":"body is longer than 67108864 bytes: send fewer changes at a time"}`},
 		{"GET", "/v1/objects?kind=Shelf", "", "", 400, `{"error":"kind \"Shelf\" does not exist; there are [VirtualHost User Permission TopicPolicy Policy OperatorPolicy Exchange Queue Binding]"}`},
 		{"GET", "/v1/watch?since=x", "", "", 400, `{"error":"since: \"x\" is not a revision"}`},
+		{"GET", "/v1/digest?kind=Shelf", "", "", 400, `{"error":"kind \"Shelf\" does not exist; there are [VirtualHost User Permission TopicPolicy Policy OperatorPolicy Exchange Queue Binding]"}`},
+		{"GET", "/v1/objects?buckets=3", "", "", 400, `{"error":"buckets are those of a kind: name it, such as kind=Queue"}`},
+		{"GET", "/v1/objects?kind=Queue&buckets=3,256", "", "", 400, `{"error":"buckets: \"256\" is not a number from 0 to 255"}`},
 		{"GET", "/v1/watch?since=999999", "", "", 410, `{"error":"revision 999999 is newer than this broker's 4: its data is another; list the objects and watch from there"}`},
 	} {
 		status, body := a.call(t, c.method, c.path, "root", c.contentType, c.body)
@@ -238,6 +241,18 @@ func TestApplyAndRead(t *testing.T) {
 	want, _ := object.Digest(list.Objects)
 	if err != nil || digests.Kinds[object.KindQueue] != (client.Digest{Count: 1, Digest: want}) || len(digests.Kinds) != len(object.Kinds) {
 		t.Errorf("digests: %+v %v, wanted %s", digests, err, want)
+	}
+	bucket := list.Objects[0].Bucket()
+	in, err := c.ObjectsIn(ctx, "op", object.KindQueue, []int{bucket})
+	if err != nil || len(in.Objects) != 1 || in.Objects[0].Key != list.Objects[0].Key {
+		t.Errorf("objects in bucket %d: %+v %v", bucket, in, err)
+	}
+	if in, err := c.ObjectsIn(ctx, "op", object.KindQueue, []int{(bucket + 1) % object.Buckets}); err != nil || len(in.Objects) != 0 {
+		t.Errorf("objects in another bucket: %+v %v", in, err)
+	}
+	parts, err := c.BucketDigests(ctx, "op", object.KindQueue)
+	if err != nil || len(parts.Buckets) != object.Buckets || parts.Buckets[bucket] != (client.Digest{Count: 1, Digest: want}) {
+		t.Errorf("digests by bucket: %+v %v", parts, err)
 	}
 	queues, err := c.Queues(ctx, "/")
 	if err != nil || len(queues) != 1 || queues[0].Name != "work" || queues[0].Owner != "op" || !queues[0].Spec.Durable {

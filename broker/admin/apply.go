@@ -6,6 +6,8 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/turnstone-mq/turnstone/broker/admin/client"
@@ -82,16 +84,55 @@ func unavailable(err error) error {
 }
 
 func (s *Server) objects(w http.ResponseWriter, r *http.Request) error {
-	kind := object.Kind(r.URL.Query().Get("kind"))
-	if kind != "" && kind.Rank() == len(object.Kinds) {
-		return failf(http.StatusBadRequest, "kind %q does not exist; there are %v", kind, object.Kinds)
+	kind, err := kindOf(r)
+	if err != nil {
+		return err
 	}
-	list, revision := s.Hub.Objects(r.URL.Query().Get("owner"), kind)
-	out := client.ObjectList{Incarnation: s.Hub.Incarnation(), Revision: revision, Objects: make([]object.Object, 0, len(list))}
+	buckets, err := bucketsOf(r, kind)
+	if err != nil {
+		return err
+	}
+	out := client.ObjectList{Incarnation: s.Hub.Incarnation()}
+	var list []object.Object
+	if owner := r.URL.Query().Get("owner"); buckets == nil {
+		list, out.Revision = s.Hub.Objects(owner, kind)
+	} else {
+		list, out.Revision = s.Hub.ObjectsIn(owner, kind, buckets)
+	}
+	out.Objects = make([]object.Object, 0, len(list))
 	for _, o := range list {
 		out.Objects = append(out.Objects, shown(o))
 	}
 	return answer(w, http.StatusOK, out)
+}
+
+// kindOf reads the parameter kind, which may be missing.
+func kindOf(r *http.Request) (object.Kind, error) {
+	kind := object.Kind(r.URL.Query().Get("kind"))
+	if kind != "" && kind.Rank() == len(object.Kinds) {
+		return "", failf(http.StatusBadRequest, "kind %q does not exist; there are %v", kind, object.Kinds)
+	}
+	return kind, nil
+}
+
+// bucketsOf reads the parameter buckets, numbers with commas between; nil when it is missing.
+func bucketsOf(r *http.Request, kind object.Kind) (map[int]bool, error) {
+	raw := r.URL.Query().Get("buckets")
+	if raw == "" {
+		return nil, nil
+	}
+	if kind == "" {
+		return nil, failf(http.StatusBadRequest, "buckets are those of a kind: name it, such as kind=%s", object.KindQueue)
+	}
+	out := make(map[int]bool)
+	for part := range strings.SplitSeq(raw, ",") {
+		n, err := strconv.Atoi(part)
+		if err != nil || n < 0 || n >= object.Buckets {
+			return nil, failf(http.StatusBadRequest, "buckets: %q is not a number from 0 to %d", part, object.Buckets-1)
+		}
+		out[n] = true
+	}
+	return out, nil
 }
 
 // shown is an object as it is answered: without what a password could be guessed from.
@@ -107,12 +148,30 @@ func shown(o object.Object) object.Object {
 	return o
 }
 
+// digest answers the digests of all kinds, or those of the buckets of one.
 func (s *Server) digest(w http.ResponseWriter, r *http.Request) error {
-	byKind, revision, err := s.Hub.Digests(r.URL.Query().Get("owner"))
+	kind, err := kindOf(r)
 	if err != nil {
 		return err
 	}
-	out := client.Digests{Incarnation: s.Hub.Incarnation(), Revision: revision, Kinds: make(map[object.Kind]client.Digest, len(byKind))}
+	out := client.Digests{Incarnation: s.Hub.Incarnation()}
+	owner := r.URL.Query().Get("owner")
+	if kind != "" {
+		buckets, revision, err := s.Hub.BucketDigests(owner, kind)
+		if err != nil {
+			return err
+		}
+		out.Revision = revision
+		for _, d := range buckets {
+			out.Buckets = append(out.Buckets, client.Digest(d))
+		}
+		return answer(w, http.StatusOK, out)
+	}
+	byKind, revision, err := s.Hub.Digests(owner)
+	if err != nil {
+		return err
+	}
+	out.Revision, out.Kinds = revision, make(map[object.Kind]client.Digest, len(byKind))
 	for k, d := range byKind {
 		out.Kinds[k] = client.Digest(d)
 	}

@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"sync"
 
 	"github.com/turnstone-mq/turnstone/broker/object"
 )
@@ -32,7 +31,7 @@ type State struct {
 	queues   map[string]int // count by virtual host
 	admins   map[string]struct{}
 
-	digests digestCache
+	digests digests
 }
 
 // New is the metadata of a new broker: nothing, at revision zero.
@@ -65,9 +64,14 @@ func (s *State) Get(k object.Key) (object.Object, bool) {
 
 // List answers objects in dependency order; an empty owner or kind means all.
 func (s *State) List(owner string, kind object.Kind) []object.Object {
+	return s.Select(owner, kind, func(object.Key) bool { return true })
+}
+
+// Select is List of those objects whose key is wanted.
+func (s *State) Select(owner string, kind object.Kind, wanted func(object.Key) bool) []object.Object {
 	var out []object.Object
 	for _, o := range s.objects {
-		if (owner == "" || o.Owner == owner) && (kind == "" || o.Kind == kind) {
+		if (owner == "" || o.Owner == owner) && (kind == "" || o.Kind == kind) && wanted(o.Key) {
 			out = append(out, *o)
 		}
 	}
@@ -118,6 +122,7 @@ func (s *State) put(o object.Object) Change {
 	}
 	s.objects[o.Key] = &o
 	s.link(&o)
+	s.digests.change(before, &o)
 	return Change{Revision: s.revision, Before: before, After: &o}
 }
 
@@ -126,6 +131,7 @@ func (s *State) delete(k object.Key) Change {
 	before := s.objects[k]
 	delete(s.objects, k)
 	s.unlink(before)
+	s.digests.change(before, nil)
 	return Change{Revision: s.revision, Before: before}
 }
 
@@ -199,48 +205,6 @@ func administrates(o *object.Object) bool {
 	return o.Kind == object.KindUser && slices.Contains(stored[object.UserSpec](o).Tags, TagAdministrator)
 }
 
-// Digest covers the objects of one owner and kind.
-type Digest struct {
-	Count  int
-	Digest string
-}
-
-// digestCache keeps the digests of the newest revision, since who asks for them asks again and mostly nothing changed.
-type digestCache struct {
-	mu       sync.Mutex
-	revision uint64
-	byOwner  map[string]map[object.Kind]Digest
-}
-
-// Digests are the digests of an owner's objects by kind, every kind included; an empty owner means all objects.
-func (s *State) Digests(owner string) (map[object.Kind]Digest, error) {
-	s.digests.mu.Lock()
-	defer s.digests.mu.Unlock()
-	const mostOwners = 64
-	if s.digests.revision != s.revision || s.digests.byOwner == nil || len(s.digests.byOwner) > mostOwners {
-		s.digests.revision, s.digests.byOwner = s.revision, make(map[string]map[object.Kind]Digest)
-	}
-	if d, ok := s.digests.byOwner[owner]; ok {
-		return d, nil
-	}
-	byKind := make(map[object.Kind][]object.Object)
-	for _, o := range s.objects {
-		if owner == "" || o.Owner == owner {
-			byKind[o.Kind] = append(byKind[o.Kind], *o)
-		}
-	}
-	out := make(map[object.Kind]Digest, len(object.Kinds))
-	for _, k := range object.Kinds {
-		d, err := object.Digest(byKind[k])
-		if err != nil {
-			return nil, err
-		}
-		out[k] = Digest{Count: len(byKind[k]), Digest: d}
-	}
-	s.digests.byOwner[owner] = out
-	return out, nil
-}
-
 // snapshot is the whole state. Format is raised when an older version could not read it.
 type snapshot struct {
 	Format   int             `json:"format"`
@@ -276,6 +240,6 @@ func (s *State) Restore(encoded []byte) error {
 		fresh.link(o)
 	}
 	s.revision, s.objects, s.children, s.queues, s.admins = fresh.revision, fresh.objects, fresh.children, fresh.queues, fresh.admins
-	s.digests.byOwner = nil
+	s.digests.forget()
 	return nil
 }

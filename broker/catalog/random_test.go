@@ -97,6 +97,49 @@ func checkState(t *testing.T, s *State) {
 		!maps.Equal(fresh.queues, s.queues) || !maps.Equal(fresh.admins, s.admins) {
 		t.Error("a state that was restored differs")
 	}
+	owners := make(map[string]bool)
+	for _, o := range s.objects {
+		owners[o.Owner] = true
+	}
+	for owner := range owners {
+		checkDigests(t, fresh, s, owner)
+	}
+}
+
+// checkDigests: digests that changed with the objects are those of the objects.
+func checkDigests(t *testing.T, fresh, s *State, owner string) {
+	t.Helper()
+	want, err := fresh.Digests(owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	have, err := s.Digests(owner)
+	if err != nil || !maps.Equal(want, have) {
+		t.Errorf("digests of owner %q: %v %v, those of its objects are %v", owner, have, err, want)
+	}
+	for _, k := range object.Kinds {
+		all := s.List(owner, k)
+		whole, err := object.Digest(all)
+		if err != nil || have[k] != (Digest{len(all), whole}) {
+			t.Errorf("digest of the %s objects of owner %q: %v %v, want %d %s", k, owner, have[k], err, len(all), whole)
+		}
+		if k != object.KindQueue {
+			continue
+		}
+		buckets, err := s.BucketDigests(owner, k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := make([][]object.Object, object.Buckets)
+		for _, o := range all {
+			in[o.Bucket()] = append(in[o.Bucket()], o)
+		}
+		for i, b := range buckets {
+			if d, err := object.Digest(in[i]); err != nil || b != (Digest{len(in[i]), d}) {
+				t.Fatalf("bucket %d of %s of owner %q: %v, want %d %s %v", i, k, owner, b, len(in[i]), d, err)
+			}
+		}
+	}
 }
 
 // checkAgain: who wishes the same again changes nothing of what was granted.

@@ -491,10 +491,26 @@ func (h *Hub) Objects(owner string, kind object.Kind) ([]object.Object, uint64) 
 	return h.meta.state.List(owner, kind), h.meta.state.Revision()
 }
 
+// ObjectsIn lists an owner's objects of one kind that are in some of its buckets.
+func (h *Hub) ObjectsIn(owner string, kind object.Kind, buckets map[int]bool) ([]object.Object, uint64) {
+	h.meta.mu.RLock()
+	defer h.meta.mu.RUnlock()
+	in := func(k object.Key) bool { return buckets[k.Bucket()] }
+	return h.meta.state.Select(owner, kind, in), h.meta.state.Revision()
+}
+
 // Digests are the digests of an owner's objects by kind, with the revision that they show.
 func (h *Hub) Digests(owner string) (map[object.Kind]catalog.Digest, uint64, error) {
 	h.meta.mu.RLock()
 	defer h.meta.mu.RUnlock()
 	d, err := h.meta.state.Digests(owner)
+	return d, h.meta.state.Revision(), err
+}
+
+// BucketDigests are the digests of an owner's objects of one kind by bucket, with the revision that they show.
+func (h *Hub) BucketDigests(owner string, kind object.Kind) ([]catalog.Digest, uint64, error) {
+	h.meta.mu.RLock()
+	defer h.meta.mu.RUnlock()
+	d, err := h.meta.state.BucketDigests(owner, kind)
 	return d, h.meta.state.Revision(), err
 }

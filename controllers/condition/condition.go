@@ -15,6 +15,8 @@ const (
 	Ready       = "Ready"
 	Reconciling = "Reconciling"
 	Stalled     = "Stalled"
+	// Drifted is present while the broker has another object than what is written, and the object's driftPolicy leaves it so.
+	Drifted = "Drifted"
 )
 
 // The reasons of what lives in a broker.
@@ -30,6 +32,7 @@ const (
 	SecretNotFound    = "SecretNotFound"    // the password's Secret or key is missing
 	DeletionBlocked   = "DeletionBlocked"   // its deletion would lose data
 	Planned           = "Planned"           // it is under plan: nothing is done
+	Changed           = "Changed"           // somebody changed it in the broker; goes with Drifted
 
 	NamespaceNotAllowed = "NamespaceNotAllowed" // the MessageBroker does not allow its namespace
 	InvalidConnection   = "InvalidConnection"   // the connection Secret does not say how to reach a broker

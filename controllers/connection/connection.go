@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/url"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -32,6 +33,8 @@ type Pool struct {
 	Reader, Live client.Reader
 	// Address is the URL of a broker's admin API; nil is its Service.
 	Address func(*v1alpha1.MessageBroker) string
+	// Proxy is an HTTP proxy to go through, for an operator outside of the brokers' network; nil is none.
+	Proxy *url.URL
 
 	mu      sync.Mutex
 	clients map[types.NamespacedName]entry
@@ -96,7 +99,7 @@ func (p *Pool) known(name types.NamespacedName, version string, options func() (
 	if err != nil {
 		return nil, err
 	}
-	o.Wrap = metrics.Admin
+	o.Wrap, o.Proxy = metrics.Admin, p.Proxy
 	c, err := admin.New(o)
 	if err != nil {
 		return nil, err

@@ -42,12 +42,17 @@ type SecretError struct {
 
 func (e *SecretError) Error() string { return e.Text }
 
+// NoSecret says that there is no such connection Secret.
+func NoSecret(namespace, name string) *SecretError {
+	return &SecretError{Missing: true, Text: fmt.Sprintf("connection Secret %q does not exist in namespace %q: make it, with the keys url, username and password", name, namespace)}
+}
+
 // toExternal answers the client of a broker by its connection Secret, which is read anew each time.
 func (p *Pool) toExternal(ctx context.Context, broker types.NamespacedName, secret string) (*admin.Client, error) {
 	s := &corev1.Secret{}
 	err := p.Live.Get(ctx, types.NamespacedName{Namespace: broker.Namespace, Name: secret}, s)
 	if apierrors.IsNotFound(err) {
-		return nil, &SecretError{Missing: true, Text: fmt.Sprintf("connection Secret %q does not exist in namespace %q: make it, with the keys url, username and password", secret, broker.Namespace)}
+		return nil, NoSecret(broker.Namespace, secret)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("connection secret %s: %w", secret, err)

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"context"
+	"maps"
 	"sync/atomic"
 	"time"
 
@@ -24,10 +25,14 @@ const (
 	unknown     = "unknown"     // nobody has looked at this generation
 )
 
-// collector counts objects in the cache when it is asked. It keeps nothing but where to look, which is set once the
-// operator is the leader: other replicas know nothing.
+// Standing is how an object of a kind stands.
+type Standing struct{ Kind, State, Reason string }
+
+// collector counts objects when it is asked: MessageBrokers in the cache, and those that live in brokers by who holds them. It
+// keeps nothing but where to look, which is set once the operator is the leader: other replicas know nothing.
 type collector struct {
 	reader        atomic.Pointer[client.Reader]
+	lives         atomic.Pointer[func() map[Standing]int]
 	count, broker *prometheus.Desc
 }
 
@@ -38,7 +43,7 @@ var objects = &collector{
 		"1 for a MessageBroker that is Ready, else 0.", []string{"broker_namespace", "broker", "reason"}, nil),
 }
 
-// Objects counts the objects that a manager has in its cache, as long as it leads.
+// Objects counts the MessageBrokers that a manager has in its cache and what lives in brokers, as long as it leads.
 func Objects(m manager.Manager) error {
 	return m.Add(manager.RunnableFunc(func(ctx context.Context) error {
 		var reader client.Reader = m.GetClient()
@@ -49,18 +54,13 @@ func Objects(m manager.Manager) error {
 	}))
 }
 
-// kinds are the lists that are counted. Their items are read and never changed.
-var kinds = map[string]func() client.ObjectList{
-	"MessageBroker":  func() client.ObjectList { return &v1alpha1.MessageBrokerList{} },
-	"VirtualHost":    func() client.ObjectList { return &v1alpha1.VirtualHostList{} },
-	"Exchange":       func() client.ObjectList { return &v1alpha1.ExchangeList{} },
-	"Queue":          func() client.ObjectList { return &v1alpha1.QueueList{} },
-	"Binding":        func() client.ObjectList { return &v1alpha1.BindingList{} },
-	"TopicPolicy":    func() client.ObjectList { return &v1alpha1.TopicPolicyList{} },
-	"Policy":         func() client.ObjectList { return &v1alpha1.PolicyList{} },
-	"OperatorPolicy": func() client.ObjectList { return &v1alpha1.OperatorPolicyList{} },
-	"User":           func() client.ObjectList { return &v1alpha1.UserList{} },
-	"Permission":     func() client.ObjectList { return &v1alpha1.PermissionList{} },
+// Lives says who counts the objects that live in brokers; the last one who says so does. They are not in the cache.
+func Lives(count func() map[Standing]int) { objects.lives.Store(&count) }
+
+// StandingOf is how an object of a kind stands.
+func StandingOf(kind string, o runtime.Object) Standing {
+	state, reason := stateOf(o)
+	return Standing{kind, state, reason}
 }
 
 // Describe implements prometheus.Collector.
@@ -75,30 +75,30 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	const patience = 2 * time.Second // a cache that is not filled yet is not waited for
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	for kind, list := range kinds {
-		c.collect(ctx, *reader, kind, list(), to)
+	counts := c.brokers(ctx, *reader, to)
+	if lives := c.lives.Load(); lives != nil {
+		maps.Copy(counts, (*lives)())
+	}
+	for s, n := range counts {
+		to <- prometheus.MustNewConstMetric(c.count, prometheus.GaugeValue, float64(n), s.Kind, s.State, s.Reason)
 	}
 }
 
-func (c *collector) collect(ctx context.Context, from client.Reader, kind string, list client.ObjectList, to chan<- prometheus.Metric) {
+// brokers counts the MessageBrokers, and tells of each. What cannot be counted has no number.
+func (c *collector) brokers(ctx context.Context, from client.Reader, to chan<- prometheus.Metric) map[Standing]int {
+	counts := map[Standing]int{}
+	list := &v1alpha1.MessageBrokerList{}
 	if from.List(ctx, list, client.UnsafeDisableDeepCopy) != nil {
-		return // what cannot be counted has no number
+		return counts
 	}
-	type standing struct{ state, reason string }
-	counts := map[standing]int{}
-	// EachListItem fails for what is no list only.
-	_ = meta.EachListItem(list, func(o runtime.Object) error {
-		state, reason := stateOf(o)
-		counts[standing{state, reason}]++
-		if b, ok := o.(*v1alpha1.MessageBroker); ok {
-			value := map[bool]float64{true: 1}[state == ready]
-			to <- prometheus.MustNewConstMetric(c.broker, prometheus.GaugeValue, value, b.Namespace, b.Name, reason)
-		}
-		return nil
-	})
-	for s, n := range counts {
-		to <- prometheus.MustNewConstMetric(c.count, prometheus.GaugeValue, float64(n), kind, s.state, s.reason)
+	for i := range list.Items {
+		b := &list.Items[i]
+		s := StandingOf("MessageBroker", b)
+		counts[s]++
+		value := map[bool]float64{true: 1}[s.State == ready]
+		to <- prometheus.MustNewConstMetric(c.broker, prometheus.GaugeValue, value, b.Namespace, b.Name, s.Reason)
 	}
+	return counts
 }
 
 // stateOf reads the conditions of an object.

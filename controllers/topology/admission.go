@@ -22,22 +22,35 @@ import (
 
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
 
-// admit decides about objects of other namespaces, which the MessageBroker has to allow. An object that is deleted may take
-// away what is its own, but it stands for nothing any more.
-func (r *Reconciler) admit(ctx context.Context, s *scope) error {
+// judge finds out which namespaces the MessageBroker allows, of those that name it, and makes the objects of one dirty of
+// which it thinks otherwise than before.
+func (r *Reconciler) judge(ctx context.Context, s *scope) error {
 	if s.broker == nil {
 		return nil
 	}
-	verdicts := map[string]string{s.broker.Namespace: ""}
+	for _, namespace := range r.index.namespaces(s.realm) {
+		why, err := r.allows(ctx, s.broker, namespace)
+		if err != nil {
+			return err
+		}
+		r.index.judged(s.realm, namespace, why)
+	}
+	return nil
+}
+
+// admit decides about objects of other namespaces, which the MessageBroker has to allow. An object that is deleted may take
+// away what is its own, but it stands for nothing any more.
+func (r *Reconciler) admit(ctx context.Context, s *scope) {
+	if s.broker == nil {
+		return
+	}
 	for _, e := range s.entries {
 		namespace := e.object.GetNamespace()
-		why, known := verdicts[namespace]
-		if !known {
-			var err error
-			if why, err = r.allows(ctx, s.broker, namespace); err != nil {
-				return err
+		why, known := r.index.verdict(s.realm, namespace)
+		if !known { // it came after the others were judged
+			if why, e.failed = r.allows(ctx, s.broker, namespace); e.failed == nil {
+				r.index.judged(s.realm, namespace, why)
 			}
-			verdicts[namespace] = why
 		}
 		switch {
 		case why == "" || e.decided:
@@ -47,7 +60,6 @@ func (r *Reconciler) admit(ctx context.Context, s *scope) error {
 			e.decide(condition.Waiting(condition.NamespaceNotAllowed, why))
 		}
 	}
-	return nil
 }
 
 // allows says why a MessageBroker does not allow a namespace; empty when it does.
@@ -57,6 +69,8 @@ func (r *Reconciler) allows(ctx context.Context, b *v1alpha1.MessageBroker, name
 	}
 	a := b.Spec.AllowedNamespaces
 	switch {
+	case namespace == b.Namespace:
+		return "", nil
 	case a == nil:
 		return refuse("its spec.allowedNamespaces has to name or select it"), nil
 	case slices.Contains(a.Names, namespace):
@@ -71,7 +85,7 @@ func (r *Reconciler) allows(ctx context.Context, b *v1alpha1.MessageBroker, name
 	if selector.Empty() {
 		return "", nil
 	}
-	if !r.options.Namespaces {
+	if !r.everywhere() {
 		return refuse("this operator may not read the labels of namespaces: add it to spec.allowedNamespaces.names"), nil
 	}
 	n := namespaceMeta(namespace)
@@ -93,7 +107,7 @@ func namespaceMeta(name string) *metav1.PartialObjectMetadata {
 
 // terminating says whether a namespace is being deleted, as far as that can be seen.
 func (r *Reconciler) terminating(ctx context.Context, namespace string) (bool, error) {
-	if !r.options.Namespaces {
+	if !r.everywhere() {
 		return false, nil
 	}
 	n := namespaceMeta(namespace)

@@ -23,12 +23,12 @@ func (s *scope) claim() {
 	}
 	for _, group := range groups {
 		if len(group) > 1 {
-			settle(group)
+			settleClaims(group)
 		}
 	}
 }
 
-func settle(group []*entry) {
+func settleClaims(group []*entry) {
 	has := holder(group)
 	for _, e := range group {
 		if e != has {
@@ -143,7 +143,7 @@ func (e *entry) vanish() {
 func (s *scope) keepLeft() {
 	for _, e := range s.entries {
 		if has := e.follows; has != nil && has.vanished {
-			e.released, s.pending = false, true
+			e.released = false // its state is that of what is gone: it waits, and is looked at again
 		}
 	}
 }
@@ -169,7 +169,11 @@ func (s *scope) follow() {
 		if has == nil {
 			continue
 		}
-		e.state, e.messages, e.consumers, e.plan = has.state, has.messages, has.consumers, nil
+		if !has.decided || has.failed != nil { // nothing is known yet
+			e.decided, e.postponed, e.failed = false, has.postponed, has.failed
+			continue
+		}
+		e.state, e.unreached, e.plan = has.state, has.unreached, nil
 		if e.state.Ready {
 			e.state.Message = fmt.Sprintf("shared with %s %s", has.kind.name, has.ref())
 		}

@@ -26,22 +26,18 @@ func isPlanned(o client.Object) bool {
 
 // unplannable takes deletions in namespaces that are being deleted out of their plan: nothing there can wait for somebody
 // to look. What is in the broker stays there, since nobody said that it may go.
-func (r *Reconciler) unplannable(ctx context.Context, s *scope) error {
+func (r *Reconciler) unplannable(ctx context.Context, s *scope) {
 	for _, e := range s.entries {
 		if !e.planned || !e.deleting {
 			continue
 		}
 		ends, err := r.terminating(ctx, e.object.GetNamespace())
-		if err != nil {
-			return err
-		}
-		if ends {
+		if e.failed = err; err == nil && ends {
 			e.planned, e.released = false, true
 			e.decide(condition.Waiting(condition.Pending, "left in the broker"))
 			r.event(e, corev1.EventTypeWarning, "Abandoned", fmt.Sprintf("it was under plan when its namespace was deleted: %s is left in the broker, if it is there", e.kind.name))
 		}
 	}
-	return nil
 }
 
 // apart takes the entries under plan out of those that differ.
@@ -56,18 +52,18 @@ func apart(differing []*entry) (doing, planned []*entry) {
 	return doing, planned
 }
 
-// plan asks the broker what would become of entries, as if they were sent together.
-func (s *scope) plan(ctx context.Context, planned []*entry) error {
+// propose asks the broker what would become of entries, as if they were sent together.
+func (s *scope) propose(ctx context.Context, planned []*entry) error {
 	slices.SortFunc(planned, inOrder)
 	for chunk := range slices.Chunk(planned, planSize) {
-		if err := s.propose(ctx, chunk); err != nil {
+		if err := s.ask(ctx, chunk); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *scope) propose(ctx context.Context, planned []*entry) error {
+func (s *scope) ask(ctx context.Context, planned []*entry) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	request, asked, err := s.request(planned)
@@ -82,7 +78,7 @@ func (s *scope) propose(ctx context.Context, planned []*entry) error {
 		return fmt.Errorf("broker planned %d results for %d changes", len(response.Results), len(asked))
 	}
 	for i, e := range asked {
-		e.proposed(s, response.Results[i])
+		e.proposed(response.Results[i])
 	}
 	return nil
 }
@@ -104,18 +100,16 @@ func (s *scope) request(batch []*entry) (request admin.ApplyRequest, asked []*en
 }
 
 // proposed decides by what would become of a change.
-func (e *entry) proposed(s *scope, r object.Result) {
+func (e *entry) proposed(r object.Result) {
 	e.plan = planOf(e, r)
-	pending := s.pending
 	switch {
 	case e.plan.Action != v1alpha1.PlanNone && e.plan.Action != v1alpha1.PlanRecreate:
 		e.decide(condition.Waiting(condition.Planned, fmt.Sprintf("under plan: it would %s, see status.plan; remove the annotation %s to carry it out", e.plan.Action, v1alpha1.PlanAnnotation)))
 	case r.Outcome == object.Unchanged && e.deleting:
 		e.decide(condition.Waiting(condition.Planned, "under plan: its deletion would do nothing in the broker; remove the annotation to let it go"))
 	default:
-		e.result(s, r)
+		e.outcome(r)
 	}
-	s.pending = pending // a plan is looked at again with everything else
 }
 
 // planOf is what a result of a dry run says.

@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/turnstone-mq/turnstone/api/v1alpha1"
 	admin "github.com/turnstone-mq/turnstone/broker/admin/client"
@@ -38,54 +39,78 @@ func brokerText(key types.NamespacedName) string {
 }
 
 // findExternal stands a MessageBroker in for a broker that only a Secret names. One without objects is forgotten.
-func (r *Reconciler) findExternal(ctx context.Context, key types.NamespacedName, s *scope) error {
-	if len(s.entries) == 0 {
+func (r *Reconciler) findExternal(key types.NamespacedName, s *scope) {
+	if !r.index.named(s.realm) {
 		r.streams.end(key)
 		r.options.Connections.Drop(key)
-		return nil
+		return
 	}
 	s.broker = &v1alpha1.MessageBroker{}
 	s.broker.Namespace, s.broker.Name = key.Namespace, key.Name
-	c, err := r.options.Connections.To(ctx, s.broker)
+}
+
+// deleteByLast lets what is deleted go by the connection that there was before its connection Secret went or was spoilt, so
+// that a Secret may be deleted together with what it is for; without one, it waits a while.
+func (r *Reconciler) deleteByLast(ctx context.Context, s *scope, err error) {
+	var bad *connection.SecretError
+	if !errors.As(err, &bad) {
+		return
+	}
+	if s.admin, s.incarnation = r.options.Connections.Last(s.realm.key), s.realm.incarnation; s.admin == nil {
+		return
+	}
+	var going []*entry
+	for _, e := range s.entries {
+		if e.deleting && !e.planned && !e.decided && !e.released && e.failed == nil {
+			going = append(going, e)
+		}
+	}
+	if err := r.apply(ctx, s, going); err != nil {
+		log.FromContext(ctx).Info("objects are not deleted by the connection that there was", "reason", err.Error())
+	}
+	s.admin = nil // it serves for nothing else
+}
+
+// unreachedText is what objects are told whose broker cannot be talked to.
+func unreachedText(key types.NamespacedName, err error) string {
 	var bad *connection.SecretError
 	if errors.As(err, &bad) {
-		r.withoutSecret(s, bad, r.options.Connections.Last(key))
-		return nil
+		return bad.Text
 	}
-	s.admin = c
-	return err
-}
-
-// withoutSecret decides about objects whose connection Secret is missing or wrong. What is deleted goes by the connection
-// that there was before, so that a Secret may be deleted together with what it is for; without one, it waits a while.
-func (r *Reconciler) withoutSecret(s *scope, bad *connection.SecretError, last *admin.Client) {
-	s.pending, s.admin = true, last
-	reason := condition.InvalidConnection
-	if bad.Missing {
-		reason = condition.SecretNotFound
-	}
-	for _, e := range s.entries {
-		if e.deleting && last != nil {
-			continue
-		}
-		e.decide(condition.Waiting(reason, bad.Text))
-		r.abandonLate(e)
-	}
-}
-
-// connect makes sure that the look has a client.
-func (r *Reconciler) connect(ctx context.Context, s *scope) (err error) {
-	if s.admin == nil {
-		s.admin, err = r.options.Connections.To(ctx, s.broker)
-	}
-	return err
+	return fmt.Sprintf("%s does not answer: %v", brokerText(key), reasonOf(err))
 }
 
 // refusal is the reason of objects whose broker cannot be talked to.
 func refusal(err error) string {
+	var bad *connection.SecretError
+	switch {
+	case !errors.As(err, &bad):
+	case bad.Missing:
+		return condition.SecretNotFound
+	default:
+		return condition.InvalidConnection
+	}
 	var api *admin.Error
 	if errors.As(err, &api) && (api.Status == http.StatusUnauthorized || api.Status == http.StatusForbidden) {
 		return condition.CredentialsRejected
 	}
 	return condition.BrokerUnavailable
+}
+
+// certain says that asking a broker again soon helps nothing: its objects are told at once.
+func certain(err error) bool {
+	var bad *connection.SecretError
+	return errors.As(err, &bad) || errors.Is(err, connection.ErrHibernated)
+}
+
+// tale is another when objects are to be told something else: not for every other text of an unreachable network.
+func tale(err error) string {
+	var bad *connection.SecretError
+	switch {
+	case errors.As(err, &bad):
+		return bad.Text
+	case errors.Is(err, connection.ErrHibernated):
+		return connection.ErrHibernated.Error()
+	}
+	return refusal(err)
 }

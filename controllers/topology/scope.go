@@ -3,14 +3,16 @@ package topology
 import (
 	"cmp"
 	"context"
-	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/turnstone-mq/turnstone/api/v1alpha1"
 	admin "github.com/turnstone-mq/turnstone/broker/admin/client"
@@ -18,8 +20,9 @@ import (
 	"github.com/turnstone-mq/turnstone/controllers/condition"
 )
 
-// scope is one look at everything that belongs to one broker.
+// scope is one look at what changed in one broker or for it.
 type scope struct {
+	realm   *realm
 	broker  *v1alpha1.MessageBroker // nil when there is none
 	owner   string                  // in whose name the operator owns objects of the broker
 	admin   *admin.Client
@@ -28,7 +31,6 @@ type scope struct {
 
 	incarnation string
 	revision    uint64
-	pending     bool // something will be right later: look again soon
 }
 
 // entry is one Kubernetes object, what the broker should have for it, and what became of that.
@@ -37,21 +39,29 @@ type entry struct {
 	object v1alpha1.Topology
 	before client.Object // as it was read
 
+	record *record
 	wanted object.Object
-	secret secret // of a user
+	sum    object.Sum // of wanted
+	// found is what the broker has instead, nil for nothing or when it is not known; drift says how it differs.
+	found *object.Object
+	drift string
+	// missing is what is missing in Kubernetes, as a key of realm.waiting; resend says to send a password that is known already.
+	missing object.Sum
+	resend  bool
+	secret  secret // of a user
 
 	state     condition.State
 	decided   bool // state is final for this look
 	deleting  bool
 	released  bool   // its finalizer may go
-	asked     bool   // it takes part in the batch to the broker
+	postponed bool   // nothing is said of it yet: the next look deals with it
+	failed    error  // of a call of the Kubernetes API: it is tried again
+	unreached bool   // it was told that its broker cannot be reached
 	planned   bool   // it says what it would do, and does nothing
 	foreign   bool   // its namespace is not allowed: it may take away what is its own
 	follows   *entry // it has what this one shares
 	vanished  bool   // it was gone before it was held
 	plan      *v1alpha1.Plan
-	messages  int64
-	consumers int64
 }
 
 // DefaultOwner is in whose name the operator owns objects of a broker, unless it is told another one.
@@ -63,25 +73,24 @@ func (e *entry) ref() string {
 
 func (e *entry) decide(s condition.State) { e.state, e.decided = s, true }
 
-// load reads all objects that name the broker. They are shared with the cache: nothing changes them but copies.
-func (r *Reconciler) load(ctx context.Context, key client.ObjectKey, s *scope) error {
+// load takes the objects that changed, and those that stand for the same things.
+func (r *Reconciler) load(ctx context.Context, s *scope) {
 	s.users = make(map[types.NamespacedName]*v1alpha1.User)
-	for _, k := range kinds {
-		list := k.list()
-		if err := r.List(ctx, list, client.MatchingFields{brokerIndex: key.String()}); err != nil {
-			return fmt.Errorf("list %s objects of broker %s: %w", k.name, key.Name, err)
+	for _, record := range r.index.take(s.realm, time.Now()) {
+		o, err := r.index.object(record)
+		if err != nil {
+			log.FromContext(ctx).Error(err, "this object is left alone: that is a mistake in the operator")
+			continue
 		}
-		for _, o := range k.items(list) {
-			if u, ok := o.(*v1alpha1.User); ok {
-				s.users[client.ObjectKeyFromObject(u)] = u
-			}
-			s.entries = append(s.entries, &entry{
-				kind: k, object: o, before: o.DeepCopyObject().(client.Object), deleting: !o.GetDeletionTimestamp().IsZero(),
-				planned: isPlanned(o),
-			})
+		maps.Copy(s.users, r.index.usersOf(o))
+		if r.index.moved(record, o, s.users) {
+			continue // it comes in the next look, with those that stand for the same
 		}
+		s.entries = append(s.entries, &entry{
+			kind: kinds[record.id.kind], object: o, before: o.DeepCopyObject().(client.Object), deleting: !o.GetDeletionTimestamp().IsZero(), record: record,
+			planned: isPlanned(o),
+		})
 	}
-	return nil
 }
 
 // translate fills in what the broker should have, and decides about objects for which that cannot be said. Of two
@@ -98,12 +107,16 @@ func (s *scope) translate() {
 			continue
 		}
 		e.wanted.Owner, e.wanted.Ref = s.owner, e.ref()
+		if e.sum, err = e.wanted.Sum(); err != nil {
+			e.untranslatable(err)
+		}
 	}
 	s.claim()
 }
 
 // compare orders entries by age. Timestamps tell seconds apart; of two from the same second the one that was first to be
-// Ready counts as older, and one that was told that it is not stays so.
+// Ready counts as older, and one that was told that it is not stays so. Of those that share, it is the one that the broker was
+// given.
 func (e *entry) compare(o *entry) int {
 	return cmp.Or(
 		e.object.GetCreationTimestamp().Compare(o.object.GetCreationTimestamp().Time),
@@ -118,6 +131,8 @@ func (e *entry) standing() int {
 	switch {
 	case c == nil:
 		return 0
+	case c.Status == metav1.ConditionTrue && e.object.Common().Applied != nil:
+		return -2
 	case c.Status == metav1.ConditionTrue:
 		return -1
 	case c.Reason == condition.ResourceConflict:
@@ -127,7 +142,8 @@ func (e *entry) standing() int {
 }
 
 func (e *entry) untranslatable(err error) {
-	if _, missing := err.(*missingError); missing {
+	if m, missing := err.(*missingError); missing {
+		e.missing = m.key
 		e.decide(condition.Waiting(condition.Missing, err.Error()))
 	} else {
 		e.decide(condition.Stuck(condition.Invalid, err.Error()))

@@ -98,6 +98,48 @@ type broker struct {
 	hub    *hub.Hub
 	server *httptest.Server
 	admin  *admin.Server
+
+	traffic sync.Mutex     // guards what follows, and is held by nobody who waits for calls to end
+	serves  http.Handler   // what calls go to
+	calls   map[string]int // of the admin API, by path
+	broken  bool           // it answers every call with an error
+}
+
+// ServeHTTP counts a call and hands it to the admin API.
+func (b *broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	b.traffic.Lock()
+	if b.calls == nil {
+		b.calls = make(map[string]int)
+	}
+	b.calls[r.URL.Path]++
+	to, broken := b.serves, b.broken
+	b.traffic.Unlock()
+	if broken {
+		http.Error(w, `{"error":"broken"}`, http.StatusInternalServerError)
+		return
+	}
+	to.ServeHTTP(w, r)
+}
+
+// called is how often a path of the admin API was called; an empty one is all of them.
+func (b *broker) called(path string) (n int) {
+	b.traffic.Lock()
+	defer b.traffic.Unlock()
+	for p, of := range b.calls {
+		if path == "" || p == path {
+			n += of
+		}
+	}
+	return n
+}
+
+func (b *broker) breaks(broken bool) {
+	b.traffic.Lock()
+	b.broken = broken
+	b.traffic.Unlock()
+	if broken {
+		b.server.CloseClientConnections()
+	}
 }
 
 // running finds brokers by their namespace.
@@ -152,7 +194,10 @@ func (b *broker) start() {
 		Connections: func() []adminclient.ConnectionState { return nil }, Pending: func() ([]string, string, error) { return nil, "", nil }, Storage: func() (int64, int64) { return 0, 0 },
 		Problems: func() []string { return nil }, Metrics: nothing, QueueMetrics: nothing,
 	})
-	b.server = httptest.NewUnstartedServer(b.admin)
+	b.traffic.Lock()
+	b.serves = b.admin
+	b.traffic.Unlock()
+	b.server = httptest.NewUnstartedServer(b)
 	b.server.TLS = &tls.Config{Certificates: []tls.Certificate{b.authority.leaf}}
 	b.server.StartTLS()
 }
@@ -202,6 +247,7 @@ func startOperator(wrap func(client.WithWatch) client.Client) *operator {
 // serving is how an operator serves: in whose name, one namespace or all of them, and through what.
 type serving struct {
 	owner, namespace string
+	queueWrites      float64 // see topology.Options.QueueStatusWrites
 	wrap             func(client.WithWatch) client.Client
 }
 
@@ -209,7 +255,9 @@ func (v serving) start() *operator {
 	ctx, cancel := context.WithCancel(context.Background())
 	skip := true
 	var caches cache.Options
+	var namespaces []string
 	if v.namespace != "" {
+		namespaces = []string{v.namespace}
 		caches.DefaultNamespaces = map[string]cache.Config{v.namespace: {}}
 	}
 	m, err := ctrl.NewManager(restConfig, ctrl.Options{
@@ -234,7 +282,7 @@ func (v serving) start() *operator {
 		return "https://127.0.0.1:1"
 	}}
 	Expect(topology.SetupWithManager(ctx, m, topology.Options{
-		Connections: pool, Gather: 20 * time.Millisecond, Refresh: 2 * time.Second, Owner: v.owner, Namespaces: true,
+		Connections: pool, Gather: 20 * time.Millisecond, Refresh: 2 * time.Second, Owner: v.owner, Namespaces: namespaces, QueueStatusWrites: v.queueWrites,
 	})).To(Succeed())
 	o := &operator{cancel: cancel, ended: make(chan struct{})}
 	go func() { // ends when the test cancels

@@ -1,7 +1,6 @@
 package topology
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -24,35 +23,36 @@ const callTimeout = 20 * time.Second
 // batchSize is how many changes go to the broker in one call.
 const batchSize = 1000
 
-// sync asks the broker what it has, sends what differs, and decides about every object that is not decided yet.
+// sync asks the broker for what differs, and decides about every object that is not decided yet.
 func (r *Reconciler) sync(ctx context.Context, s *scope) {
 	if s.broker == nil {
 		s.withoutBroker()
 		return
 	}
-	s.keepInhabited()
+	r.keepInhabited(s)
 	if err := r.exchange(ctx, s); err != nil {
+		r.deleteByLast(ctx, s, err)
 		r.unavailable(s, err)
 		return
 	}
-	r.streams.follow(s.broker, s.admin, s.revision)
+	r.index.answered(s.realm)
+	r.streams.follow(s)
 }
 
 // keepInhabited holds back the deletion of virtual hosts in which other objects live: the broker would delete those too,
 // with the messages that their own policies keep.
-func (s *scope) keepInhabited() {
-	living := make(map[string]int)
+func (r *Reconciler) keepInhabited(s *scope) {
 	for _, e := range s.entries {
-		if e.wanted.VirtualHost != "" && !e.released {
-			living[e.wanted.VirtualHost]++
-		}
-	}
-	for _, e := range s.entries {
-		n := living[e.wanted.Name]
-		if e.wanted.Kind != object.KindVirtualHost || !e.deleting || e.decided || n == 0 || e.object.Deletion() == v1alpha1.DeletionRetain {
+		if e.wanted.Kind != object.KindVirtualHost {
 			continue
 		}
-		s.pending = true
+		if !e.deleting || e.decided || e.object.Deletion() == v1alpha1.DeletionRetain {
+			continue
+		}
+		n := r.index.living(s.realm, e.wanted.Name)
+		if n == 0 {
+			continue
+		}
 		e.decide(condition.Waiting(condition.DeletionBlocked, fmt.Sprintf("%d objects live in it: delete them first", n)))
 	}
 }
@@ -62,24 +62,28 @@ func (s *scope) withoutBroker() {
 	for _, e := range s.entries {
 		e.released = e.released || e.deleting
 		if !e.decided {
-			e.decide(condition.Waiting(condition.BrokerNotFound, fmt.Sprintf("%s does not exist in namespace %q", brokerText(brokerOf(e.object)), brokerOf(e.object).Namespace)))
+			e.decide(condition.Waiting(condition.BrokerNotFound, fmt.Sprintf("%s does not exist in namespace %q", brokerText(s.realm.key), s.realm.key.Namespace)))
 		}
 	}
 }
 
-// unavailable decides about objects whose broker does not answer. Deletions wait for it, but not for ever.
+// unavailable decides about objects whose broker does not answer, once that has lasted: a broker that restarts is not worth
+// two writes of every status. Deletions wait for it, but not for ever.
 func (r *Reconciler) unavailable(s *scope, err error) {
-	asleep := errors.Is(err, connection.ErrHibernated)
-	s.pending = !asleep // it wakes up by a change of the MessageBroker, which is seen
+	lasts, asleep := r.index.silent(s.realm, err), errors.Is(err, connection.ErrHibernated)
 	for _, e := range s.entries {
 		if e.decided {
+			continue
+		}
+		if e.postponed = !lasts; e.postponed {
 			continue
 		}
 		if asleep && e.deleting && !e.planned { // nobody knows for how long, and what it holds is kept
 			e.released = true
 			r.event(e, corev1.EventTypeWarning, "Abandoned", fmt.Sprintf("deleted while its broker is Hibernated: it still has the %s", e.kind.name))
 		}
-		e.decide(condition.Waiting(refusal(err), fmt.Sprintf("%s does not answer: %v", brokerText(brokerOf(e.object)), reasonOf(err))))
+		e.unreached = true
+		e.decide(condition.Waiting(refusal(err), unreachedText(s.realm.key, err)))
 		r.abandonLate(e)
 	}
 }
@@ -104,96 +108,46 @@ func reasonOf(err error) string {
 	return err.Error()
 }
 
-// exchange talks to the broker: one call when nothing differs.
+// exchange talks to the broker: not at all when nothing differs and it was compared not long ago. A broker that did not
+// answer is asked again only when it is time.
 func (r *Reconciler) exchange(ctx context.Context, s *scope) error {
-	if err := r.connect(ctx, s); err != nil {
+	m := s.realm
+	if m.err != nil && time.Now().Before(m.next) {
+		return m.err
+	}
+	var err error
+	if s.admin, err = r.options.Connections.To(ctx, s.broker); err != nil {
 		return err
 	}
-	differing, err := s.compare(ctx)
-	if err != nil {
+	s.incarnation = m.incarnation
+	if err := r.verify(ctx, s); err != nil {
 		return err
 	}
-	differing, planned := apart(differing)
-	if err := s.apply(ctx, differing); err != nil {
+	doing, planned := apart(r.compare(s))
+	if err := r.apply(ctx, s, doing); err != nil {
 		return err
 	}
-	if err := s.plan(ctx, planned); err != nil {
-		return err
-	}
-	return s.depths(ctx)
+	return s.propose(ctx, planned)
 }
 
-// compare answers the entries of which the broker has something else, or nothing.
-func (s *scope) compare(ctx context.Context) ([]*entry, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	digests, err := s.admin.Digest(ctx, s.owner)
-	if err != nil {
-		return nil, err
-	}
-	s.incarnation, s.revision = digests.Incarnation, digests.Revision
-	byKind := make(map[object.Kind][]*entry)
+// compare answers the entries that the broker is to be asked for.
+func (r *Reconciler) compare(s *scope) []*entry {
+	var asked []*entry
 	for _, e := range s.entries {
-		if !e.decided && !e.released {
-			byKind[e.kind.name] = append(byKind[e.kind.name], e)
+		if e.decided || e.released || e.failed != nil {
+			continue
+		}
+		have := r.index.has(s.realm, e)
+		switch {
+		case e.deleting, e.newPassword(), have == e.sum && e.resend:
+			asked = append(asked, e)
+		case have == e.sum:
+			e.decide(condition.OK(condition.Synced, ""))
+		case e.differs(s):
+			asked = append(asked, e)
 		}
 	}
-	var differing []*entry
-	for k, entries := range byKind {
-		there, same, err := s.what(ctx, k, entries, digests.Kinds[k])
-		if err != nil {
-			return nil, err
-		}
-		for _, e := range entries {
-			if (same || there.holds(e)) && !e.deleting && !e.newPassword() {
-				e.decide(condition.OK(condition.Synced, ""))
-			} else {
-				differing = append(differing, e)
-			}
-		}
-	}
-	return differing, nil
-}
-
-// held are the objects that a broker has, by key.
-type held map[object.Key]object.Object
-
-// what asks for the objects of a kind, unless the digest says that they are all as wanted.
-func (s *scope) what(ctx context.Context, k object.Kind, entries []*entry, d admin.Digest) (there held, same bool, err error) {
-	wanted := make([]object.Object, len(entries))
-	for i, e := range entries {
-		wanted[i] = e.wanted
-	}
-	sum, err := object.Digest(wanted)
-	if err != nil {
-		return nil, false, fmt.Errorf("digest of %s objects: %w", k, err)
-	}
-	if d.Count == len(entries) && d.Digest == sum {
-		return nil, true, nil
-	}
-	list, err := s.admin.Objects(ctx, s.owner, k)
-	if err != nil {
-		return nil, false, err
-	}
-	there = make(held, len(list.Objects))
-	for _, o := range list.Objects {
-		there[o.Key] = o
-	}
-	return there, false, nil
-}
-
-// holds says whether the broker has what an entry wants.
-func (h held) holds(e *entry) bool {
-	o, ok := h[e.wanted.Key]
-	if !ok || o.Ref != e.wanted.Ref {
-		return false
-	}
-	have, err := o.Canonical()
-	if err != nil {
-		return false
-	}
-	want, err := e.wanted.Canonical()
-	return err == nil && bytes.Equal(have, want)
+	return asked
 }
 
 // newPassword says whether a user's password has to be sent: digests know nothing of it.
@@ -203,11 +157,11 @@ func (e *entry) newPassword() bool {
 }
 
 // apply sends what differs, in batches, and decides by the results.
-func (s *scope) apply(ctx context.Context, differing []*entry) error {
+func (r *Reconciler) apply(ctx context.Context, s *scope, differing []*entry) error {
 	slices.SortFunc(differing, inOrder)
 	for len(differing) > 0 {
 		n := min(len(differing), batchSize)
-		if err := s.send(ctx, differing[:n]); err != nil {
+		if err := r.send(ctx, s, differing[:n]); err != nil {
 			return err
 		}
 		differing = differing[n:]
@@ -228,7 +182,7 @@ func inOrder(a, b *entry) int {
 	return a.wanted.Compare(b.wanted.Key)
 }
 
-func (s *scope) send(ctx context.Context, batch []*entry) error {
+func (r *Reconciler) send(ctx context.Context, s *scope, batch []*entry) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	request, asked, err := s.request(batch)
@@ -243,9 +197,12 @@ func (s *scope) send(ctx context.Context, batch []*entry) error {
 	if len(response.Results) != len(asked) {
 		return fmt.Errorf("broker answered %d results for %d changes", len(response.Results), len(asked))
 	}
-	s.revision = response.Revision
+	if response.Incarnation != s.incarnation {
+		return fmt.Errorf("it began anew with other data")
+	}
 	for i, e := range asked {
-		e.result(s, response.Results[i])
+		r.index.result(s.realm, e, response.Results[i], response.Revision)
+		e.result(response.Results[i])
 	}
 	return nil
 }
@@ -272,14 +229,18 @@ func (e *entry) change() (c object.Change, ask bool, err error) {
 }
 
 // result decides by what became of a change.
-func (e *entry) result(s *scope, r object.Result) {
+func (e *entry) result(r object.Result) {
 	metrics.Changed(string(e.kind.name), string(r.Outcome))
+	e.outcome(r)
+}
+
+// outcome decides by what became, or would become, of a change.
+func (e *entry) outcome(r object.Result) {
 	switch r.Outcome {
 	case object.Created, object.Updated, object.Unchanged:
 		if e.deleting { // the broker does not have it
 			e.released = true
 		}
-		e.asked = true
 		e.decide(condition.OK(condition.Synced, ""))
 	case object.Deleted:
 		e.released = true
@@ -288,22 +249,19 @@ func (e *entry) result(s *scope, r object.Result) {
 		e.released = e.deleting
 		e.conflicted(r)
 	default:
-		e.refused(s, r)
+		e.refused(r)
 	}
 }
 
-func (e *entry) refused(s *scope, r object.Result) {
+func (e *entry) refused(r object.Result) {
 	if e.deleting {
-		s.pending = true
 		e.decide(condition.Waiting(condition.DeletionBlocked, r.Message+remedy(r.Reason)))
 		return
 	}
 	switch r.Reason {
 	case object.ReasonMissing:
-		s.pending = true
 		e.decide(condition.Waiting(condition.Missing, r.Message))
 	case object.ReasonUnavailable:
-		s.pending = true
 		e.decide(condition.Waiting(condition.BrokerUnavailable, r.Message))
 	case object.ReasonInequivalent:
 		e.decide(condition.Stuck(condition.Inequivalent, r.Message))
@@ -321,29 +279,4 @@ func remedy(r object.Reason) string {
 		return "; end what uses it, or set spec.deletionPolicy to Delete, or to Retain to leave it in the broker"
 	}
 	return "; set spec.deletionPolicy to Retain to leave it in the broker"
-}
-
-// depths reads how much queues hold.
-func (s *scope) depths(ctx context.Context) error {
-	byName := make(map[[2]string]*entry)
-	for _, e := range s.entries {
-		if q, ok := e.object.(*v1alpha1.Queue); ok && e.state.Ready {
-			byName[[2]string{q.Spec.VHost, q.NameInBroker()}] = e
-		}
-	}
-	if len(byName) == 0 {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	queues, err := s.admin.Queues(ctx, "")
-	if err != nil {
-		return err
-	}
-	for _, q := range queues {
-		if e := byName[[2]string{q.VirtualHost, q.Name}]; e != nil {
-			e.messages, e.consumers = int64(q.Ready+q.Unacked), int64(q.Consumers)
-		}
-	}
-	return nil
 }

@@ -98,7 +98,7 @@ func permission(o v1alpha1.Topology, sc *scope) (object.Object, error) {
 	if ref := p.Spec.UserRef; ref != nil {
 		u := sc.users[types.NamespacedName{Namespace: p.Namespace, Name: ref.Name}]
 		if u == nil {
-			return object.Object{}, &missingError{fmt.Sprintf("User %q does not exist in namespace %q", ref.Name, p.Namespace)}
+			return object.Object{}, &missingError{fmt.Sprintf("User %q does not exist in namespace %q", ref.Name, p.Namespace), userKey(p.Namespace, ref.Name)}
 		}
 		name = u.NameInBroker()
 	}
@@ -247,6 +247,9 @@ func rawArguments(raw map[string]apiextensionsv1.JSON) (object.Arguments, error)
 }
 
 // missingError says that something in Kubernetes is missing to know what the broker should have.
-type missingError struct{ text string }
+type missingError struct {
+	text string
+	key  object.Sum // of it, see realm.waiting
+}
 
 func (e *missingError) Error() string { return e.text }

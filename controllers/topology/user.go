@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"strconv"
@@ -17,14 +18,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-
-	"k8s.io/client-go/util/workqueue"
 
 	"github.com/turnstone-mq/turnstone/api/v1alpha1"
 	"github.com/turnstone-mq/turnstone/broker/object"
@@ -62,20 +60,17 @@ func (s secret) given() bool { return s.password != "" || s.hash != "" }
 func (s secret) same(o secret) bool { return s.password == o.password && s.hash == o.hash }
 
 // passwords reads, or makes, the password of every user. One whose Secret is missing waits for it.
-func (r *Reconciler) passwords(ctx context.Context, s *scope) error {
+func (r *Reconciler) passwords(ctx context.Context, s *scope) {
 	if s.broker == nil {
-		return nil
+		return
 	}
 	for _, e := range s.entries {
 		u, ok := e.object.(*v1alpha1.User)
-		if !ok || e.decided && e.follows == nil || e.deleting {
+		if !ok || e.decided && e.follows == nil || e.deleting || e.failed != nil {
 			continue
 		}
-		if err := r.password(ctx, s, e, u); err != nil {
-			return err
-		}
+		e.failed = r.password(ctx, s, e, u)
 	}
-	return nil
 }
 
 // password finds out what a user has to have. Its binding is made before the broker is asked, and changed after.
@@ -142,7 +137,6 @@ func (r *Reconciler) givenSecret(ctx context.Context, s *scope, e *entry, name, 
 		e.secret.version = e.secret.source
 		return string(given.Data[key]), nil
 	}
-	s.pending = true
 	return "", nil
 }
 
@@ -195,7 +189,7 @@ func (r *Reconciler) madePassword(ctx context.Context, s *scope, e *entry, u *v1
 		e.secret.version = mac
 		return nil
 	}
-	return r.newBroker(s, e, err)
+	return r.newBroker(e, err)
 }
 
 // revisionText is spec.passwordRevision as the annotation has it: no annotation is the first one.
@@ -226,22 +220,32 @@ func (r *Reconciler) mac(ctx context.Context, s *scope, password string) (string
 // waysIn is the Secret that says how the operator reaches the broker: its administrator's, or the connection Secret.
 func (r *Reconciler) waysIn(ctx context.Context, s *scope) (*corev1.Secret, error) {
 	from, reader, name := &corev1.Secret{}, client.Reader(r), resource.AdminSecret(s.broker.Name)
-	if secret, external := connection.SecretOf(s.broker.Name); external {
+	secret, external := connection.SecretOf(s.broker.Name)
+	if external {
 		reader, name = r.live, secret
 	}
-	if err := reader.Get(ctx, types.NamespacedName{Namespace: s.broker.Namespace, Name: name}, from); err != nil {
+	err := reader.Get(ctx, types.NamespacedName{Namespace: s.broker.Namespace, Name: name}, from)
+	if external && apierrors.IsNotFound(err) {
+		return nil, connection.NoSecret(s.broker.Namespace, name)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("the way to the broker: %w", err)
 	}
 	return from, nil
 }
 
-// newBroker waits for a broker that is so new that it has no Secrets yet.
-func (r *Reconciler) newBroker(s *scope, e *entry, err error) error {
+// newBroker waits for a broker that is so new that it has no Secrets yet, or whose connection Secret is gone.
+func (r *Reconciler) newBroker(e *entry, err error) error {
+	var gone *connection.SecretError
+	if errors.As(err, &gone) {
+		e.unreached = true
+		e.decide(condition.Waiting(refusal(err), gone.Text))
+		return nil
+	}
 	if !apierrors.IsNotFound(err) {
 		return fmt.Errorf("credentials of User %s: %w", e.ref(), err)
 	}
 	e.decide(condition.Waiting(condition.BrokerUnavailable, err.Error()))
-	s.pending = true
 	return nil
 }
 
@@ -274,7 +278,7 @@ func (r *Reconciler) bindingOf(ctx context.Context, s *scope, e *entry, u *v1alp
 func (r *Reconciler) makeBinding(ctx context.Context, s *scope, e *entry, u *v1alpha1.User) error {
 	wanted, err := r.bindingOf(ctx, s, e, u)
 	if err != nil {
-		return r.newBroker(s, e, err)
+		return r.newBroker(e, err)
 	}
 	err = r.Create(ctx, wanted)
 	if !apierrors.IsAlreadyExists(err) {
@@ -286,18 +290,17 @@ func (r *Reconciler) makeBinding(ctx context.Context, s *scope, e *entry, u *v1a
 	}
 	if belongs(there, u) { // made a moment ago: the next look sees it
 		e.decide(condition.Waiting(condition.Pending, "its binding was just made"))
-		s.pending = true
 		return nil
 	}
 	return e.foreignBinding(u, nil)
 }
 
 // bind brings the bindings of users up to date who are in the broker as they should be.
-func (r *Reconciler) bind(ctx context.Context, s *scope) error {
+func (r *Reconciler) bind(ctx context.Context, s *scope) {
 	if s.broker == nil {
-		return nil
+		return
 	}
-	return r.each(ctx, s, func(ctx context.Context, e *entry) error {
+	r.each(ctx, s, func(ctx context.Context, e *entry) error {
 		u, ok := e.object.(*v1alpha1.User)
 		if !ok || !e.state.Ready || e.deleting || e.planned {
 			return nil
@@ -307,6 +310,9 @@ func (r *Reconciler) bind(ctx context.Context, s *scope) error {
 			return err
 		}
 		wanted, err := r.bindingOf(ctx, s, e, u)
+		if gone := (*connection.SecretError)(nil); errors.As(err, &gone) {
+			return nil // it comes with the Secret
+		}
 		if err != nil {
 			return client.IgnoreNotFound(err)
 		}
@@ -360,60 +366,41 @@ func (e *entry) withPassword() (json.RawMessage, error) {
 	return json.Marshal(spec)
 }
 
-// secretIndex finds the users whose password is in a Secret, and the user whose binding it is.
-const secretIndex = "spec.passwordSecret"
-
-// watchSecrets asks for a look at a broker when a Secret changed that one of its users reads, or that belongs to it or to
-// its users.
-func (r *Reconciler) watchSecrets(ctx context.Context, m ctrl.Manager, b *builder.Builder) error {
-	err := m.GetFieldIndexer().IndexField(ctx, &v1alpha1.User{}, secretIndex, func(o client.Object) (names []string) {
-		s := o.(*v1alpha1.User).Spec
-		names = append(names, CredentialsSecret(o.GetName()))
-		if s.PasswordSecretRef != nil {
-			names = append(names, s.PasswordSecretRef.Name)
-		}
-		if s.PasswordHashSecretRef != nil {
-			names = append(names, s.PasswordHashSecretRef.Name)
-		}
-		return names
-	})
-	if err != nil {
-		return fmt.Errorf("index Users by Secret: %w", err)
+// secretsOf are the Secrets that a user reads, and its binding.
+func secretsOf(o v1alpha1.Topology) (names []string) {
+	u, ok := o.(*v1alpha1.User)
+	if !ok {
+		return nil
 	}
-	b.WatchesRawSource(r.options.Foreign.Source(r.look(r.brokersOf)))
-	b.Watches(&corev1.Secret{}, r.look(func(ctx context.Context, o client.Object) []types.NamespacedName {
-		own := types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetLabels()[resource.LabelInstance]}
-		return append(r.brokersOf(ctx, o), own)
-	}))
-	return nil
+	names = append(names, CredentialsSecret(u.Name))
+	if ref := u.Spec.PasswordSecretRef; ref != nil {
+		names = append(names, ref.Name)
+	}
+	if ref := u.Spec.PasswordHashSecretRef; ref != nil {
+		names = append(names, ref.Name)
+	}
+	return names
 }
 
-// brokersOf are the brokers with users whose password is in a Secret, or whose binding it is.
-func (r *Reconciler) brokersOf(ctx context.Context, o client.Object) (brokers []types.NamespacedName) {
-	var users v1alpha1.UserList
-	if err := r.List(ctx, &users, client.InNamespace(o.GetNamespace()), client.MatchingFields{secretIndex: o.GetName()}); err != nil {
-		return nil // the next look sees it in any case
-	}
-	for i := range users.Items {
-		brokers = append(brokers, brokerOf(&users.Items[i]))
-	}
-	return brokers
-}
-
-// look asks for a look at brokers when the content of an object changed, after changes had time to gather.
-func (r *Reconciler) look(brokers func(context.Context, client.Object) []types.NamespacedName) handler.EventHandler {
+// secretChanged makes dirty what depends on a Secret: users who read it or whose binding it is, and brokers that are reached
+// by it.
+func (r *Reconciler) secretChanged() handler.EventHandler {
 	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
-	add := func(ctx context.Context, o client.Object, q queue) {
-		for _, name := range brokers(ctx, o) {
-			q.AddAfter(reconcile.Request{NamespacedName: name}, r.options.Gather)
+	changed := func(o client.Object) {
+		instance := o.GetLabels()[resource.LabelInstance]
+		switch o.GetName() {
+		case resource.AdminSecret(instance), connection.AuthoritySecret(instance), resource.ServerSecret(instance):
+		default:
+			instance = "" // a binding is its user's matter alone
 		}
+		r.index.secretChanged(o.GetNamespace(), o.GetName(), instance)
 	}
 	return handler.Funcs{
-		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) { add(ctx, e.Object, q) },
-		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { add(ctx, e.Object, q) },
-		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
+		CreateFunc: func(_ context.Context, e event.CreateEvent, _ queue) { changed(e.Object) },
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, _ queue) { changed(e.Object) },
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, _ queue) {
 			if e.ObjectOld.GetResourceVersion() != e.ObjectNew.GetResourceVersion() {
-				add(ctx, e.ObjectNew, q)
+				changed(e.ObjectNew)
 			}
 		},
 	}

@@ -2,22 +2,18 @@ package topology
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/event"
 
-	"github.com/turnstone-mq/turnstone/api/v1alpha1"
 	admin "github.com/turnstone-mq/turnstone/broker/admin/client"
 )
 
-// streams follows the change streams of brokers, one goroutine each, and asks for a look at a broker when something
-// changed in it. It is a Runnable of the manager: the goroutines end with it.
+// streams follows the change streams of brokers, one goroutine each, and brings what changed into the index. It is a
+// Runnable of the manager: the goroutines end with it.
 type streams struct {
-	changed chan event.GenericEvent
+	index *index
 
 	mu      sync.Mutex
 	ctx     context.Context //nolint:containedctx // of the manager: its end ends the streams
@@ -29,13 +25,10 @@ type streams struct {
 type stream struct {
 	client *admin.Client
 	cancel context.CancelFunc
-
-	mu    sync.Mutex
-	known uint64 // revisions up to this one were seen or made by a look
 }
 
-func newStreams() *streams {
-	return &streams{changed: make(chan event.GenericEvent), follows: make(map[types.NamespacedName]*stream)}
+func newStreams(x *index) *streams {
+	return &streams{index: x, follows: make(map[types.NamespacedName]*stream)}
 }
 
 // Start keeps the streams until ctx ends.
@@ -48,28 +41,30 @@ func (s *streams) Start(ctx context.Context) error {
 	return nil
 }
 
-// follow makes sure that a broker's stream is followed from a revision that a look has seen.
-func (s *streams) follow(b *v1alpha1.MessageBroker, c *admin.Client, revision uint64) {
-	key := client.ObjectKeyFromObject(b)
+// follow makes sure that the stream of a look's broker is followed. If it is not, or if changes were missed, that begins where the
+// look has compared everything.
+func (s *streams) follow(sc *scope) {
+	m := sc.realm
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ctx == nil || s.ctx.Err() != nil {
 		return
 	}
-	if f := s.follows[key]; f != nil {
-		if f.client == c && revision >= f.seen() {
-			f.saw(revision)
+	if f := s.follows[m.key]; f != nil {
+		if f.client == sc.admin {
 			return
 		}
-		// Another client, or a broker that began anew and counts from the start again.
 		f.cancel()
 	}
+	if sc.revision == 0 { // nothing was compared in this look: it is in the next one
+		delete(s.follows, m.key)
+		s.index.gap(m)
+		return
+	}
 	ctx, cancel := context.WithCancel(s.ctx)
-	f := &stream{client: c, cancel: cancel, known: revision}
-	s.follows[key] = f
-	broker := &v1alpha1.MessageBroker{}
-	broker.Namespace, broker.Name = b.Namespace, b.Name
-	s.running.Go(func() { f.run(ctx, broker, s.changed) }) // ends with the manager, or when the broker is gone or has another client
+	f := &stream{client: sc.admin, cancel: cancel}
+	s.follows[m.key] = f
+	s.running.Go(func() { s.run(ctx, f, m, sc.revision) }) // ends with the manager, when it breaks, or when the broker is gone or has another client
 }
 
 // end ends the stream of a broker that is gone.
@@ -82,55 +77,39 @@ func (s *streams) end(key types.NamespacedName) {
 	}
 }
 
-func (f *stream) saw(revision uint64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.known = max(f.known, revision)
-}
+// reconnectAfter is how long nothing is done about a stream that did not last.
+const reconnectAfter = 2 * time.Second
 
-func (f *stream) seen() uint64 {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.known
-}
+// silence is how long a stream may say nothing: the broker says something every ten seconds.
+const silence = 30 * time.Second
 
-// reconnectAfter is how long a broken stream waits; the look that it asks for then finds whether the broker is there.
-const reconnectAfter = time.Second
-
-func (f *stream) run(ctx context.Context, b *v1alpha1.MessageBroker, changed chan<- event.GenericEvent) {
-	for {
-		since := f.seen()
-		err := f.client.Watch(ctx, since, func(e admin.Event) error {
-			if e.Object != nil && e.Revision > f.seen() {
-				f.saw(e.Revision)
-				return tell(ctx, b, changed)
-			}
-			return nil
-		})
-		if ctx.Err() != nil {
-			return
+// run brings changes until the stream breaks. Then a look compares everything, and begins another one: whether the broker is
+// there, and when to try again, is the look's matter alone.
+func (s *streams) run(ctx context.Context, f *stream, m *realm, since uint64) {
+	defer f.cancel()
+	began := time.Now()
+	watchdog := time.AfterFunc(silence, f.cancel)
+	defer watchdog.Stop()
+	f.client.Watch(ctx, since, func(e admin.Event) error { //nolint:errcheck // however it ended, the look finds out
+		watchdog.Reset(silence)
+		if e.Object != nil {
+			s.index.observe(m, e)
 		}
-		if errors.Is(err, admin.ErrGone) { // it changed too much, or began anew: the next look compares everything
-			f.mu.Lock()
-			f.known = 0
-			f.mu.Unlock()
-		}
+		return nil
+	})
+	if time.Since(began) < silence { // it may well break again
 		select {
-		case <-ctx.Done():
-			return
 		case <-time.After(reconnectAfter):
-		}
-		if tell(ctx, b, changed) != nil {
-			return
+		case <-s.ctx.Done():
 		}
 	}
-}
-
-func tell(ctx context.Context, b *v1alpha1.MessageBroker, changed chan<- event.GenericEvent) error {
-	select {
-	case changed <- event.GenericEvent{Object: b}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	s.mu.Lock()
+	stopped := s.ctx.Err() != nil || s.follows[m.key] != f
+	if !stopped {
+		delete(s.follows, m.key)
+	}
+	s.mu.Unlock()
+	if !stopped {
+		s.index.gap(m)
 	}
 }

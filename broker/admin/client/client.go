@@ -38,10 +38,12 @@ type ApplyResponse struct {
 type Digests struct {
 	Incarnation string                 `json:"incarnation"`
 	Revision    uint64                 `json:"revision"`
-	Kinds       map[object.Kind]Digest `json:"kinds"`
+	Kinds       map[object.Kind]Digest `json:"kinds,omitempty"`
+	// Buckets are those of one kind, when the request named it; then there are no Kinds.
+	Buckets []Digest `json:"buckets,omitempty"`
 }
 
-// Digest covers the objects of one owner and kind.
+// Digest covers the objects of one owner and kind, or those of one bucket of them (see object.Key.Bucket).
 type Digest struct {
 	Count  int    `json:"count"`
 	Digest string `json:"digest"`
@@ -145,6 +147,8 @@ type Options struct {
 	TLS      *tls.Config
 	// Wrap puts something between the client and its connections, such as a counter; nil is nothing.
 	Wrap func(http.RoundTripper) http.RoundTripper
+	// Proxy is an HTTP proxy to go through; nil is none.
+	Proxy *url.URL
 }
 
 // New makes a client; it does not connect yet.
@@ -153,7 +157,11 @@ func New(o Options) (*Client, error) {
 	if err != nil || base.Host == "" {
 		return nil, fmt.Errorf("admin URL %q: want http://HOST:PORT or https://HOST:PORT", o.URL)
 	}
-	var t http.RoundTripper = &http.Transport{TLSClientConfig: o.TLS, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 4, IdleConnTimeout: 90 * time.Second}
+	direct := &http.Transport{TLSClientConfig: o.TLS, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 4, IdleConnTimeout: 90 * time.Second}
+	if o.Proxy != nil {
+		direct.Proxy = http.ProxyURL(o.Proxy)
+	}
+	var t http.RoundTripper = direct
 	if o.Wrap != nil {
 		t = o.Wrap(t)
 	}
@@ -181,6 +189,23 @@ func (c *Client) Plan(ctx context.Context, r ApplyRequest) (ApplyResponse, error
 func (c *Client) Digest(ctx context.Context, owner string) (Digests, error) {
 	var out Digests
 	return out, c.call(ctx, http.MethodGet, "/v1/digest", url.Values{"owner": {owner}}, nil, &out)
+}
+
+// BucketDigests asks for the digests of an owner's objects of one kind, by bucket.
+func (c *Client) BucketDigests(ctx context.Context, owner string, kind object.Kind) (Digests, error) {
+	var out Digests
+	return out, c.call(ctx, http.MethodGet, "/v1/digest", url.Values{"owner": {owner}, "kind": {string(kind)}}, nil, &out)
+}
+
+// ObjectsIn lists an owner's objects of one kind in some buckets.
+func (c *Client) ObjectsIn(ctx context.Context, owner string, kind object.Kind, buckets []int) (ObjectList, error) {
+	numbers := make([]string, len(buckets))
+	for i, b := range buckets {
+		numbers[i] = strconv.Itoa(b)
+	}
+	q := url.Values{"owner": {owner}, "kind": {string(kind)}, "buckets": {strings.Join(numbers, ",")}}
+	var out ObjectList
+	return out, c.call(ctx, http.MethodGet, "/v1/objects", q, nil, &out)
 }
 
 // Objects lists objects; an empty owner or kind means all.
@@ -227,6 +252,34 @@ func (c *Client) Queues(ctx context.Context, vhost string) ([]QueueState, error)
 	}
 	var out []QueueState
 	return out, c.call(ctx, http.MethodGet, "/v1/queues", q, nil, &out)
+}
+
+// EachQueue calls fn for every live queue, one after the other as they come, so that not all are in memory at once.
+func (c *Client) EachQueue(ctx context.Context, vhost string, fn func(QueueState)) error {
+	q := url.Values{}
+	if vhost != "" {
+		q.Set("vhost", vhost)
+	}
+	resp, err := c.send(ctx, http.MethodGet, "/v1/queues", q, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	d := json.NewDecoder(resp.Body)
+	if _, err := d.Token(); err != nil { // the [ of the array
+		return fmt.Errorf("GET /v1/queues: decode answer: %w", err)
+	}
+	for d.More() {
+		var s QueueState
+		if err := d.Decode(&s); err != nil {
+			return fmt.Errorf("GET /v1/queues: decode answer: %w", err)
+		}
+		fn(s)
+	}
+	if _, err := d.Token(); err != nil {
+		return fmt.Errorf("GET /v1/queues: decode answer: %w", err)
+	}
+	return nil
 }
 
 // Connections lists live connections.
