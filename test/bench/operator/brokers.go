@@ -44,7 +44,7 @@ func brokers(ctx context.Context, b *bench, o options) error {
 	if err != nil {
 		return err
 	}
-	b.add("not delayed", seconds(ill), "%d brokers, 10 Queues created in each, one broker is gone: the others' all Ready (%s when it is there)", o.brokers, seconds(well))
+	b.add("not delayed", seconds(ill), "%d brokers, 10 Queues created in each, one broker does not answer: the others' all Ready (%s when it does)", o.brokers, seconds(well))
 	return b.quiet(ctx, op)
 }
 
@@ -103,6 +103,6 @@ func (b *bench) quiet(ctx context.Context, op *operator) error {
 	if err != nil {
 		return err
 	}
-	b.add("0", fmt.Sprint(after["PATCH"]+after["POST"]-before["PATCH"]-before["POST"]), "writes in half a minute because of the broker that is still gone")
+	b.add("0", fmt.Sprint(after["PATCH"]+after["POST"]-before["PATCH"]-before["POST"]), "writes in half a minute because of the broker that still does not answer")
 	return nil
 }
