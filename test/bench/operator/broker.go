@@ -155,6 +155,10 @@ func (p *proxy) lead(host string, certificate tls.Certificate, address string) {
 	forward := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: address})
 	forward.FlushInterval = -1 // a watch is a stream
 	counted := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p.silent(host) { // also on a connection that there was before
+			<-r.Context().Done()
+			return
+		}
 		p.count(r)
 		forward.ServeHTTP(w, r)
 	})
@@ -168,6 +172,12 @@ func (p *proxy) silence(host string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.hosts[host] = &way{silent: true}
+}
+
+func (p *proxy) silent(host string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.hosts[host].silent
 }
 
 func (p *proxy) count(r *http.Request) {

@@ -39,7 +39,7 @@ func brokers(ctx context.Context, b *bench, o options) error {
 		return err
 	}
 	b.proxy.silence(host(lost))
-	b.brokers[len(b.brokers)-1].end() // its connections break, new ones hang
+	b.brokers[len(b.brokers)-1].end() // what is on its way breaks, new connections hang
 	ill, err := b.round(ctx, names, "ill", len(names)-1)
 	if err != nil {
 		return err
