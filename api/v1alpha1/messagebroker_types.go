@@ -665,7 +665,7 @@ type Endpoints struct {
 // +kubebuilder:printcolumn:name="Connections",type=integer,JSONPath=`.status.usage.connections`
 // +kubebuilder:printcolumn:name="Messages",type=integer,JSONPath=`.status.usage.messages`
 // +kubebuilder:printcolumn:name="Used",type=string,JSONPath=`.status.usage.storageUsed`,priority=1
-// +kubebuilder:printcolumn:name="Certificate",type=date,JSONPath=`.status.certificateExpires`,priority=1
+// +kubebuilder:printcolumn:name="Certificate",type=string,JSONPath=`.status.certificateExpires`,priority=1
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="the name of a MessageBroker must be a DNS label of at most 40 characters that begins with a letter: it names the Services and pods"
