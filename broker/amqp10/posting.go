@@ -29,7 +29,9 @@ func (l *incoming) post(d *delivery, payload []byte, owned bool) error {
 	if t.failed != nil {
 		return l.refusePost(d, t.failed)
 	}
+	l.session.conn.declared.posting = true
 	routed, err := l.publish(t.publisher, payload, owned, 0)
+	l.session.conn.declared.posting = false
 	if err != nil {
 		e := toError(err)
 		if e.Scope == frame.ScopeLink && d.settled {

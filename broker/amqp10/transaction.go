@@ -36,9 +36,10 @@ const (
 
 // transactions are those of a connection, by id.
 type transactions struct {
-	byID   map[string]*transaction // nil while there was none; owned by the reader
-	last   uint64                  // the newest id
-	oldest atomic.Uint32           // no open one was declared before this second, counted from one; zero when there is none
+	byID    map[string]*transaction // nil while there was none; owned by the reader
+	last    uint64                  // the newest id
+	posting bool                    // the message at hand is part of one; owned by the reader
+	oldest  atomic.Uint32           // no open one was declared before this second, counted from one; zero when there is none
 }
 
 // overdue says that a transaction may be open for too long, in milliseconds; zero is for ever. Any goroutine may call it.
@@ -110,7 +111,10 @@ func (t *transaction) grow(n int64) {
 func (t *transaction) release() {
 	t.owner.session.held -= t.held
 	for _, r := range t.retired {
-		delete(r.link.session.retiring, r.id)
+		s := r.link.session
+		if delete(s.retiring, r.id); len(s.retiring) == 0 {
+			s.retiring = nil
+		}
 	}
 	t.publisher, t.retired, t.posted, t.held = nil, nil, 0, 0
 }
