@@ -538,7 +538,8 @@ type Limits struct {
 	// +kubebuilder:validation:Minimum=1
 	// +optional
 	UnackedPerChannel *int64 `json:"unackedPerChannel,omitempty"`
-	// ConsumerTimeoutMillis that a consumer of AMQP may hold a delivery, where its queue does not say.
+	// ConsumerTimeoutMillis that a consumer of AMQP may hold a delivery, where its queue does not say, and that a
+	// transaction of AMQP 1.0 may be open.
 	// +kubebuilder:validation:Minimum=1
 	// +optional
 	ConsumerTimeoutMillis *int64 `json:"consumerTimeoutMillis,omitempty"`

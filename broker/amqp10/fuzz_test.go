@@ -15,9 +15,10 @@ import (
 // The broker must end the connection or go on, and serve the next one either way.
 func FuzzConnection(f *testing.F) {
 	first := frame.Some[uint32](0)
+	firstTxn := []byte{0, 0, 0, 0, 0, 0, 0, 1}
 	for _, p := range []frame.Performative{
 		&frame.Begin{HandleMax: 5}, &frame.End{}, &frame.Close{}, &frame.Open{ContainerID: "c", MaxFrameSize: 512},
-		&frame.Attach{Name: "r2", Handle: 5, Role: frame.Receiver, Source: &frame.Source{Address: "/topic/a.#", ExpiryPolicy: frame.ExpireNever, Durable: 2}},
+		&frame.Attach{Name: "r2", Handle: 8, Role: frame.Receiver, Source: &frame.Source{Address: "/topic/a.#", ExpiryPolicy: frame.ExpireNever, Durable: 2}},
 		&frame.Attach{Name: "s", Handle: 6, Role: frame.Sender, InitialDeliveryCount: first, Target: &frame.Target{Dynamic: true, ExpiryPolicy: frame.ExpireSessionEnd}},
 		&frame.Attach{Name: "m", Handle: 7, Role: frame.Receiver, Source: &frame.Source{Address: "/management", ExpiryPolicy: frame.ExpireSessionEnd}},
 		&frame.Detach{Handle: 1}, &frame.Detach{Handle: 2, Closed: true},
@@ -27,6 +28,12 @@ func FuzzConnection(f *testing.F) {
 		&frame.Transfer{Handle: 4, DeliveryID: frame.Some[uint32](9), Payload: append((&frame.Properties{To: []byte("/queues/fuzz"), Subject: []byte("GET"), ReplyTo: []byte("$me")}).Append(nil), frame.AppendData(nil, nil)...)},
 		&frame.Disposition{Role: frame.Receiver, First: 0, Last: frame.Some[uint32](1), Settled: true, State: frame.Accepted},
 		&frame.Disposition{Role: frame.Receiver, First: 0, State: (&frame.Modified{DeliveryFailed: true}).State()},
+		&frame.Transfer{Handle: 5, DeliveryID: frame.Some[uint32](9), Payload: append([]byte{0, 0x53, 0x77}, (&frame.Declare{}).Append(nil)...)},
+		&frame.Transfer{Handle: 5, DeliveryID: frame.Some[uint32](9), Payload: append([]byte{0, 0x53, 0x77}, (&frame.Discharge{TxnID: firstTxn, Fail: true}).Append(nil)...)},
+		&frame.Transfer{Handle: 5, DeliveryID: frame.Some[uint32](9), Payload: append([]byte{0, 0x53, 0x77}, (&frame.Discharge{TxnID: firstTxn}).Append(nil)...)},
+		&frame.Transfer{Handle: 1, DeliveryID: frame.Some[uint32](9), State: in(firstTxn, frame.State{}), Payload: frame.AppendData(nil, []byte("x"))},
+		&frame.Disposition{Role: frame.Receiver, First: 0, Last: frame.Some[uint32](1), State: in(firstTxn, frame.Accepted)},
+		&frame.Detach{Handle: 5, Closed: true},
 		&frame.Disposition{Role: frame.Sender, First: 4294967295, Last: frame.Some[uint32](1), Settled: true},
 	} {
 		raw, err := frame.AppendFrame(nil, 0, p, 4096)
@@ -50,6 +57,8 @@ func FuzzConnection(f *testing.F) {
 		p.credit(2, 0, 2, false)
 		p.send(0, &frame.Attach{Name: "a", Handle: 3, Role: frame.Sender, InitialDeliveryCount: first, Target: &frame.Target{ExpiryPolicy: frame.ExpireSessionEnd}})
 		p.send(0, &frame.Attach{Name: "m", Handle: 4, Role: frame.Sender, InitialDeliveryCount: first, Target: &frame.Target{Address: "/management", ExpiryPolicy: frame.ExpireSessionEnd}})
+		p.send(0, &frame.Attach{Name: "t", Handle: 5, Role: frame.Sender, InitialDeliveryCount: first, Coordinator: &frame.Coordinator{}})
+		p.transfer(5, 2, append([]byte{0, 0x53, 0x77}, (&frame.Declare{}).Append(nil)...))
 		p.conn.Write(input)                //nolint:errcheck // the broker may have ended the connection before it was sent all
 		p.conn.(*net.TCPConn).CloseWrite() //nolint:errcheck // likewise
 		check(t, p.conn.SetReadDeadline(time.Now().Add(patience)))

@@ -50,7 +50,7 @@ func (c *connection) handleOpen(f *frame.Frame) error {
 		c.endpoint.stats.Refused.Add(1)
 		return err
 	}
-	c.pace = c.endpoint.hub.NewPace(hub.PaceOptions{Access: c.access, Losable: losable})
+	c.pace = c.endpoint.hub.NewPace(hub.PaceOptions{Access: c.access, Losable: c.losable})
 	if err := c.conn.SetReadDeadline(time.Time{}); err != nil {
 		return connectionError(frame.InternalError, "%v", err)
 	}
@@ -119,5 +119,6 @@ func cut(s string, most int) string {
 	return s[:most]
 }
 
-// losable says that any message over a rate may be dropped: its sender is told, or did not ask to be.
-func losable(*message.Message) bool { return true }
+// losable says that a message over a rate may be dropped, since its sender is told, or did not ask to be. One of a transaction,
+// which is committed as a whole, may not.
+func (c *connection) losable(*message.Message) bool { return !c.declared.posting }

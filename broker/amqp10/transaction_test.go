@@ -530,7 +530,9 @@ func TestTransactionsOutlivePowerLoss(t *testing.T) {
 	disk.Before = func(vfs.Op, string) {
 		on := <-recording
 		if on {
-			left = append(left, disk.PowerLoss(uint64(len(left))))
+			for range 3 { // of what the disk may hold at this moment
+				left = append(left, disk.PowerLoss(uint64(len(left))))
+			}
 		}
 		recording <- on
 	}
@@ -573,4 +575,32 @@ func TestTransactionsOutlivePowerLoss(t *testing.T) {
 	if len(left) == 0 || states["1000"] == 0 {
 		t.Errorf("after power losses: %v", states)
 	}
+}
+
+// TestRateInTransaction: where a rate drops messages, it slows down a transaction instead.
+func TestRateInTransaction(t *testing.T) {
+	b := start(t, defaults())
+	b.queue("q", nil)
+	b.apply(object.KindUser, "", "ann", object.UserSpec{Password: "pw", Limits: object.UserLimits{Client: object.Rate{MessagesPerSecond: 5}, OnExcess: object.Drop}})
+	b.apply(object.KindPermission, "/", "ann", object.PermissionSpec{Configure: ".*", Write: ".*", Read: ".*"})
+	p := b.dial()
+	p.sasl()
+	p.send(0, &frame.SASLInit{Mechanism: "PLAIN", InitialResponse: []byte("\x00ann\x00pw")})
+	expect[*frame.SASLOutcome](p)
+	p.header(frame.ProtocolAMQP)
+	p.expectHeader(frame.ProtocolAMQP)
+	p.send(0, &frame.Open{ContainerID: "test", MaxFrameSize: 4096, ChannelMax: 10})
+	expect[*frame.Open](p)
+	p.send(0, &frame.Begin{IncomingWindow: 1000, OutgoingWindow: 1000, HandleMax: 100})
+	expect[*frame.Begin](p)
+	c := &controller{peer: p}
+	c.coordinate(nil)
+	c.sender(1, "/queues/q")
+	txn := c.declare()
+	for range 7 {
+		c.posted(1, txn, "x")
+	}
+	c.discharge(txn, false)
+	c.accepted()
+	b.are("all is there", map[string]int{"q": 7})
 }

@@ -23,6 +23,7 @@ func TestUnsettledAgainstModel(t *testing.T) {
 	u := unsettled{next: math.MaxUint32 - 5000} // so that ids wrap
 	model := map[uint32]delivery{}
 	tags := map[*outgoing]uint64{}
+	visited := 0
 	for step := range 30_000 {
 		if r.IntN(3) > 0 {
 			l := links[r.IntN(len(links))*r.IntN(2)]
@@ -46,6 +47,20 @@ func TestUnsettledAgainstModel(t *testing.T) {
 					delete(model, id)
 				}
 			}
+		}
+		u.each(first, last, func(l *outgoing, id, tag uint64) {
+			if d, ok := model[uint32(id)]; !ok || d != (delivery{l, tag}) {
+				t.Fatalf("step %d: delivery %d is %+v, not %+v", step, uint32(id), delivery{l, tag}, d)
+			}
+			visited++
+		})
+		for id := first; id != last+1; id++ {
+			if _, ok := model[id]; ok {
+				visited--
+			}
+		}
+		if visited != 0 {
+			t.Fatalf("step %d: %d deliveries too many were visited", step, visited)
 		}
 		settled := map[delivery]bool{}
 		for _, x := range u.take(first, last, nil) {
@@ -89,6 +104,7 @@ func TestUnsettledKnowsItsOwn(t *testing.T) {
 		if got := u.take(x[0], x[1], nil); len(got) > 0 {
 			t.Errorf("%d to %d: %+v", x[0], x[1], got)
 		}
+		u.each(x[0], x[1], func(*outgoing, uint64, uint64) { t.Errorf("%d to %d: a delivery was visited", x[0], x[1]) })
 	}
 	if got := u.take(1, 1000, nil); len(got) != 1 || got[0].From != 2 || got[0].To != 3 || u.live != 1 {
 		t.Errorf("got %+v, %d live", got, u.live)

@@ -171,7 +171,7 @@ type Limits struct {
 	Channels              int   `json:"channels,omitempty"`              // per AMQP connection
 	ConsumersPerChannel   int   `json:"consumersPerChannel,omitempty"`   //
 	UnackedPerChannel     int   `json:"unackedPerChannel,omitempty"`     //
-	ConsumerTimeoutMillis int64 `json:"consumerTimeoutMillis,omitempty"` // that a consumer of AMQP may hold a delivery
+	ConsumerTimeoutMillis int64 `json:"consumerTimeoutMillis,omitempty"` // that a consumer of AMQP may hold a delivery, and that a transaction of AMQP 1.0 may be open
 	OutboxBytes           int   `json:"outboxBytes,omitempty"`           // waiting to be written to one connection
 	TableDepth            int   `json:"tableDepth,omitempty"`            // nested AMQP tables and arrays
 	TableEntries          int   `json:"tableEntries,omitempty"`          //

@@ -10,7 +10,7 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/queue"
 )
 
-// A transaction (AMQP 0-9-1 tx) brings messages to queues and settles deliveries as a whole, on any number of queues.
+// A transaction (class tx of AMQP 0-9-1, part 4 of AMQP 1.0) brings messages to queues and settles deliveries as a whole, on any number of queues.
 //
 // What it does in one shard is one entry. When it touches several, each of them first writes its part with prepare and
 // keeps it aside: messages are not visible yet, and what was settled can still come back. When every part is durable, the

@@ -22,7 +22,7 @@ func TestProton(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if got := strings.Count(string(out), "ok "); got != 9 {
-		t.Errorf("%d scenarios of 9:\n%s", got, out)
+	if got := strings.Count(string(out), "ok "); got != 10 {
+		t.Errorf("%d scenarios of 10:\n%s", got, out)
 	}
 }

@@ -3,7 +3,8 @@ import sys
 import uuid
 
 from proton import ConnectionException, Message, Timeout, int32, symbol
-from proton.reactor import AtMostOnce, LinkOption
+from proton.handlers import TransactionalClientHandler
+from proton.reactor import AtMostOnce, Container, LinkOption
 from proton.utils import BlockingConnection, LinkDetached
 
 URL = "amqp://guest:guest@" + sys.argv[1]
@@ -135,6 +136,88 @@ def at_most_once():
     c.close()
 
 
-for scenario in (send_and_receive, bodies, release_and_reject, large_messages, request_and_reply, topics, errors, wrong_password, at_most_once):
+class Mover(TransactionalClientHandler):
+    """Moves four messages from one queue to another, two in a transaction, of which the first is aborted."""
+
+    def __init__(self, early):
+        super().__init__(prefetch=2)
+        self.early, self.transaction, self.taken, self.ends, self.error = early, None, [], [], None
+
+    def on_start(self, event):
+        self.connection = event.container.connect(URL, allowed_mechs="PLAIN", reconnect=False)
+        self.sender = event.container.create_sender(self.connection, "tx-out")
+        self.receiver = event.container.create_receiver(self.connection, "tx-in")
+        self.declare(event)
+
+    def declare(self, event):
+        event.container.declare_transaction(self.connection, handler=self, settle_before_discharge=self.early)
+
+    def on_transaction_declared(self, event):
+        self.transaction = event.transaction
+        self.move()
+
+    def on_message(self, event):
+        self.taken.append((event.delivery, event.message.body))
+        self.move()
+
+    def move(self):
+        if self.transaction is None or len(self.taken) < 2:
+            return
+        transaction, self.transaction = self.transaction, None
+        taken, self.taken = self.taken[:2], self.taken[2:]
+        for delivery, body in taken:
+            transaction.send(self.sender, Message(body=body, durable=True))
+            transaction.accept(delivery)
+        if self.ends:
+            transaction.commit()
+        else:
+            transaction.abort()
+
+    def on_transaction_aborted(self, event):
+        self.ends.append("aborted")
+        self.declare(event)
+
+    def on_transaction_committed(self, event):
+        self.ends.append("committed")
+        if len(self.ends) < 3:
+            self.declare(event)
+        else:
+            self.connection.close()
+
+    def fail(self, what):
+        self.error = what
+        self.connection.close()
+
+    def on_transaction_commit_failed(self, event):
+        self.fail("commit failed")
+
+    def on_transaction_declare_failed(self, event):
+        self.fail("declare failed")
+
+    def on_link_error(self, event):
+        self.fail(str(event.link.remote_condition))
+
+
+def transactions():
+    for early in (False, True):
+        c = connect()
+        sender, receiver = c.create_sender("tx-in"), c.create_receiver("tx-out", credit=10)
+        for i in range(4):
+            sender.send(Message(body=i, durable=True))
+        mover = Mover(early)
+        Container(mover).run()
+        assert mover.error is None and mover.ends == ["aborted", "committed", "committed"], (mover.error, mover.ends)
+        assert sorted(receiver.receive().body for _ in range(4)) == [0, 1, 2, 3]
+        for _ in range(4):
+            receiver.accept()
+        try:
+            c.create_receiver("tx-in", credit=1).receive(timeout=0.3)
+            raise AssertionError("what was moved is still there")
+        except Timeout:
+            pass
+        c.close()
+
+
+for scenario in (send_and_receive, bodies, release_and_reject, large_messages, request_and_reply, topics, errors, wrong_password, at_most_once, transactions):
     scenario()
     print("ok", scenario.__name__, flush=True)
