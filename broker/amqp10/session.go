@@ -23,7 +23,7 @@ type session struct {
 	incoming   map[uint32]*incoming
 	outgoing   map[uint32]*outgoing
 	received   window
-	retiring   map[uint64]*retirement // deliveries with an outcome in a transaction, by id; nil while there was none
+	retiring   map[uint64]*retirement // deliveries with an outcome in a transaction, by id; nil while there are none
 	declared   int                    // transactions of the session's coordinators
 	held       int64                  // bytes in them
 	published  uint64                 // deliveries that were given a token
