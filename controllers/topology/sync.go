@@ -215,6 +215,9 @@ func (e *entry) change() (c object.Change, ask bool, err error) {
 			v1alpha1.DeletionDelete: object.DeleteAlways, v1alpha1.DeletionDeleteIfEmpty: object.DeleteIfEmpty, v1alpha1.DeletionDeleteIfUnused: object.DeleteIfUnused,
 		}
 		c.Delete, ask = policies[e.object.Deletion()]
+		if e.shared() { // the last of those that shared it may not be the one that the broker knows
+			c.Ref = ""
+		}
 		if !ask {
 			e.released = true
 			e.decide(condition.Waiting(condition.Pending, "left in the broker, as spec.deletionPolicy says"))
