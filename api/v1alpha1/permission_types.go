@@ -61,7 +61,8 @@ type PermissionSpec struct {
 // TopicRule allows topics.
 // +kubebuilder:validation:XValidation:rule="(has(self.publish) && self.publish) || (has(self.subscribe) && self.subscribe)",message="a topic rule must allow something: set publish or subscribe"
 type TopicRule struct {
-	// Filter is an MQTT topic filter; %u stands for the user's name and %c for the MQTT client id.
+	// Filter is an MQTT topic filter; %u stands for the user's name and %c for the MQTT client id. A
+	// client id with a slash matches no filter with %c.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
 	// +kubebuilder:validation:XValidation:rule="self.matches('^(#|([^/+#]*|[+])(/([^/+#]*|[+]))*(/#)?)$') && !self.contains('\u0000')",message="filter must be an MQTT topic filter: + is a whole level, # the whole last one, and NUL is in none"

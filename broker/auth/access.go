@@ -154,11 +154,11 @@ func (a *Access) Subscribe(filter string) error {
 }
 
 func (r rule) mayPublish(topic, user, clientID string) bool {
-	return r.publish && r.filter.matches(topic, user, clientID)
+	return r.publish && !r.filter.spans(clientID) && r.filter.matches(topic, user, clientID)
 }
 
 func (r rule) maySubscribe(filter, user, clientID string) bool {
-	return r.subscribe && r.filter.covers(filter, user, clientID)
+	return r.subscribe && !r.filter.spans(clientID) && r.filter.covers(filter, user, clientID)
 }
 
 // allowing is the place of the first topic rule that allows something, -1 when none does.

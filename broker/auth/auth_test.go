@@ -306,6 +306,7 @@ func TestTopicRules(t *testing.T) {
 	w.permit("ann", rules)
 	w.permit("a+b/c", rules)
 	ann := w.mustLogin(Credentials{User: "ann", Password: "a", VirtualHost: "/", ClientID: "c#1"})
+	deep := w.mustLogin(Credentials{User: "ann", Password: "a", VirtualHost: "/", ClientID: "c/d"})
 	odd := w.mustLogin(Credentials{User: "a+b/c", Password: "a", VirtualHost: "/"})
 	for _, c := range []struct {
 		who                *Access
@@ -332,6 +333,8 @@ func TestTopicRules(t *testing.T) {
 		{ann, "news/*", false, true},
 		{ann, "news/#", false, false},
 		{ann, "news", false, false},
+		{deep, "device/7/c/d/state", false, false},
+		{deep, "home/ann/x", true, true},
 		{odd, "home/a+b/c/x", true, true},
 		{odd, "home/axb/c/x", false, false},
 		{odd, "device/7//state", false, false},

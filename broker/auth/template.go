@@ -7,6 +7,7 @@ import "strings"
 type template struct {
 	levels  []level
 	dynamic bool // some level has a placeholder
+	client  bool // some level has the client id
 }
 
 type level struct {
@@ -33,7 +34,7 @@ func newTemplate(filter string) template {
 			t.levels = append(t.levels, level{kind: all})
 		case strings.Contains(l, "%u") || strings.Contains(l, "%c"):
 			t.levels = append(t.levels, level{kind: variable, text: l})
-			t.dynamic = true
+			t.dynamic, t.client = true, t.client || strings.Contains(l, "%c")
 		default:
 			t.levels = append(t.levels, level{text: l})
 		}
@@ -67,6 +68,10 @@ func (t template) expand(user, clientID string) (levels []level, ok bool) {
 func lacks(text, user, clientID string) bool {
 	return user == "" && strings.Contains(text, "%u") || clientID == "" && strings.Contains(text, "%c")
 }
+
+// spans says that a client id, which the client chooses, would be several levels: it could name a place below that of
+// another client.
+func (t template) spans(clientID string) bool { return t.client && strings.Contains(clientID, "/") }
 
 // matches says whether the filter matches a topic name.
 func (t template) matches(topic, user, clientID string) bool {
