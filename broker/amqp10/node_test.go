@@ -171,12 +171,18 @@ func TestTopics(t *testing.T) {
 	if _, err := must(conn.NewSession(soon(t), nil)).NewReceiver(soon(t), "news.de", &amqp.ReceiverOptions{Name: "x"}); err != nil {
 		t.Errorf("a queue of the topic's name: %v", err)
 	}
-	check(t, conn.Close())
+	leave := func() { // the client does not wait for the broker
+		t.Helper()
+		check(t, conn.Close())
+		q := must(must(b.hub.VirtualHost("/")).Queue("amqp-subscription/client/sub", 0))
+		eventually(t, "the subscription is free", func() bool { return q.Stats().Consumers == 0 })
+	}
+	leave()
 	send("two")
 	conn, s = b.clientWith(&amqp.ConnOptions{ContainerID: "client"})
 	second = must(s.NewReceiver(soon(t), "news.de", durable))
 	receive(second, "two")
-	check(t, conn.Close())
+	leave()
 	_, s = b.clientWith(&amqp.ConnOptions{ContainerID: "client"})
 	second = must(s.NewReceiver(soon(t), "news.fr", durable)) // another topic now
 	send("not wanted any more")
