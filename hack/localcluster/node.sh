@@ -95,6 +95,7 @@ kind: KubeletConfiguration
 failCgroupV1: false
 cgroupDriver: cgroupfs
 cgroupsPerQOS: false
+featureGates: {InPlacePodVerticalScaling: false} # it needs cgroups: the kubelet ends when it looks at a container that differs
 enforceNodeAllocatable: []
 oomScoreAdj: 0
 containerRuntimeEndpoint: unix://$dir/containerd.sock
