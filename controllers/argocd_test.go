@@ -216,8 +216,8 @@ var _ = Describe("Argo CD and Flux", func() {
 		Expect(api.Create(ctx, alone)).To(Succeed())
 		bad := &v1alpha1.Policy{}
 		bad.Namespace, bad.Name = n, "bad"
-		bad.Spec.BrokerRef.Name, bad.Spec.Pattern = "broker", "(" // no regular expression
-		Expect(json.Unmarshal([]byte(`{"max-length": 1}`), &bad.Spec.Definition)).To(Succeed())
+		bad.Spec.BrokerRef.Name, bad.Spec.Pattern = "broker", "q"
+		Expect(json.Unmarshal([]byte(`{"max-length": "many"}`), &bad.Spec.Definition)).To(Succeed()) // no number
 		Expect(api.Create(ctx, bad)).To(Succeed())
 		Eventually(seen(alone, "Binding")).Should(Equal("Progressing InProgress"))
 		Eventually(seen(bad, "Policy")).Should(Equal("Degraded Failed"))
