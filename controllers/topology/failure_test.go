@@ -80,7 +80,8 @@ var _ = Describe("An API that fails", func() {
 			l.live(ctx)
 		}
 		AddReportEntry("calls", fmt.Sprintf("%d in a life, %d failed in all", calls, f.failed.Load()))
-		Expect(f.failed.Load()).To(BeNumerically(">=", calls*9/10), "lives differ by a few calls")
+		// How many calls a life takes depends on how many looks it is seen in.
+		Expect(f.failed.Load()).To(BeNumerically(">=", 2*stride))
 	}, SpecTimeout(8*time.Minute))
 
 	It("with a conflict at every write is not asked hotly, and all gets there when it is over", func(ctx SpecContext) {
