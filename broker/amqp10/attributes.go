@@ -9,13 +9,16 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/router"
 )
 
+// stored is for sections that were checked when they were published.
+var stored = frame.Limits{Depth: 1 << 20, Elements: 1 << 30}
+
 // attributes are what exchanges see of a message that was scanned.
 type attributes struct{ message *frame.Message }
 
 // Attributes are what exchanges see of a message that was stored.
 func Attributes(m *message.Message) router.Attributes {
 	var s frame.Message
-	if s.Scan(m.Properties, frame.Limits{Depth: 1 << 20, Elements: 1 << 30}) != nil {
+	if s.Scan(m.Properties, stored) != nil {
 		return nil // it was checked when it was published
 	}
 	return &attributes{&s}
