@@ -68,9 +68,9 @@ func TestDelayedExchangeRefusals(t *testing.T) {
 	_, ch := b.client()
 	check(t, ch.ExchangeDeclare("later", "x-delayed-message", true, false, false, false, amqp.Table{"x-delayed-type": "fanout"}))
 	check(t, ch.Tx())
+	closed := ch.NotifyClose(make(chan *amqp.Error, 1))
 	check(t, ch.PublishWithContext(t.Context(), "later", "", false, false, amqp.Publishing{Headers: amqp.Table{"x-delay": 10}}))
-	var e *amqp.Error
-	if err := ch.TxCommit(); !errors.As(err, &e) || e.Code != 540 {
-		t.Errorf("a transaction with a delay: %v", err)
+	if e := <-closed; e == nil || e.Code != 540 {
+		t.Errorf("a transaction with a delay: %v", e)
 	}
 }
