@@ -54,7 +54,7 @@ func newChannel(c *connection, number uint16) *channel {
 		getters:   make(map[string]*consumer),
 		leaving:   make(map[*consumer]struct{}),
 	}
-	ch.publisher = c.host.NewPublisher(hub.PublisherOptions{Access: c.access, Origin: c.origin, Encoding: message.AMQP091, Confirmed: ch.confirm, Ended: c.stopping, Pace: c.pace})
+	ch.publisher = c.host.NewPublisher(hub.PublisherOptions{Access: c.access, Origin: c.origin, Encoding: message.AMQP091, Confirmed: ch.confirm, Ended: c.end.Done(), Pace: c.pace})
 	return ch
 }
 

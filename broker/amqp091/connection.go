@@ -72,21 +72,12 @@ type connection struct {
 	sends   atomic.Bool // it has published
 	overdue atomic.Bool // the reader is to look for deliveries whose time is up
 	beats   beats
-	room    chan struct{} // the outbox has room again; holds one signal
-	held    held
+	room    endpoint.Room
 	blocked bool // connection.blocked was sent; only the endpoint's tick touches it
 
 	channelsMu sync.Mutex
 
-	stopOnce sync.Once
-	stopping chan struct{} // closed by stop
-	cause    error         // why; set before stopping is closed
-}
-
-// held is the consumers that hold back because the outbox was full.
-type held struct {
-	mu   sync.Mutex
-	list []*consumer
+	end endpoint.Ending // begun by Stop
 }
 
 const (
@@ -112,8 +103,6 @@ func newConnection(e *Endpoint, conn net.Conn) *connection {
 		since:    time.Now(),
 		config:   e.hub.Config(),
 		channels: make(map[uint16]*channel),
-		room:     make(chan struct{}, 1),
-		stopping: make(chan struct{}),
 	}
 	c.in = endpoint.NewInput(conn, frame.Size)
 	if t, ok := conn.(interface{ SetNoDelay(bool) error }); ok {
@@ -122,7 +111,7 @@ func newConnection(e *Endpoint, conn net.Conn) *connection {
 	c.out = outbox.New(conn, outbox.Options{
 		Limit:    c.config.Limits.OutboxBytes,
 		Patience: writePatience,
-		Drained:  c.drained,
+		Drained:  c.room.Freed,
 		Failed:   c.Stop,
 	})
 	return c
@@ -130,11 +119,9 @@ func newConnection(e *Endpoint, conn net.Conn) *connection {
 
 // Stop makes the reader end for a reason; the first one counts. It does not block.
 func (c *connection) Stop(cause error) {
-	c.stopOnce.Do(func() {
-		c.cause = cause
-		close(c.stopping)
+	if c.end.Begin(cause) {
 		c.interrupt()
-	})
+	}
 }
 
 // Cut closes the socket of a peer that had its time.
@@ -143,62 +130,8 @@ func (c *connection) Cut() { c.conn.Close() } //nolint:errcheck // nothing depen
 // Live says that the peer is authenticated.
 func (c *connection) Live() bool { return c.live.Load() }
 
-// interrupt wakes the reader from a read; what the outbox holds can still be written.
-func (c *connection) interrupt() {
-	if err := c.conn.SetReadDeadline(time.Unix(1, 0)); err != nil {
-		c.conn.Close() //nolint:errcheck // it is closed already, or cannot be woken otherwise
-	}
-}
-
-func (c *connection) stopped() bool {
-	select {
-	case <-c.stopping:
-		return true
-	default:
-		return false
-	}
-}
-
-// drained is called by the outbox's writer when there is room again.
-func (c *connection) drained() {
-	select {
-	case c.room <- struct{}{}:
-	default:
-	}
-	c.held.mu.Lock()
-	list := c.held.list
-	c.held.list = nil
-	c.held.mu.Unlock()
-	for _, s := range list {
-		s.hub.Resume()
-	}
-}
-
-// hasRoom says whether the outbox takes more; if not, the consumer is resumed when it does.
-func (c *connection) hasRoom(s *consumer) bool {
-	if !c.out.Full() {
-		return true
-	}
-	// drained takes the lock too: it either comes before Full, which then sees the room, or finds the consumer.
-	c.held.mu.Lock()
-	defer c.held.mu.Unlock()
-	if !c.out.Full() {
-		return true
-	}
-	c.held.list = append(c.held.list, s)
-	return false
-}
-
-// waitForRoom blocks while the outbox is full: a peer that does not read its answers is not listened to.
-func (c *connection) waitForRoom() {
-	for c.out.Full() {
-		select {
-		case <-c.room:
-		case <-c.stopping:
-			return
-		}
-	}
-}
+// interrupt wakes the reader from a read.
+func (c *connection) interrupt() { endpoint.Interrupt(c.conn) }
 
 const protocolName = "AMQP 0-9-1"
 
@@ -236,14 +169,14 @@ func (c *connection) run() error {
 		return err
 	}
 	for c.state != closed {
-		if c.stopped() && c.state < closing {
+		if c.end.Begun() && c.state < closing {
 			c.forced()
 		}
 		c.reading.Store(true)
 		err := c.in.Fill()
 		c.reading.Store(false)
 		if err != nil {
-			if c.stopped() && c.state < closing && errors.Is(err, os.ErrDeadlineExceeded) {
+			if c.end.Begun() && c.state < closing && errors.Is(err, os.ErrDeadlineExceeded) {
 				continue // woken by stop
 			}
 			if c.state == open && c.overdue.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
@@ -257,10 +190,10 @@ func (c *connection) run() error {
 		c.heard.Store(true)
 		c.handleRead()
 		c.flush()
-		c.waitForRoom()
+		c.room.Await(c.out, &c.end)
 	}
-	if c.stopped() {
-		return c.cause
+	if c.end.Begun() {
+		return c.end.Cause()
 	}
 	return nil
 }
@@ -270,8 +203,8 @@ func (c *connection) ended(err error) error {
 	switch {
 	case c.state >= closing:
 		return nil
-	case c.stopped():
-		return c.cause
+	case c.end.Begun():
+		return c.end.Cause()
 	}
 	return err
 }
@@ -279,10 +212,10 @@ func (c *connection) ended(err error) error {
 // forced begins the end that stop asked for.
 func (c *connection) forced() {
 	switch {
-	case errors.Is(c.cause, errHeartbeat), c.state < awaitOpen:
+	case errors.Is(c.end.Cause(), errHeartbeat), c.state < awaitOpen:
 		c.state = closed // nobody listens, or nobody that could be told
-	case errors.Is(c.cause, errShutdown), errors.Is(c.cause, errRevoked):
-		c.fail(errorf(frame.ConnectionForced, "%v", c.cause))
+	case errors.Is(c.end.Cause(), errShutdown), errors.Is(c.end.Cause(), errRevoked):
+		c.fail(errorf(frame.ConnectionForced, "%v", c.end.Cause()))
 	default:
 		c.state = closed
 	}

@@ -179,7 +179,7 @@ func (s *consumer) Deliver(_ *hub.Consumer, ds []queue.Delivery) bool {
 		return false
 	}
 	ch.mu.Unlock()
-	return ch.conn.hasRoom(s)
+	return ch.conn.room.For(s.hub, ch.conn.out)
 }
 
 func (ch *channel) appendDelivery(dst []byte, s *consumer, d *queue.Delivery) []byte {
@@ -219,7 +219,7 @@ func (s *consumer) Cancelled(*hub.Consumer) {
 }
 
 func (ch *channel) get(m *frame.BasicGet) error {
-	ch.conn.waitForRoom()
+	ch.conn.room.Await(ch.conn.out, &ch.conn.end)
 	name, err := ch.queueName(m.Queue)
 	if err != nil {
 		return err

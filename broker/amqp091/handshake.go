@@ -254,7 +254,7 @@ func (c *connection) open(m *frame.ConnectionOpen) error {
 	c.endpoint.stats.Opened.Add(1)
 	c.live.Store(true)
 	c.arrived()
-	if c.stopped() {
+	if c.end.Begun() {
 		c.interrupt() // stop may have come before the deadline was taken off
 	}
 	c.send(0, &frame.ConnectionOpenOk{})

@@ -49,10 +49,10 @@ func (c *connection) endingWith(e *Error) hub.Disconnected {
 	switch {
 	case e.rate:
 		d.Reason = hub.OverRate
-	case e.Code != frame.ConnectionForced || !c.stopped():
-	case errors.Is(c.cause, errRevoked):
+	case e.Code != frame.ConnectionForced || !c.end.Begun():
+	case errors.Is(c.end.Cause(), errRevoked):
 		d.Reason = hub.Revoked
-	case errors.Is(c.cause, errShutdown):
+	case errors.Is(c.end.Cause(), errShutdown):
 		d.Reason = hub.Stopping
 	}
 	return d

@@ -77,20 +77,11 @@ type connection struct {
 	heard   atomic.Bool // something arrived since the last beat
 	overdue atomic.Bool // the reader is to look for deliveries and transactions whose time is up
 	beats   beats
-	room    chan struct{} // the outbox has room again; holds one signal
-	held    held
+	room    endpoint.Room
 
 	sessionsMu sync.Mutex
 
-	stopOnce sync.Once
-	stopping chan struct{} // closed by stop
-	cause    error         // why; set before stopping is closed
-}
-
-// held is the consumers that hold back because the outbox was full.
-type held struct {
-	mu   sync.Mutex
-	list []*outgoing
+	end endpoint.Ending // begun by Stop
 }
 
 const (
@@ -118,8 +109,6 @@ func newConnection(e *Endpoint, conn net.Conn) *connection {
 		sessions: make(map[uint16]*session),
 		links:    links{incoming: make(map[string]*incoming), outgoing: make(map[string]*outgoing)},
 		mostSent: frame.MinMax,
-		room:     make(chan struct{}, 1),
-		stopping: make(chan struct{}),
 	}
 	c.in = endpoint.NewInput(conn, frame.Size)
 	if t, ok := conn.(interface{ SetNoDelay(bool) error }); ok {
@@ -128,7 +117,7 @@ func newConnection(e *Endpoint, conn net.Conn) *connection {
 	c.out = outbox.New(conn, outbox.Options{
 		Limit:    c.config.Limits.OutboxBytes,
 		Patience: writePatience,
-		Drained:  c.drained,
+		Drained:  c.room.Freed,
 		Failed:   c.Stop,
 	})
 	return c
@@ -136,11 +125,9 @@ func newConnection(e *Endpoint, conn net.Conn) *connection {
 
 // Stop makes the reader end for a reason; the first one counts. It does not block.
 func (c *connection) Stop(cause error) {
-	c.stopOnce.Do(func() {
-		c.cause = cause
-		close(c.stopping)
+	if c.end.Begin(cause) {
 		c.interrupt()
-	})
+	}
 }
 
 // Cut closes the socket of a peer that had its time.
@@ -149,62 +136,8 @@ func (c *connection) Cut() { c.conn.Close() } //nolint:errcheck // nothing depen
 // Live says that the connection is open.
 func (c *connection) Live() bool { return c.live.Load() }
 
-// interrupt wakes the reader from a read; what the outbox holds can still be written.
-func (c *connection) interrupt() {
-	if err := c.conn.SetReadDeadline(time.Unix(1, 0)); err != nil {
-		c.conn.Close() //nolint:errcheck // it is closed already, or cannot be woken otherwise
-	}
-}
-
-func (c *connection) stopped() bool {
-	select {
-	case <-c.stopping:
-		return true
-	default:
-		return false
-	}
-}
-
-// drained is called by the outbox's writer when there is room again.
-func (c *connection) drained() {
-	select {
-	case c.room <- struct{}{}:
-	default:
-	}
-	c.held.mu.Lock()
-	list := c.held.list
-	c.held.list = nil
-	c.held.mu.Unlock()
-	for _, l := range list {
-		l.hub.Resume()
-	}
-}
-
-// hasRoom says whether the outbox takes more; if not, the consumer is resumed when it does.
-func (c *connection) hasRoom(l *outgoing) bool {
-	if !c.out.Full() {
-		return true
-	}
-	// drained takes the lock too: it either comes before Full, which then sees the room, or finds the consumer.
-	c.held.mu.Lock()
-	defer c.held.mu.Unlock()
-	if !c.out.Full() {
-		return true
-	}
-	c.held.list = append(c.held.list, l)
-	return false
-}
-
-// waitForRoom blocks while the outbox is full: a peer that does not read its answers is not listened to.
-func (c *connection) waitForRoom() {
-	for c.out.Full() {
-		select {
-		case <-c.room:
-		case <-c.stopping:
-			return
-		}
-	}
-}
+// interrupt wakes the reader from a read.
+func (c *connection) interrupt() { endpoint.Interrupt(c.conn) }
 
 const protocolName = "AMQP 1.0"
 
@@ -242,7 +175,7 @@ func (c *connection) run() error {
 		return err
 	}
 	for c.state != closed {
-		if c.stopped() && c.state < closing {
+		if c.end.Begun() && c.state < closing {
 			c.forced()
 			continue
 		}
@@ -250,7 +183,7 @@ func (c *connection) run() error {
 		err := c.in.Fill()
 		c.reading.Store(false)
 		if err != nil {
-			if c.stopped() && c.state < closing && errors.Is(err, os.ErrDeadlineExceeded) {
+			if c.end.Begun() && c.state < closing && errors.Is(err, os.ErrDeadlineExceeded) {
 				continue // woken by stop
 			}
 			if c.state == open && c.overdue.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
@@ -264,10 +197,10 @@ func (c *connection) run() error {
 		c.heard.Store(true)
 		c.handleRead()
 		c.flush()
-		c.waitForRoom()
+		c.room.Await(c.out, &c.end)
 	}
-	if c.stopped() {
-		return c.cause
+	if c.end.Begun() {
+		return c.end.Cause()
 	}
 	return nil
 }
@@ -277,8 +210,8 @@ func (c *connection) ended(err error) error {
 	switch {
 	case c.state >= closing:
 		return nil
-	case c.stopped():
-		return c.cause
+	case c.end.Begun():
+		return c.end.Cause()
 	}
 	return err
 }
@@ -286,13 +219,13 @@ func (c *connection) ended(err error) error {
 // forced begins the end that Stop asked for.
 func (c *connection) forced() {
 	switch {
-	case errors.Is(c.cause, errSilent):
-		c.fail(connectionError(frame.ResourceLimitExceeded, "%v", c.cause)) // 2 §2.4.5
-		c.state = closed                                                    // it is told, and not waited for
+	case errors.Is(c.end.Cause(), errSilent):
+		c.fail(connectionError(frame.ResourceLimitExceeded, "%v", c.end.Cause())) // 2 §2.4.5
+		c.state = closed                                                          // it is told, and not waited for
 	case c.state < awaitOpen:
 		c.state = closed // nobody that could be told
-	case errors.Is(c.cause, errShutdown), errors.Is(c.cause, errRevoked):
-		c.fail(connectionError(frame.ConnectionForced, "%v", c.cause))
+	case errors.Is(c.end.Cause(), errShutdown), errors.Is(c.end.Cause(), errRevoked):
+		c.fail(connectionError(frame.ConnectionForced, "%v", c.end.Cause()))
 	default:
 		c.state = closed
 	}
@@ -480,5 +413,5 @@ func (c *connection) endSessions() {
 
 // newPublisher makes the publisher of a session.
 func (c *connection) newPublisher(confirmed func(hub.Confirmation)) *hub.Publisher {
-	return c.host.NewPublisher(hub.PublisherOptions{Access: c.access, Origin: c.origin, Encoding: message.AMQP10, Confirmed: confirmed, Ended: c.stopping, Pace: c.pace})
+	return c.host.NewPublisher(hub.PublisherOptions{Access: c.access, Origin: c.origin, Encoding: message.AMQP10, Confirmed: confirmed, Ended: c.end.Done(), Pace: c.pace})
 }

@@ -54,12 +54,14 @@ func (c *connection) handleOpen(f *frame.Frame) error {
 	if err := c.conn.SetReadDeadline(time.Time{}); err != nil {
 		return connectionError(frame.InternalError, "%v", err)
 	}
+	c.out.Hold() // the connection is listed, and its coming told, before the client reads our open
 	c.sendOpen()
 	c.state = open
 	c.endpoint.stats.Opened.Add(1)
 	c.live.Store(true)
 	c.arrived()
-	if c.stopped() {
+	c.out.Release()
+	if c.end.Begun() {
 		c.interrupt() // stop may have come before the deadline was taken off
 	}
 	return nil

@@ -114,7 +114,7 @@ func (l *outgoing) Deliver(_ *hub.Consumer, ds []queue.Delivery) bool {
 	}
 	more := s.hasRoom(l)
 	s.mu.Unlock()
-	return more && s.conn.hasRoom(l)
+	return more && s.conn.room.For(l.hub, s.conn.out)
 }
 
 // hasRoom says whether the session takes more deliveries now; if not, the consumer is resumed when it does. The lock is held.

@@ -59,7 +59,7 @@ func (c *connection) endOverdue() error {
 	if err := c.conn.SetReadDeadline(time.Time{}); err != nil {
 		return err
 	}
-	if c.stopped() {
+	if c.end.Begun() {
 		c.interrupt() // stop may have come before the deadline was taken off
 	}
 	now := c.endpoint.seconds.Load()

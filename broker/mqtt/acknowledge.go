@@ -92,7 +92,7 @@ func (c *connection) settle() {
 		c.session.Settle(queue.Accept, rangesOf(c.done)...)
 		c.giveFlow(len(c.done))
 		c.done = c.done[:0]
-		c.replay.wake.raise()
+		c.replay.wake.Raise()
 	}
 	if len(c.returned) > 0 {
 		c.settleLoans()

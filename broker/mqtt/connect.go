@@ -22,8 +22,8 @@ func (c *connection) accept() error {
 	if err := c.conn.SetReadDeadline(deadline); err != nil {
 		return fmt.Errorf("set deadline: %w", err)
 	}
-	if c.stopped() { // before the deadline was set, which took back that of stop
-		return c.cause
+	if c.end.Begun() { // before the deadline was set, which took back that of stop
+		return c.end.Cause()
 	}
 	p, err := c.readConnect()
 	if err != nil {
@@ -38,8 +38,8 @@ func (c *connection) accept() error {
 	if err := c.conn.SetReadDeadline(time.Time{}); err != nil {
 		return fmt.Errorf("clear deadline: %w", err)
 	}
-	if c.stopped() { // the deadline that was cleared may have been that of stop
-		return c.cause
+	if c.end.Begun() { // the deadline that was cleared may have been that of stop
+		return c.end.Cause()
 	}
 	c.endpoint.stats.Connects.Add(1)
 	c.arrived(hub.Connected{

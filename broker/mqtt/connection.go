@@ -70,69 +70,10 @@ type connection struct {
 	outgoing outgoing
 	replay   replay
 	presence presence
-	tasks    sync.WaitGroup // goroutines that end soon, or with stop
-	room     signal         // the outbox has room again
+	tasks    sync.WaitGroup  // goroutines that end soon, or with stop
+	room     endpoint.Signal // the outbox has room again
 
-	stop  stop
-	cause error // why it stops; set before stop is
-}
-
-// signal wakes one waiter; a signal that comes while nobody waits is kept, from the first call of channel on.
-type signal struct{ made atomic.Pointer[chan struct{}] }
-
-// channel gives the waiter what to wait for. It must be called before what is waited for is looked at.
-func (s *signal) channel() <-chan struct{} {
-	if s.made.Load() == nil {
-		c := make(chan struct{}, 1)
-		s.made.Store(&c)
-	}
-	return *s.made.Load()
-}
-
-func (s *signal) raise() {
-	c := s.made.Load()
-	if c == nil {
-		return
-	}
-	select {
-	case *c <- struct{}{}:
-	default:
-	}
-}
-
-// stop happens once. Its channel is made when somebody wants to wait for it.
-type stop struct {
-	mu       sync.Mutex
-	happened atomic.Bool   // changed with mu held
-	done     chan struct{} // guarded by mu; nil when nobody asked
-}
-
-// set makes it happen and calls before first; it does nothing when it has happened.
-func (s *stop) set(before func()) (first bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.happened.Load() {
-		return false
-	}
-	before()
-	s.happened.Store(true)
-	if s.done != nil {
-		close(s.done)
-	}
-	return true
-}
-
-// channel is closed when it has happened.
-func (s *stop) channel() <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.done == nil {
-		s.done = make(chan struct{})
-		if s.happened.Load() {
-			close(s.done)
-		}
-	}
-	return s.done
+	end endpoint.Ending // begun by Stop
 }
 
 const (
@@ -166,7 +107,7 @@ func newConnection(e *Endpoint, conn net.Conn) *connection {
 
 // Stop makes the reader end for a reason, the first one counts. It does not block.
 func (c *connection) Stop(cause error) {
-	if c.stop.set(func() { c.cause = cause }) {
+	if c.end.Begin(cause) {
 		c.interrupt()
 		c.Wake()
 	}
@@ -178,19 +119,13 @@ func (c *connection) Cut() { c.conn.Close() } //nolint:errcheck // nothing depen
 // Live says that the peer is authenticated.
 func (c *connection) Live() bool { return c.live.Load() }
 
-// interrupt wakes the reader from a read; what the outbox holds can still be written.
-func (c *connection) interrupt() {
-	if err := c.conn.SetReadDeadline(time.Unix(1, 0)); err != nil {
-		c.conn.Close() //nolint:errcheck // it is closed already, or cannot be woken otherwise
-	}
-}
-
-func (c *connection) stopped() bool { return c.stop.happened.Load() }
+// interrupt wakes the reader from a read.
+func (c *connection) interrupt() { endpoint.Interrupt(c.conn) }
 
 // drained is called by the outbox's writer when there is room again.
 func (c *connection) drained() {
-	c.room.raise()
-	c.replay.wake.raise()
+	c.room.Raise()
+	c.replay.wake.Raise()
 	if c.Live() {
 		c.session.Resume()
 		c.resumeQueues()
@@ -240,8 +175,8 @@ func (c *connection) finishUnlessAsleep(asleep bool, err error) {
 	if asleep {
 		return
 	}
-	if c.stopped() {
-		err = c.cause
+	if c.end.Begun() {
+		err = c.end.Cause()
 	}
 	c.finish(err)
 	c.in.release()
@@ -307,12 +242,12 @@ func (c *connection) awaitRoom() error {
 	if !c.out.Full() {
 		return nil
 	}
-	room, stopping := c.room.channel(), c.stop.channel()
+	room, stopping := c.room.Channel(), c.end.Done()
 	for c.out.Full() {
 		select {
 		case <-room:
 		case <-stopping:
-			return c.cause
+			return c.end.Cause()
 		}
 	}
 	return nil

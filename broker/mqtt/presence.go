@@ -21,7 +21,7 @@ type presence struct {
 func (c *connection) arrived(d hub.Connected) {
 	c.presence.mu.Lock()
 	defer c.presence.mu.Unlock()
-	if c.stopped() { // it was taken over, and that was told, or will be
+	if c.end.Begun() { // it was taken over, and that was told, or will be
 		return
 	}
 	c.presence.there = true
@@ -36,7 +36,7 @@ func (c *connection) departed(err error) {
 		return
 	}
 	c.presence.there = false
-	c.tell(object.EventDisconnected, func(e *hub.ClientEvent) { e.Disconnected = c.end(err) })
+	c.tell(object.EventDisconnected, func(e *hub.ClientEvent) { e.Disconnected = c.disconnected(err) })
 }
 
 func (c *connection) subscribed(filter string, qos uint8) {
@@ -68,8 +68,8 @@ func (c *connection) tell(kind object.EventKind, fill func(*hub.ClientEvent)) {
 	c.host.Tell(e)
 }
 
-// end says how the connection ended.
-func (c *connection) end(err error) *hub.Disconnected {
+// disconnected says how the connection ended.
+func (c *connection) disconnected(err error) *hub.Disconnected {
 	d := &hub.Disconnected{Reason: reasonWord(err), Code: int(reasonOf(err))}
 	switch d.Reason {
 	case hub.ByClient:

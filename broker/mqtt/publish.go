@@ -65,7 +65,7 @@ type incoming struct {
 func (c *connection) startPublishing() {
 	if c.incoming == nil {
 		c.incoming = &incoming{publisher: c.host.NewPublisher(hub.PublisherOptions{
-			Access: c.access, Origin: c.origin, Encoding: message.MQTT, Confirmed: c.confirmed, Ended: c.stop.channel(),
+			Access: c.access, Origin: c.origin, Encoding: message.MQTT, Confirmed: c.confirmed, Ended: c.end.Done(),
 			Pace: c.endpoint.hub.NewPace(hub.PaceOptions{Access: c.access, Losable: c.losable}),
 		})}
 	}

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/turnstone-mq/turnstone/broker/endpoint"
 	"github.com/turnstone-mq/turnstone/broker/hub"
 	"github.com/turnstone-mq/turnstone/broker/message"
 	"github.com/turnstone-mq/turnstone/broker/mqtt/packet"
@@ -15,7 +16,7 @@ import (
 // goroutine exists only while there is more than the first page, which the reader sends: a message that is retained after
 // the subscription is delivered to it as it is published, and should not come twice.
 type replay struct {
-	wake signal // there may be room
+	wake endpoint.Signal // there may be room
 
 	mu      sync.Mutex
 	pending map[string]replaying // guarded by mu; by filter, as the session has it
@@ -120,7 +121,7 @@ func (c *connection) roomToReplay() bool {
 
 // awaitReplay waits until there is room for a page; false says that the connection ends.
 func (c *connection) awaitReplay() bool {
-	wake, stopping := c.replay.wake.channel(), c.stop.channel()
+	wake, stopping := c.replay.wake.Channel(), c.end.Done()
 	for !c.roomToReplay() {
 		select {
 		case <-wake:
@@ -128,7 +129,7 @@ func (c *connection) awaitReplay() bool {
 			return false
 		}
 	}
-	return !c.stopped()
+	return !c.end.Begun()
 }
 
 // sendRetained sends a page of retained messages with the RETAIN flag. [MQTT-3.3.1-8]

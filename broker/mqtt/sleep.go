@@ -59,7 +59,7 @@ func (c *connection) sleep() bool {
 	failed := false
 	err := raw.Control(func(fd uintptr) { failed = w.Await(fd, c) != nil })
 	// Stop looks at asleep after it set stop: one of the two sees the other.
-	if err != nil || failed || c.stopped() {
+	if err != nil || failed || c.end.Begun() {
 		return !c.asleep.CompareAndSwap(true, false)
 	}
 	return true
