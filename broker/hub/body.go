@@ -88,6 +88,7 @@ func (v *bodyVisitor) will(_ uint32, _ string, _ uint64, w *Will) {
 	v.body, v.lasts = w.Message, w.Lifetime
 }
 func (v *bodyVisitor) heir(string, uint64, byte, int64)       {}
+func (v *bodyVisitor) disown(string)                          {}
 func (v *bodyVisitor) due(string, int64, queue.Ref)           {}
 func (v *bodyVisitor) settle(_, _, _ uint64)                  {}
 func (v *bodyVisitor) session(uint32, string, session.State)  {}

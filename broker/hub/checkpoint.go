@@ -250,9 +250,12 @@ func (s *shard) readDelays(r *cluster.CheckpointReader, fn func(delayedEntry)) {
 	for n := r.Uvarint(); n > 0 && r.Err() == nil; n-- {
 		vhost, due := r.Text(), int64(r.Uvarint())
 		ref := queue.Ref{Index: r.Uvarint(), At: uint32(r.Uvarint()), Share: uint32(r.Uvarint())}
-		v, err := s.hub.VirtualHost(vhost)
-		if err != nil || r.Err() != nil {
-			continue // it was deleted since
+		if r.Err() != nil {
+			return
+		}
+		v := s.hostOf(vhost)
+		if v == nil {
+			continue
 		}
 		v.delayed.Add(1)
 		s.use(ref)
@@ -283,9 +286,9 @@ func (s *shard) restoreQueue(r *cluster.CheckpointReader) error {
 }
 
 func (s *shard) restoreRetained(vhost string, ref queue.Ref) error {
-	v, err := s.hub.VirtualHost(vhost)
-	if err != nil {
-		return nil // it was deleted since
+	v := s.hostOf(vhost)
+	if v == nil {
+		return nil
 	}
 	m, err := s.read(ref)
 	if err != nil {

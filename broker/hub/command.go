@@ -33,6 +33,7 @@ import (
 //	will     16 | vhost text | queue of a session uvarint | delay, wait and lifetime uvarint each | message
 //	heir     17 | vhost text | queue of a session uvarint | what becomes of its will u8 | when it is due varint
 //	change   18 | vhost text | session record with the subscriptions that are new alone | count uvarint | count × filter text: those that ended
+//	disown   19 | vhost text: what the shard has of the virtual host is nobody's
 //
 // The kinds are written to disk: never renumber them.
 const (
@@ -54,6 +55,7 @@ const (
 	commandWill
 	commandHeir
 	commandChange
+	commandDisown
 )
 
 // itemRef is one queue's share in an enqueue.
@@ -179,6 +181,7 @@ type commandVisitor interface {
 	due(vhost string, due int64, ref queue.Ref)
 	will(at uint32, vhost string, queue uint64, w *Will)
 	heir(vhost string, queue uint64, what byte, due int64)
+	disown(vhost string)
 }
 
 var errShortEntry = errors.New("entry is cut short")
@@ -241,6 +244,9 @@ func visitCommand(at uint32, src []byte, v commandVisitor) (rest []byte, err err
 		return rest, nil
 	case commandChange:
 		return visitChange(vhost, src, v)
+	case commandDisown:
+		v.disown(vhost)
+		return src, nil
 	case commandRetain:
 		m, rest, err := message.Decode(src)
 		if err != nil {

@@ -97,6 +97,11 @@ func (v *transcript) heir(vhost string, queue uint64, what byte, due int64) {
 	v.again = appendHeir(v.again, vhost, queue, what, due)
 }
 
+func (v *transcript) disown(vhost string) {
+	fmt.Fprintf(&v.text, "disown %s\n", vhost)
+	v.again = appendDisown(v.again, vhost)
+}
+
 func exampleEntry() []byte {
 	m := &message.Message{Encoding: message.MQTT, Key: "a/b", QoS: 1, Durable: true, Payload: []byte("hello")}
 	e := binary.AppendVarint(nil, 1_700_000_000_000)
@@ -112,6 +117,7 @@ func exampleEntry() []byte {
 	e = appendDue(e, "/", gone)
 	e = appendWill(e, "/", 5, &Will{Message: m, Delay: 1000, Wait: 2000, Lifetime: 3000})
 	e = appendHeir(e, "/", 5, heirWaits, 1_700_000_001_000)
+	e = appendDisown(e, "left")
 	e = appendPrepare(e, id, 12, 3)
 	e = appendDue(e, "/", gone[:1])
 	e = appendSettle(e, 7, []queue.Item{{ID: 8}})
@@ -141,6 +147,7 @@ due / 1700000000000 {5 9 8}
 due / -1 {0 0 0}
 will / 5 1000 2000 3000 a/b
 heir / 5 1 1700000001000
+disown left
 prepare 0102 shard 12
 due / 1700000000000 {5 9 8}
 settle 7 8-8

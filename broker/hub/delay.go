@@ -385,46 +385,6 @@ func (p *Publisher) own(m *message.Message, q *Queue) bool {
 	return p.origin != 0 && q.origin.Load() == p.origin
 }
 
-// dropDelayed forgets the delayed messages of a virtual host that is deleted.
-func (v *VirtualHost) dropDelayed() {
-	for _, s := range v.hub.shards {
-		s.post(&dropDelayedOp{host: v})
-	}
-	v.hub.fleeting.drop(v)
-}
-
-type dropDelayedOp struct {
-	host    *VirtualHost
-	dropped []delayedEntry
-}
-
-func (o *dropDelayedOp) size() int64 { return 0 }
-func (o *dropDelayedOp) abandon()    {}
-func (o *dropDelayedOp) run(s *shard, now int64) {
-	o.dropped = s.delays.Drop(func(d delayed) bool { return d.host == o.host })
-	for _, e := range o.dropped {
-		s.disinherit(e.Value)
-		s.leaving[e.Value] = e.Due
-	}
-	for chunk := range slices.Chunk(o.dropped, 10_000) {
-		entry, _ := s.write(now, s.hub.durability(nil))
-		*entry = appendDue(*entry, o.host.name, chunk)
-	}
-	s.act(o)
-	s.wrote(now)
-	s.announceDue()
-}
-
-func (o *dropDelayedOp) commit(s *shard, _ int64, _ uint64) {
-	for _, e := range o.dropped {
-		delete(s.leaving, e.Value)
-		s.undelay(e.Value)
-	}
-}
-
-// fail leaves them in hand: the virtual host is gone, and at the next start nobody misses it.
-func (o *dropDelayedOp) fail(*shard, error) {}
-
 // inMemory are the delayed messages that are not durable, of all virtual hosts.
 type inMemory struct {
 	hub     *Hub

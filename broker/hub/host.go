@@ -35,6 +35,7 @@ type VirtualHost struct {
 	opening    keyedLock // by MQTT client id
 
 	connections atomic.Int64 // that Enter let in
+	deleted     atomic.Bool  // nothing is written for it any more
 	delayed     atomic.Int64 // messages that wait for their time
 
 	tells     atomic.Uint32 // the events that are published, as eventMask has them

@@ -213,6 +213,9 @@ func (h *Hub) start(stopped <-chan error) error {
 	if err := h.finishTransactions(); err != nil {
 		return err
 	}
+	if err := h.disownStrangers(); err != nil {
+		return err
+	}
 	for _, s := range h.shards {
 		s.post(&orphansOp{})
 	}

@@ -304,27 +304,36 @@ func (h *Hub) installChange(ctx context.Context, c catalog.Change) error {
 }
 
 func (h *Hub) installHost(c catalog.Change) error {
+	if c.After == nil {
+		return h.removeHost(c.Before.Name)
+	}
+	spec, err := object.Decode[object.VirtualHostSpec](*c.After)
+	if err != nil {
+		return err
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if c.After != nil {
-		spec, err := object.Decode[object.VirtualHostSpec](*c.After)
-		if err != nil {
-			return err
-		}
-		v := h.hosts[c.After.Name]
-		if v == nil {
-			v = h.newHost(c.After.Name)
-			h.hosts[c.After.Name] = v
-		}
-		v.tells.Store(eventMask(spec.Events...))
+	v := h.hosts[c.After.Name]
+	if v == nil {
+		v = h.newHost(c.After.Name)
+		h.hosts[c.After.Name] = v
+	}
+	v.tells.Store(eventMask(spec.Events...))
+	return nil
+}
+
+// removeHost takes a virtual host away. When it returns, what the log has of it is nobody's.
+func (h *Hub) removeHost(name string) error {
+	h.mu.Lock()
+	v := h.hosts[name]
+	delete(h.hosts, name)
+	h.mu.Unlock()
+	if v == nil {
 		return nil
 	}
-	v := h.hosts[c.Before.Name]
-	delete(h.hosts, c.Before.Name)
-	if v != nil {
-		h.running.Go(v.end) // ends when its queues and sessions are gone
-	}
-	return nil
+	err := v.disown()() // the next one of the name waits for meta.change, as everything that changes the metadata
+	h.running.Go(v.end) // ends when its queues and sessions are gone
+	return err
 }
 
 // end removes all that a deleted virtual host holds.
@@ -339,7 +348,7 @@ func (v *VirtualHost) end() {
 		sessions = append(sessions, s)
 	}
 	v.mu.RUnlock()
-	v.dropDelayed()
+	v.hub.fleeting.drop(v)
 	for _, q := range queues {
 		v.remove(q)
 	}

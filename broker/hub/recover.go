@@ -137,8 +137,8 @@ func (r *replay) receipt(of receipt)  { r.shard.receipts[of] = true }
 func (r *replay) complete(of receipt) { delete(r.shard.receipts, of) }
 
 func (r *replay) delay(at uint32, vhost string, due int64, _ []string, m *message.Message) {
-	v, err := r.shard.hub.VirtualHost(vhost)
-	if err != nil {
+	v := r.shard.hostOf(vhost)
+	if v == nil {
 		return // it was deleted since
 	}
 	v.delayed.Add(1)
@@ -151,6 +151,9 @@ func (r *replay) due(vhost string, due int64, ref queue.Ref) {
 		return
 	}
 	d := delayed{host: v, ref: ref}
+	if r.shard.void[d] {
+		return
+	}
 	r.shard.disinherit(d)
 	r.shard.delays.Remove(due, d)
 	if r.part != nil {
@@ -241,8 +244,8 @@ func (r *replay) session(_ uint32, vhost string, state session.State) {
 // restoreSession makes a session that the log has, or brings it to what the log has.
 func (s *shard) restoreSession(vhost string, state session.State) {
 	s.sawSessionQueue(state.QueueID)
-	v, err := s.hub.VirtualHost(vhost)
-	if err != nil {
+	v := s.hostOf(vhost)
+	if v == nil {
 		return // it was deleted since
 	}
 	st := v.session(state.ClientID)
@@ -291,8 +294,8 @@ func (r *replay) end(vhost string, state session.State) {
 }
 
 func (r *replay) retain(at uint32, vhost string, m *message.Message) {
-	v, err := r.shard.hub.VirtualHost(vhost)
-	if err != nil {
+	v := r.shard.hostOf(vhost)
+	if v == nil {
 		return
 	}
 	r.shard.retain(v, m, queue.Ref{Index: r.index, At: at, Share: uint32(m.Size())})
@@ -325,6 +328,7 @@ func (h *Hub) finishRecovery() {
 		}
 	}
 	for _, s := range h.shards {
+		clear(s.void)
 		s.announceDue()
 		s.returnReceipts()
 		for _, q := range s.queues {

@@ -41,6 +41,10 @@ func (o *retainOp) size() int64 { return int64(o.message.Size()) + 64 }
 func (o *retainOp) abandon()    { o.flush.done() }
 
 func (o *retainOp) run(s *shard, now int64) {
+	if o.host.deleted.Load() {
+		o.flush.done()
+		return
+	}
 	entry, at := s.write(now, journal.Always)
 	*entry = appendRetain(*entry, o.host.name, o.message)
 	s.open.stores = s.open.stores || len(o.message.Payload) > 0

@@ -522,6 +522,12 @@ func (v *VirtualHost) newSession(ctx context.Context, clientID string, expiry ui
 	v.mu.Lock()
 	v.sessions[clientID] = s
 	v.mu.Unlock()
+	if v.deleted.Load() { // before end listed the sessions, or after
+		if err := s.end(ctx); err != nil {
+			return nil, err
+		}
+		return nil, errorf(NotFound, "vhost '%s' was deleted", v.name)
+	}
 	return s, nil
 }
 

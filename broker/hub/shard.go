@@ -46,6 +46,8 @@ type shard struct {
 	retaining map[retainedKey]int            // retain commands that are not applied yet
 	prepared  map[txID]*prepared             // parts of transactions that are not resolved
 	decided   map[txID]bool                  // transactions that this shard committed, until all parts are resolved
+	strangers map[string]bool                // virtual hosts that recovery met and the catalogue does not have
+	void      map[delayed]bool               // delayed messages that recovery found to be nobody's
 	started   atomic.Bool                    // the goroutine runs
 	receipts  map[receipt]bool               // of messages of QoS 2; false while the entry is on its way
 	delays    schedule.Schedule[delayed]     // messages that wait in the log for their time
@@ -94,6 +96,8 @@ func newShard(h *Hub, number int) *shard {
 		decided:   make(map[txID]bool),
 		receipts:  make(map[receipt]bool),
 		leaving:   make(map[delayed]int64),
+		strangers: make(map[string]bool),
+		void:      make(map[delayed]bool),
 		wills:     make(map[*mqttSession]*testament),
 		heirs:     make(map[delayed]*mqttSession),
 		lastID:    sessionQueueBit | uint64(number),
@@ -349,7 +353,11 @@ func (s *shard) propose1(now int64, a *enqueueAct, sender uint64, items []enqueu
 		}
 		return
 	}
-	if items[0].postponed != nil {
+	if p := items[0].postponed; p != nil {
+		if p.host.deleted.Load() {
+			p.host.delayed.Add(-1)
+			return
+		}
 		s.proposeDelayed(now, a, items[0])
 		return
 	}

@@ -1,0 +1,191 @@
+package hub_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/turnstone-mq/turnstone/broker/hub"
+	"github.com/turnstone-mq/turnstone/broker/journal/vfs"
+	"github.com/turnstone-mq/turnstone/broker/message"
+	"github.com/turnstone-mq/turnstone/broker/object"
+	"github.com/turnstone-mq/turnstone/broker/session"
+)
+
+// moments is a disk that keeps what a loss of power would leave before and after every fsync, from watch on.
+type moments struct {
+	*vfs.Crash
+	mu    sync.Mutex
+	taken []*vfs.Crash
+	on    bool
+}
+
+func (m *moments) take() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.on {
+		m.taken = append(m.taken, m.PowerLoss(uint64(len(m.taken))))
+	}
+}
+
+func (m *moments) watch() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.on = true
+}
+
+func (m *moments) Create(name string) (vfs.File, error) {
+	f, err := m.Crash.Create(name)
+	return &momentFile{File: f, disk: m}, err
+}
+
+func (m *moments) Open(name string) (vfs.File, error) {
+	f, err := m.Crash.Open(name)
+	return &momentFile{File: f, disk: m}, err
+}
+
+type momentFile struct {
+	vfs.File
+	disk *moments
+}
+
+func (f *momentFile) Sync() error {
+	f.disk.take()
+	defer f.disk.take()
+	return f.File.Sync()
+}
+
+// tenant makes or deletes the virtual host "tenant".
+func (b *bench) tenant(d object.Deletion) {
+	b.Helper()
+	o, err := object.New(object.KindVirtualHost, "", "tenant", object.VirtualHostSpec{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := b.hub.Apply(context.Background(), "", []object.Change{{Object: o, Delete: d}}, hub.ApplyOptions{}); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// inhabit gives the tenant a retained message in each shard or so, a delayed message and a session with a will.
+func (b *bench) inhabit() {
+	b.Helper()
+	v, err := b.hub.VirtualHost("tenant")
+	if err != nil {
+		b.Fatal(err)
+	}
+	p := &publisher{bench: b, encoding: message.MQTT, came: make(chan struct{}, 1)}
+	p.Publisher = v.NewPublisher(hub.PublisherOptions{Access: b.access, Encoding: message.MQTT, Confirmed: p.confirmed})
+	for _, topic := range []string{"a", "b", "c", "d", "e", "f"} {
+		m := durable("of " + topic)
+		m.Retain = true
+		p.send("amq.topic", topic, m)
+		p.later(time.Hour, "amq.topic", topic, durable("later"))
+	}
+	p.settle()
+	for _, client := range []string{"c1", "c2", "c3", "c4"} {
+		m := durable("will")
+		m.Exchange, m.Key, m.Encoding = "amq.topic", "will", message.MQTT
+		st, _, err := v.OpenSession(context.Background(), hub.SessionOptions{
+			ClientID: client, Expiry: session.Never, Access: b.access, Sink: newSink(), Origin: b.hub.NewOrigin(), Limit: 100,
+			Will: &hub.Will{Message: &m, Delay: time.Hour.Milliseconds(), Lifetime: time.Hour.Milliseconds()},
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := st.Subscribe(context.Background(), []hub.Subscription{{Filter: "x/#"}}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// remains is what there is of the tenant: retained and delayed messages, and sessions, which it opens.
+func (b *bench) remains() (retained, delayed, sessions int) {
+	b.Helper()
+	v, err := b.hub.VirtualHost("tenant")
+	if err != nil {
+		b.Fatal(err)
+	}
+	retained, delayed = b.hub.RetainedCount(), int(b.hub.DelayedCount())
+	for _, client := range []string{"c1", "c2", "c3", "c4"} {
+		_, present, err := v.OpenSession(context.Background(), hub.SessionOptions{
+			ClientID: client, Expiry: session.Never, Access: b.access, Sink: newSink(), Origin: b.hub.NewOrigin(), Limit: 100,
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if present {
+			sessions++
+		}
+	}
+	return retained, delayed, sessions
+}
+
+// TestNothingIsLeftToTheNextVirtualHost: a virtual host has nothing of a deleted one of its name, wherever in its deletion
+// the broker lost its power.
+func TestNothingIsLeftToTheNextVirtualHost(t *testing.T) {
+	disk := &moments{Crash: vfs.NewCrash()}
+	b := open(t, disk, small())
+	b.tenant("")
+	b.inhabit()
+	disk.watch()
+	b.tenant(object.DeleteAlways)
+	b.tenant("")
+	b.close()
+	disk.take()
+	if len(disk.taken) < 5 {
+		t.Fatalf("only %d moments", len(disk.taken))
+	}
+	reborn := 0
+	for i, at := range disk.taken {
+		b := open(t, at, small())
+		if _, err := b.hub.VirtualHost("tenant"); err != nil {
+			b.tenant("")
+			reborn++
+		} else if b.hub.RetainedCount() == 6 {
+			if r, d, s := b.remains(); d != 10 || s != 4 {
+				t.Errorf("moment %d, before the deletion: %d retained, %d delayed messages and wills, %d sessions", i, r, d, s)
+			}
+			b.close()
+			continue
+		}
+		b.close()
+		b = open(t, at, small())
+		if r, d, s := b.remains(); r+d+s > 0 {
+			t.Errorf("moment %d: %d retained, %d delayed messages, %d sessions", i, r, d, s)
+		}
+		b.close()
+	}
+	if reborn == 0 {
+		t.Error("no moment between the deletion and the next virtual host")
+	}
+}
+
+// TestADeletedVirtualHostTakesNothing: what comes too late is not written.
+func TestADeletedVirtualHostTakesNothing(t *testing.T) {
+	fs := vfs.NewMemory()
+	b := open(t, fs, small())
+	b.tenant("")
+	b.inhabit()
+	v, err := b.hub.VirtualHost("tenant")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.tenant(object.DeleteAlways)
+	late := &publisher{bench: b, encoding: message.MQTT, came: make(chan struct{}, 1)}
+	late.Publisher = v.NewPublisher(hub.PublisherOptions{Access: b.access, Encoding: message.MQTT, Confirmed: late.confirmed})
+	m := durable("late")
+	m.Retain = true
+	late.send("amq.topic", "late", m)
+	late.settle()
+	if _, _, err := v.OpenSession(context.Background(), hub.SessionOptions{ClientID: "late", Expiry: session.Never, Access: b.access, Sink: newSink(), Origin: 1, Limit: 1}); hub.CodeOf(err) != hub.NotFound {
+		t.Errorf("a session in a deleted virtual host: %v", err)
+	}
+	b.tenant("")
+	b.close()
+	b = open(t, fs, small())
+	if r, d, s := b.remains(); r+d+s > 0 {
+		t.Errorf("%d retained, %d delayed messages, %d sessions", r, d, s)
+	}
+}
