@@ -1,5 +1,6 @@
 // Package endpoint keeps the connections of one protocol: it lets them in until the protocol is shut down, lists them, and
-// ends them, and it has their read side. The protocols' endpoints embed it; what a connection says is theirs.
+// ends them, and it has what connections share: their read side, their end on demand, the wait for room in their outbox. What a
+// connection says is the protocols'.
 package endpoint
 
 import (
