@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/xdg-go/scram"
@@ -76,43 +77,45 @@ func (p *peer) scramDescribed(q packet.Packet, text string) string {
 // TestAuthenticationHasTheDeadlineOfConnect: who begins an exchange and does not go on is gone when the time is over, and
 // who authenticates itself again has as much.
 func TestAuthenticationHasTheDeadlineOfConnect(t *testing.T) {
-	b := newBroker(t)
-	b.config.Limits.ConnectTimeoutMillis = 300
-	b.hub.Reconfigure(b.config)
-	b.user("ann", object.UserLimits{})
-	first := func(p *peer, q packet.Packet) {
-		p.scramBegin(object.ScramSHA256, "ann", "ann")
-		properties := packet.Properties(nil).AppendText(packet.AuthMethod, object.ScramSHA256).AppendText(packet.AuthData, p.message)
-		switch q := q.(type) {
-		case *packet.Connect:
-			q.Properties = properties
-		case *packet.Auth:
-			q.Properties = properties
+	synctest.Test(t, func(t *testing.T) {
+		b := newBroker(t)
+		timeout := b.config.Limits.ConnectTimeout()
+		b.user("ann", object.UserLimits{})
+		first := func(p *peer, q packet.Packet) {
+			p.scramBegin(object.ScramSHA256, "ann", "ann")
+			properties := packet.Properties(nil).AppendText(packet.AuthMethod, object.ScramSHA256).AppendText(packet.AuthData, p.message)
+			switch q := q.(type) {
+			case *packet.Connect:
+				q.Properties = properties
+			case *packet.Auth:
+				q.Properties = properties
+			}
+			p.send(q)
+			p.expect("auth 18 auth-method=SCRAM-SHA-256 scram")
 		}
-		p.send(q)
-		p.expect("auth 18 auth-method=SCRAM-SHA-256 scram")
-	}
-	last := func(p *peer) {
-		p.send(&packet.Auth{Reason: packet.ContinueAuthentication, Properties: packet.Properties(nil).AppendText(packet.AuthMethod, object.ScramSHA256).AppendText(packet.AuthData, p.message)})
-	}
-	slow := b.dial("slow")
-	slow.version = packet.V5
-	first(slow, &packet.Connect{Version: packet.V5, CleanStart: true, ClientID: "slow"})
-	slow.expect("closed")
+		last := func(p *peer) {
+			p.send(&packet.Auth{Reason: packet.ContinueAuthentication, Properties: packet.Properties(nil).AppendText(packet.AuthMethod, object.ScramSHA256).AppendText(packet.AuthData, p.message)})
+		}
+		slow := b.pipe("slow")
+		slow.version = packet.V5
+		first(slow, &packet.Connect{Version: packet.V5, CleanStart: true, ClientID: "slow"})
+		begun := time.Now()
+		slow.expect("closed")
+		if took := time.Since(begun); took > timeout {
+			t.Errorf("it had %v, want %v", took, timeout)
+		}
 
-	again := b.dial("again")
-	again.version = packet.V5
-	first(again, &packet.Connect{Version: packet.V5, CleanStart: true, ClientID: "again"})
-	last(again)
-	again.expect("connack 00 auth-method=SCRAM-SHA-256 scram=proven")
-	first(again, &packet.Auth{Reason: packet.Reauthenticate})
-	begun := time.Now()
-	for time.Since(begun) < 300*time.Millisecond {
-		again.settle()
-	}
-	last(again)
-	again.expect("disconnect 87")
-	again.expect("closed")
+		again := b.pipe("again")
+		again.version = packet.V5
+		first(again, &packet.Connect{Version: packet.V5, CleanStart: true, ClientID: "again"})
+		last(again)
+		again.expect("connack 00 auth-method=SCRAM-SHA-256 scram=proven")
+		first(again, &packet.Auth{Reason: packet.Reauthenticate})
+		<-time.After(timeout + time.Millisecond)
+		last(again)
+		again.expect("disconnect 87")
+		again.expect("closed")
+	})
 }
 
 // TestAuthenticationHasTheLimitsBeforeIt: an AUTH is as small as what comes before CONNACK, also after it.
