@@ -151,7 +151,7 @@ func written(b []byte) selector.Value {
 	if b == nil {
 		return selector.Value{}
 	}
-	return selector.String(string(b))
+	return selector.Bytes(b)
 }
 
 func number(v frame.Optional[int64]) selector.Value {
@@ -169,7 +169,7 @@ func operand(v frame.Value) selector.Value {
 		return selector.Bool(b)
 	case frame.KindString, frame.KindSymbol, frame.KindBinary:
 		b, _ := v.Bytes()
-		return selector.String(string(b))
+		return selector.Bytes(b)
 	case frame.KindUUID:
 		return selector.String(mapping.MessageID(v))
 	case frame.KindChar:
