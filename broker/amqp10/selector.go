@@ -52,9 +52,11 @@ type chosen struct {
 	selector   *selector.Selector
 	evaluation selector.Evaluation
 
-	item    *queue.Item
-	message frame.Message
-	scratch []byte
+	item       *queue.Item
+	sections   frame.Sections   // before the body
+	properties frame.Properties // of sections, once read
+	read       bool
+	scratch    []byte
 }
 
 // matches is the queue.Filter.
@@ -64,18 +66,28 @@ func (c *chosen) matches(it *queue.Item) bool {
 		c.scratch = mapping.AppendAMQP10(c.scratch[:0], it.Message, nil)
 		head = c.scratch
 	}
-	c.item = it
-	// The body is not there, and Scan may say so: what comes before it has been read by then, and was checked when it was
-	// published.
-	c.message.Scan(head, stored) //nolint:errcheck // as said
+	c.item, c.read = it, false
+	c.sections.Locate(head) // what is in them was checked when the message was published
 	matches := c.selector.Matches(c, &c.evaluation)
-	c.item, c.message = nil, frame.Message{}
+	c.item, c.sections, c.properties = nil, frame.Sections{}, frame.Properties{}
 	return matches
+}
+
+// bare is the properties of the message.
+func (c *chosen) bare() *frame.Properties {
+	if c.read {
+		return &c.properties
+	}
+	c.read = true
+	if c.properties = (frame.Properties{}); len(c.sections.Properties) > 0 {
+		c.properties.Decode(c.sections.Properties) //nolint:errcheck // it was checked when the message was published
+	}
+	return &c.properties
 }
 
 // Property implements selector.Properties.
 func (c *chosen) Property(name string) selector.Value {
-	v, ok := c.message.Sections.ApplicationProperties.Map().Lookup(name)
+	v, ok := c.sections.ApplicationProperties.Map().Lookup(name)
 	if !ok {
 		return selector.Value{}
 	}
@@ -84,7 +96,7 @@ func (c *chosen) Property(name string) selector.Value {
 
 // Header implements selector.Properties.
 func (c *chosen) Header(h selector.Header) selector.Value {
-	m, p := c.item.Message, &c.message.Properties
+	m := c.item.Message
 	switch h {
 	case selector.Durable:
 		return selector.Bool(m.Durable)
@@ -108,15 +120,15 @@ func (c *chosen) Header(h selector.Header) selector.Value {
 		}
 		return selector.String("NON_PERSISTENT")
 	case selector.MessageID:
-		return operand(p.MessageID)
+		return operand(c.bare().MessageID)
 	case selector.CorrelationID:
-		return operand(p.CorrelationID)
+		return operand(c.bare().CorrelationID)
 	case selector.AbsoluteExpiryTime:
-		return number(p.AbsoluteExpiryTime)
+		return number(c.bare().AbsoluteExpiryTime)
 	case selector.CreationTime:
-		return number(p.CreationTime)
+		return number(c.bare().CreationTime)
 	case selector.GroupSequence:
-		return number(frame.Optional[int64]{Value: int64(p.GroupSequence.Value), Present: p.GroupSequence.Present})
+		return number(frame.Optional[int64]{Value: int64(c.bare().GroupSequence.Value), Present: c.bare().GroupSequence.Present})
 	default:
 		return written(c.text(h))
 	}
@@ -125,7 +137,7 @@ func (c *chosen) Header(h selector.Header) selector.Value {
 
 // text is a header that is a string, a symbol or binary.
 func (c *chosen) text(h selector.Header) []byte {
-	p := &c.message.Properties
+	p := c.bare()
 	switch h {
 	case selector.UserID:
 		return p.UserID
@@ -151,7 +163,7 @@ func written(b []byte) selector.Value {
 	if b == nil {
 		return selector.Value{}
 	}
-	return selector.String(string(b))
+	return selector.Bytes(b)
 }
 
 func number(v frame.Optional[int64]) selector.Value {
@@ -169,7 +181,7 @@ func operand(v frame.Value) selector.Value {
 		return selector.Bool(b)
 	case frame.KindString, frame.KindSymbol, frame.KindBinary:
 		b, _ := v.Bytes()
-		return selector.String(string(b))
+		return selector.Bytes(b)
 	case frame.KindUUID:
 		return selector.String(mapping.MessageID(v))
 	case frame.KindChar:

@@ -31,18 +31,53 @@ type readBody struct {
 	body  cluster.Body
 }
 
-// read answers a message that an enqueue or retain command in the log holds. The message aliases what was read.
+// read answers a message that an enqueue or retain command in the log holds. The message aliases what was read; its names are
+// those of the one that was read before, where they are the same.
 func (s *shard) read(ref queue.Ref) (*message.Message, error) {
-	command, err := s.command(ref)
-	return command.body, err
+	m := &message.Message{Exchange: s.names.Exchange, Key: s.names.Key, Publisher: s.names.Publisher}
+	if err := s.readInto(m, ref); err != nil {
+		return nil, err
+	}
+	s.names = names{m.Exchange, m.Key, m.Publisher}
+	return m, nil
 }
 
-func (s *shard) command(ref queue.Ref) (bodyVisitor, error) {
+// names are what messages next to one another in the log mostly have in common.
+type names struct{ Exchange, Key, Publisher string }
+
+// readInto is read for a message that is there, without an allocation when the one that it was before is like it.
+func (s *shard) readInto(m *message.Message, ref queue.Ref) error {
+	command, err := s.stored(ref)
+	if err != nil {
+		return err
+	}
+	is, err := decodeEnqueued(command, m)
+	if err != nil {
+		return err
+	}
+	if !is {
+		one, err := s.command(ref)
+		if err != nil {
+			return err
+		}
+		*m = *one.body
+	}
+	m.Owned = true
+	return nil
+}
+
+// stored is the bytes of the log from a command on.
+func (s *shard) stored(ref queue.Ref) ([]byte, error) {
 	body, err := s.entry(ref.Index)
 	if err != nil {
-		return bodyVisitor{}, err
+		return nil, err
 	}
-	command, err := body.At(ref.At)
+	return body.At(ref.At)
+}
+
+// command reads a command that holds a message.
+func (s *shard) command(ref queue.Ref) (bodyVisitor, error) {
+	command, err := s.stored(ref)
 	if err != nil {
 		return bodyVisitor{}, err
 	}

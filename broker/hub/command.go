@@ -320,13 +320,9 @@ func visitEnqueue(at uint32, src []byte, v commandVisitor) (rest []byte, err err
 	}
 	refs := make([]itemRef, n)
 	for i := range refs {
-		var okQueue, okItem bool
-		refs[i].queue, src, okQueue = cutNumber(src)
-		refs[i].item, src, okItem = cutNumber(src)
-		if !okQueue || !okItem || len(src) == 0 {
+		if refs[i], src, ok = cutItemRef(src); !ok {
 			return nil, errShortEntry
 		}
-		refs[i].qos, src = src[0], src[1:]
 	}
 	m, rest, err := message.Decode(src)
 	if err != nil {
@@ -334,6 +330,35 @@ func visitEnqueue(at uint32, src []byte, v commandVisitor) (rest []byte, err err
 	}
 	v.enqueue(at, refs, &m)
 	return rest, nil
+}
+
+func cutItemRef(src []byte) (r itemRef, rest []byte, ok bool) {
+	var okQueue, okItem bool
+	r.queue, src, okQueue = cutNumber(src)
+	r.item, src, okItem = cutNumber(src)
+	if !okQueue || !okItem || len(src) == 0 {
+		return r, nil, false
+	}
+	r.qos = src[0]
+	return r, src[1:], true
+}
+
+// decodeEnqueued reads the message of an enqueue command into m and passes over who has it; false: the command is another.
+func decodeEnqueued(command []byte, m *message.Message) (is bool, err error) {
+	if len(command) == 0 || command[0] != commandEnqueue {
+		return false, nil
+	}
+	n, src, ok := cutNumber(command[1:])
+	if !ok {
+		return true, errShortEntry
+	}
+	for ; n > 0; n-- {
+		if _, src, ok = cutItemRef(src); !ok {
+			return true, errShortEntry
+		}
+	}
+	_, err = m.Decode(src)
+	return true, err
 }
 
 func visitRuns(src []byte, run func(q, first, last uint64)) (rest []byte, err error) {

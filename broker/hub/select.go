@@ -3,6 +3,7 @@ package hub
 import (
 	"fmt"
 
+	"github.com/turnstone-mq/turnstone/broker/message"
 	"github.com/turnstone-mq/turnstone/broker/queue"
 )
 
@@ -11,18 +12,18 @@ func (q *Queue) filter(sel queue.Filter) queue.Filter {
 	if sel == nil || q.shard == nil {
 		return sel
 	}
-	var whole queue.Item // one for all, so that looking does not allocate it
+	var whole queue.Item  // one for all, so that looking does not allocate it
+	var m message.Message // likewise
 	return func(it *queue.Item) bool {
 		if it.Message != nil {
 			return sel(it)
 		}
-		m, err := q.shard.read(it.Ref)
-		if err != nil {
+		if err := q.shard.readInto(&m, it.Ref); err != nil {
 			q.shard.hub.damaged(fmt.Errorf("queue %q in vhost %q: item %d: %w", q.name, q.host.name, it.ID, err))
 			return false
 		}
 		whole = *it
-		whole.Message = m
+		whole.Message = &m
 		return sel(&whole)
 	}
 }

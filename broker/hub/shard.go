@@ -57,6 +57,7 @@ type shard struct {
 	heirs     map[delayed]*mqttSession       // whose will it is that waits among the delayed messages
 	bodies    [8]readBody
 	nextBody  int
+	names     names // of the message that was read last
 }
 
 // proposal is one entry, or a group of acts between entries.

@@ -170,26 +170,35 @@ var errShort = errors.New("message is cut short")
 
 // Decode reads what Append wrote and answers the bytes after it. Properties and Payload alias src; the strings do not.
 func Decode(src []byte) (m Message, rest []byte, err error) {
+	rest, err = m.Decode(src)
+	return m, rest, err
+}
+
+// Decode is the function Decode. Strings that are as they were in m stay, so that of messages that have them in common only the
+// first one is allocated for.
+func (m *Message) Decode(src []byte) (rest []byte, err error) {
+	exchange, key, publisher := m.Exchange, m.Key, m.Publisher
+	*m = Message{}
 	if len(src) < 3 {
-		return m, nil, errShort
+		return nil, errShort
 	}
 	m.Encoding, m.QoS = Encoding(src[0]), src[1]
 	flags := src[2]
 	src = src[3:]
 	if m.Encoding < MQTT || m.Encoding > AMQP10 {
-		return m, nil, fmt.Errorf("message encoding %d is unknown", m.Encoding)
+		return nil, fmt.Errorf("message encoding %d is unknown", m.Encoding)
 	}
 	m.Durable, m.Retain = flags&flagDurable != 0, flags&flagRetain != 0
 	if flags&flagPriority != 0 {
 		if len(src) < 1 {
-			return m, nil, errShort
+			return nil, errShort
 		}
 		m.Priority, src = src[0], src[1:]
 	}
 	if flags&flagExpiry != 0 {
 		v, n := binary.Varint(src)
 		if n <= 0 {
-			return m, nil, errShort
+			return nil, errShort
 		}
 		m.Expiry, src = v, src[n:]
 	}
@@ -197,13 +206,21 @@ func Decode(src []byte) (m Message, rest []byte, err error) {
 	for i := range fields {
 		n, w := binary.Uvarint(src)
 		if w <= 0 || n > uint64(len(src)-w) {
-			return m, nil, errShort
+			return nil, errShort
 		}
 		fields[i], src = src[w:w+int(n):w+int(n)], src[w+int(n):]
 	}
-	m.Exchange, m.Key, m.Publisher = string(fields[0]), string(fields[1]), string(fields[2])
+	m.Exchange, m.Key, m.Publisher = same(exchange, fields[0]), same(key, fields[1]), same(publisher, fields[2])
 	m.Properties, m.Payload = fields[3], fields[4]
-	return m, src, nil
+	return src, nil
+}
+
+// same is b as a string, which is old if that is the same.
+func same(old string, b []byte) string {
+	if old == string(b) {
+		return old
+	}
+	return string(b)
 }
 
 // Topic is Key as an MQTT topic name, and RoutingKey is Key as an AMQP routing key. The two forms are one another's

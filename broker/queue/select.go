@@ -255,8 +255,9 @@ func (l *level) siftPage(i int, first uint64, fn func(*Item) verdict) (stopped b
 	p := l.pages[i]
 	items := l.items(p)
 	var rest []Item // nil while nothing was taken
+	var it Item     // one for all, so that looking does not allocate it
 	for k := range items {
-		it := items[k]
+		it = items[k]
 		v := leave
 		if !stopped && it.ID >= first {
 			v = fn(&it)

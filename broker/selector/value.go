@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"math/bits"
+	"unsafe"
 )
 
 // Kind is the type of a value.
@@ -42,6 +43,10 @@ func Float(f float64) Value { return Value{kind: Approximate, number: math.Float
 
 // String is a text.
 func String(s string) Value { return Value{kind: Text, text: s} }
+
+// Bytes is a text that aliases b: it may be used as long as b stays as it is, which is no longer than Matches where
+// Properties answer it.
+func Bytes(b []byte) Value { return Value{kind: Text, text: unsafe.String(unsafe.SliceData(b), len(b))} }
 
 // Kind is the type of v.
 func (v Value) Kind() Kind { return v.kind }

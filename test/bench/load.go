@@ -71,8 +71,11 @@ type consumer struct {
 func newLoad(s *site, w work) (*load, error) {
 	l := &load{work: w, run: s.nextRun(), failed: make(chan error, 2*(w.publishers+w.consumers)+1)}
 	l.ledger = check.NewLedger(l.run, w.publishers)
-	if w.protocol == "mqtt" {
+	switch w.protocol {
+	case "mqtt":
 		return l, l.connectMQTT(s)
+	case amqp10Protocol:
+		return l, l.connectAMQP10(s)
 	}
 	return l, l.connectAMQP(s)
 }
@@ -451,11 +454,21 @@ func (l *load) drain() {
 	}
 }
 
-// stop ends everything, deletes what was declared, and says what was wrong. The checker answers what came in all.
+// stop ends everything when what is under way has come, and says what was wrong. The checker answers what came in all.
 func (l *load) stop() (*check.Checker, error) {
 	l.halted.Store(true)
 	l.stopSending()
 	l.drain()
+	err := l.end()
+	all := check.New(l.ledger)
+	for _, c := range l.consumers {
+		all.Merge(c.checker)
+	}
+	return all, errors.Join(err, all.Err(l.expected()))
+}
+
+// end ends everything and deletes what was declared.
+func (l *load) end() error {
 	for _, c := range l.consumers {
 		c.conn.Interrupt() //nolint:errcheck // it then ends by its own error
 	}
@@ -470,16 +483,17 @@ func (l *load) stop() (*check.Checker, error) {
 	for _, c := range l.consumers {
 		c.close() //nolint:errcheck // the load is over
 	}
+	return cmp.Or(err, l.cleanUp())
+}
+
+// cleanUp deletes what was declared, the last first, and says what went wrong first.
+func (l *load) cleanUp() (err error) {
 	for i := len(l.undo) - 1; i >= 0; i-- {
 		if undone := l.undo[i](); undone != nil && err == nil {
 			err = fmt.Errorf("clean up: %w", undone)
 		}
 	}
-	all := check.New(l.ledger)
-	for _, c := range l.consumers {
-		all.Merge(c.checker)
-	}
-	return all, errors.Join(err, all.Err(l.expected()))
+	return err
 }
 
 // broken is what ended a goroutine before its time.

@@ -46,7 +46,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.only, "only", "", "works, as a regular expression; all when empty")
 	flag.StringVar(&o.peers, "peers", "turnstone,mosquitto,nats,mochi,rabbitmq", "brokers, with commas between them")
-	flag.StringVar(&o.address, "address", "", "load a broker that runs instead: amqp://USER:PASSWORD@HOST:PORT/VHOST or mqtt://…")
+	flag.StringVar(&o.address, "address", "", "load a broker that runs instead: amqp://USER:PASSWORD@HOST:PORT/VHOST, amqp10://… or mqtt://…")
 	flag.StringVar(&o.turnstone, "turnstone", "", "binary of the broker; built when empty")
 	flag.StringVar(&o.markdown, "markdown", "", "file to write the table to")
 	flag.StringVar(&o.json, "json", "", "file to write every figure of every round to")
@@ -170,11 +170,11 @@ func (b *bench) site(at string) *site {
 // elsewhere measures a broker that runs already.
 func (b *bench) elsewhere(works []work) error {
 	u, err := url.Parse(b.address)
-	if err != nil || u.Host == "" || u.Scheme != "amqp" && u.Scheme != "mqtt" {
-		return fmt.Errorf("-address %q: want amqp://USER:PASSWORD@HOST:PORT/VHOST or mqtt://USER:PASSWORD@HOST:PORT", b.address)
+	if err != nil || u.Host == "" || !slices.Contains([]string{"amqp", amqp10Protocol, "mqtt"}, u.Scheme) {
+		return fmt.Errorf("-address %q: want amqp://USER:PASSWORD@HOST:PORT/VHOST, amqp10://USER:PASSWORD@HOST:PORT or mqtt://USER:PASSWORD@HOST:PORT", b.address)
 	}
 	if u.Port() == "" {
-		u.Host = net.JoinHostPort(u.Hostname(), map[string]string{"amqp": "5672", "mqtt": "1883"}[u.Scheme])
+		u.Host = net.JoinHostPort(u.Hostname(), map[string]string{"amqp": "5672", amqp10Protocol: "5672", "mqtt": "1883"}[u.Scheme])
 	}
 	password, _ := u.User.Password()
 	vhost := strings.TrimPrefix(u.Path, "/")

@@ -45,10 +45,12 @@ const (
 	stored          figure = "retained messages/s stored"
 	perRetained     figure = "bytes per retained message beyond topic and payload"
 	replayed        figure = "retained messages/s to a new subscriber"
+	examined        figure = "messages examined/s"
+	examinedCPU     figure = "CPU s per million examined"
 )
 
 // order is that of the table.
-var order = []figure{rate, declared, filled, drained, connections, connected, subscribes, unsubscribes, stored, replayed, routedNowhere, routedAmong, cpu, fillCPU, drainCPU, p50, p99, p999, peak, perQueue, perConnection, perSubscription, perRetained, written, restarted, clientCPU}
+var order = []figure{rate, declared, filled, drained, connections, connected, subscribes, unsubscribes, stored, replayed, examined, routedNowhere, routedAmong, cpu, examinedCPU, fillCPU, drainCPU, p50, p99, p999, peak, perQueue, perConnection, perSubscription, perRetained, written, restarted, clientCPU}
 
 type figures map[figure]float64
 

@@ -5,7 +5,7 @@ import "fmt"
 // work is one thing to measure.
 type work struct {
 	name, what string
-	protocol   string // mqtt or amqp
+	protocol   string // mqtt, amqp or amqp10
 	measure    func(*site, work) (figures, error)
 
 	size                  int // bytes of a payload
@@ -90,5 +90,13 @@ func works(of scale) []work {
 		{name: "amqp-declare-10000", what: "10,000 durable queues declared by 10 clients", protocol: "amqp", count: 10_000, publishers: 10, measure: declare},
 		{name: "amqp-backlog", what: fmt.Sprintf("%d persistent messages without a consumer, then drained", of.backlog), protocol: "amqp", size: 256,
 			publishers: 1, consumers: 1, queues: 1, persistent: true, count: of.backlog, measure: backlogged},
+		{name: "amqp10-durable-64B", what: "unsettled, durable, 1 sender 1 receiver", protocol: amqp10Protocol, size: 64, publishers: 1, consumers: 1, queues: 1,
+			persistent: true, measure: throughput},
+		{name: "amqp10-settled-64B", what: "settled both ways, transient, 1 sender 1 receiver", protocol: amqp10Protocol, size: 64, publishers: 1, consumers: 1, queues: 1,
+			measure: throughput},
+		{name: "amqp10-selector", what: fmt.Sprintf("a selector that matches a tenth of a durable queue of %d messages", of.backlog), protocol: amqp10Protocol, size: 64,
+			publishers: 1, queues: 1, persistent: true, count: of.backlog, measure: selected},
+		{name: "amqp10-idle", what: fmt.Sprintf("%d connections with 2 sessions and 4 links that say nothing", quietConnections), protocol: amqp10Protocol, persistent: true, queues: 1,
+			many: quietConnections, measure: quiet},
 	}
 }

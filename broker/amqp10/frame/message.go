@@ -87,6 +87,20 @@ func (m *Message) Scan(src []byte, l Limits) error {
 	return nil
 }
 
+// Locate finds the sections before the body of a message that was scanned, and reads none of them.
+func (s *Sections) Locate(src []byte) {
+	*s = Sections{}
+	for c := (cursor{src: src}); len(c.src) > 0; {
+		at := len(src) - len(c.src)
+		v := c.unchecked()
+		if c.err != nil {
+			return
+		}
+		end := len(src) - len(c.src)
+		s.add(v.Type(), src[at:end:end])
+	}
+}
+
 func isBody(d Descriptor) bool { return d >= CodeData && d <= CodeValue }
 
 // add notes a section; those of the body are noted together.

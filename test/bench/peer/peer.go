@@ -22,7 +22,7 @@ import (
 // Peer is a broker that can be started.
 type Peer struct {
 	Name string
-	// Protocols are "mqtt" and "amqp".
+	// Protocols are "mqtt", "amqp" and "amqp10", which is on the port of "amqp".
 	Protocols []string
 	command   func(dir string, ports map[string]int) *exec.Cmd
 	// before starts what the broker would otherwise leave behind as a daemon; nil when there is nothing.
@@ -47,7 +47,7 @@ type Broker struct {
 // Go modules, by name.
 func Peers(turnstone string, tools map[string]string) []Peer {
 	return []Peer{
-		{Name: "turnstone", Protocols: []string{"mqtt", "amqp"}, restarts: true, command: func(dir string, ports map[string]int) *exec.Cmd {
+		{Name: "turnstone", Protocols: []string{"mqtt", "amqp", "amqp10"}, restarts: true, command: func(dir string, ports map[string]int) *exec.Cmd {
 			return exec.Command(turnstone, "serve", "--data", filepath.Join(dir, "data"),
 				"--listen", fmt.Sprintf("mqtt://127.0.0.1:%d", ports["mqtt"]), "--listen", fmt.Sprintf("amqp://127.0.0.1:%d", ports["amqp"]))
 		}},
@@ -72,15 +72,19 @@ func Peers(turnstone string, tools map[string]string) []Peer {
 			return exec.Command(tools["mochi"], "-tcp", fmt.Sprintf("127.0.0.1:%d", ports["mqtt"]),
 				"-ws", fmt.Sprintf("127.0.0.1:%d", ports["dist"]), "-info", fmt.Sprintf("127.0.0.1:%d", ports["epmd"]))
 		}},
-		{Name: "rabbitmq", Protocols: []string{"amqp"}, command: rabbitmq, before: epmd},
+		{Name: "rabbitmq", Protocols: []string{"amqp", "amqp10"}, lacks: []string{"amqp10-selector"}, command: rabbitmq, before: epmd},
 	}
 }
 
 func rabbitmq(dir string, ports map[string]int) *exec.Cmd {
+	plugins := filepath.Join(dir, "plugins")
+	if err := os.WriteFile(plugins, []byte("[rabbitmq_amqp1_0].\n"), 0o600); err != nil {
+		return exec.Command("false")
+	}
 	cmd := exec.Command("/usr/lib/rabbitmq/bin/rabbitmq-server")
 	cmd.Env = append(os.Environ(),
 		"HOME="+dir, "RABBITMQ_BASE="+dir, "RABBITMQ_MNESIA_BASE="+filepath.Join(dir, "mnesia"), "RABBITMQ_LOG_BASE="+filepath.Join(dir, "log"),
-		"RABBITMQ_ENABLED_PLUGINS_FILE="+filepath.Join(dir, "plugins"), "RABBITMQ_CONFIG_FILE="+filepath.Join(dir, "none"),
+		"RABBITMQ_ENABLED_PLUGINS_FILE="+plugins, "RABBITMQ_CONFIG_FILE="+filepath.Join(dir, "none"),
 		"RABBITMQ_NODENAME=bench"+strconv.Itoa(os.Getpid())+"@localhost", "RABBITMQ_NODE_IP_ADDRESS=127.0.0.1",
 		"RABBITMQ_NODE_PORT="+strconv.Itoa(ports["amqp"]), "RABBITMQ_DIST_PORT="+strconv.Itoa(ports["dist"]),
 		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1}", "ERL_EPMD_ADDRESS=127.0.0.1", "ERL_EPMD_PORT="+strconv.Itoa(ports["epmd"]),
@@ -146,6 +150,7 @@ func (b *Broker) begin(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	b.ports["amqp10"] = b.ports["amqp"]
 	if b.log, err = os.Create(filepath.Join(b.dir, "output")); err != nil {
 		return err
 	}
