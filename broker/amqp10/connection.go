@@ -69,9 +69,7 @@ type connection struct {
 	pace     *hub.Pace           // of all sessions
 	present  bool                // it was open, and that was told
 	ending   hub.Disconnected    // why and how the connection was closed by either end; no reason while it was not
-	transfer frame.Transfer      // scratch
-	flow     frame.Flow          // scratch
-	settled  frame.Disposition   // scratch
+	*scratch                     // nil while no frame is handled
 
 	bed     idle.Bed    // see sleep.go
 	live    atomic.Bool // open: others may read what the handshake set
@@ -311,8 +309,26 @@ func (c *connection) forced() {
 	}
 }
 
+// scratch is what frames are decoded into, for as long as they are handled.
+type scratch struct {
+	transfer   frame.Transfer
+	flow       frame.Flow
+	settled    frame.Disposition
+	scan       frame.Message   // of the message that is published
+	message    message.Message // likewise
+	attributes attributes      // of scan
+}
+
+var scratches = sync.Pool{New: func() any {
+	s := new(scratch)
+	s.attributes.message = &s.scan
+	return s
+}}
+
 // handleRead handles every whole frame that has arrived, and protocol headers between them.
 func (c *connection) handleRead() {
+	c.scratch = scratches.Get().(*scratch)
+	defer c.tidy()
 	for c.state < deaf {
 		if c.state == awaitHeader {
 			if !c.handleHeader() {
@@ -337,6 +353,14 @@ func (c *connection) handleRead() {
 	if c.state == deaf {
 		c.in.Take(len(c.in.Unread()))
 	}
+}
+
+// tidy gives the scratch back; it keeps nothing of the read buffer.
+func (c *connection) tidy() {
+	s := c.scratch
+	c.scratch = nil
+	s.transfer, s.flow, s.settled, s.scan, s.message = frame.Transfer{}, frame.Flow{}, frame.Disposition{}, frame.Message{}, message.Message{}
+	scratches.Put(s)
 }
 
 // mostReceived bounds a frame. Before open it would be 512 bytes, for which some tokens and certificates' names are too long.
