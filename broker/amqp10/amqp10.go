@@ -6,8 +6,8 @@
 // One goroutine, that of Serve, reads. It handles every frame that one read brought and then flushes once: settled
 // deliveries as ranges, then the published messages of each session as one batch, then credit and windows. Outcomes come
 // back from the hub in order, and leave as dispositions over ranges; deliveries come as batches to outgoing.Deliver. Both
-// are encoded straight into the connection's outbox. A connection that is idle has no buffer, no timer and no second
-// goroutine: its endpoint watches the idle timeouts.
+// are encoded straight into the connection's outbox. A connection that is idle has no buffer and no timer: its endpoint
+// watches the idle timeouts. One of plain TCP that says nothing for a while sleeps: it has no goroutine either.
 //
 // # Who may touch what
 //
@@ -27,6 +27,7 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/admin/client"
 	"github.com/turnstone-mq/turnstone/broker/endpoint"
 	"github.com/turnstone-mq/turnstone/broker/hub"
+	"github.com/turnstone-mq/turnstone/broker/idle"
 )
 
 // Endpoint serves AMQP 1.0 connections. Its methods are safe for concurrent use.
@@ -38,6 +39,7 @@ type Endpoint struct {
 	seconds atomic.Uint32 // since the start, as of the last tick
 
 	connections *endpoint.Connections[*connection]
+	bedroom     *idle.Bedroom
 }
 
 // Stats are totals since the start.
@@ -58,6 +60,7 @@ func New(h *hub.Hub, logger *slog.Logger, version string) *Endpoint {
 		version:     version,
 		connections: endpoint.New[*connection](),
 	}
+	e.bedroom = idle.NewBedroom(func(err error) { logger.Warn("amqp10: idle connections keep a goroutine each", "error", err) })
 	e.connections.Go(e.tick) // ends when Stopping is closed
 	return e
 }
@@ -65,14 +68,18 @@ func New(h *hub.Hub, logger *slog.Logger, version string) *Endpoint {
 // Stats are the endpoint's totals.
 func (e *Endpoint) Stats() *Stats { return &e.stats }
 
-// Serve speaks AMQP on a connection until it ends, closes it, and calls ended. The connection may be plain TCP, a *tls.Conn, or
-// anything with a method TLS() *tls.ConnectionState that says how it is encrypted.
+// Serve speaks AMQP on a connection until it ends, closes it, and calls ended. It returns before that when the connection
+// sleeps. The connection may be plain TCP, a *tls.Conn, or anything with a method TLS() *tls.ConnectionState that says how it is
+// encrypted.
 func (e *Endpoint) Serve(conn net.Conn, ended func()) {
-	defer ended()
 	c := newConnection(e, conn)
-	if !e.connections.Run(c, c.serve) {
+	c.ended = ended
+	if !e.connections.Enter(c) {
 		conn.Close() //nolint:errcheck // refused
+		ended()
+		return
 	}
+	c.serve()
 }
 
 // Shutdown closes every connection with amqp:connection:forced and returns when all have ended, or when ctx has: then the

@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +16,7 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/config"
 	"github.com/turnstone-mq/turnstone/broker/endpoint"
 	"github.com/turnstone-mq/turnstone/broker/hub"
+	"github.com/turnstone-mq/turnstone/broker/idle"
 	"github.com/turnstone-mq/turnstone/broker/mapping"
 	"github.com/turnstone-mq/turnstone/broker/message"
 	"github.com/turnstone-mq/turnstone/broker/outbox"
@@ -43,7 +43,8 @@ type connection struct {
 	out      *outbox.Outbox
 	origin   uint64
 	since    time.Time
-	config   config.Config // at the start: limits do not change under a connection
+	config   *config.Config // at the start: limits do not change under a connection
+	ended    func()         // what Serve is to call
 
 	// Set by the handshake; immutable once live.
 	access     *auth.Access // nil before the peer is authenticated; in no virtual host before open
@@ -58,19 +59,19 @@ type connection struct {
 	state    state
 	opened   bool // our open was sent
 	in       endpoint.Input
+	waits    waits
 	exchange *auth.Exchange      // while SASL goes on in steps
 	sessions map[uint16]*session // written with sessionsMu held, so that others may read with it
 	links    links               // of all sessions
 	declared transactions        // likewise
 	touched  []*session          // have something to flush
-	waits    []*session          // were flushed, and may have to wait
+	flushed  []*session          // and may have to wait
 	pace     *hub.Pace           // of all sessions
 	present  bool                // it was open, and that was told
 	ending   hub.Disconnected    // why and how the connection was closed by either end; no reason while it was not
-	transfer frame.Transfer      // scratch
-	flow     frame.Flow          // scratch
-	settled  frame.Disposition   // scratch
+	*scratch                     // nil while no frame is handled
 
+	bed     idle.Bed    // see sleep.go
 	live    atomic.Bool // open: others may read what the handshake set
 	numbers atomic.Int32
 	reading atomic.Bool // the reader waits for the peer
@@ -105,7 +106,7 @@ func newConnection(e *Endpoint, conn net.Conn) *connection {
 		conn:     conn,
 		origin:   e.hub.NewOrigin(),
 		since:    time.Now(),
-		config:   e.hub.Config(),
+		config:   e.hub.Configuration(),
 		sessions: make(map[uint16]*session),
 		links:    links{incoming: make(map[string]*incoming), outgoing: make(map[string]*outgoing)},
 		mostSent: frame.MinMax,
@@ -127,6 +128,7 @@ func newConnection(e *Endpoint, conn net.Conn) *connection {
 func (c *connection) Stop(cause error) {
 	if c.end.Begin(cause) {
 		c.interrupt()
+		c.Wake()
 	}
 }
 
@@ -149,9 +151,12 @@ func (c *connection) State() client.ConnectionState {
 	}
 }
 
-// serve runs the connection from its first byte to its last.
+// serve runs the connection until it sleeps or has ended.
 func (c *connection) serve() {
-	err := c.run()
+	asleep, err := c.run()
+	if asleep { // it is not this goroutine's any more
+		return
+	}
 	c.live.Store(false)
 	c.endSessions()
 	if c.host != nil {
@@ -159,40 +164,46 @@ func (c *connection) serve() {
 		c.host.EndOrigin(c.origin)
 		c.host.Leave(c.access)
 	}
+	c.forget()
 	c.out.Close(linger)
 	c.in.Release()
 	if err != nil && !errors.Is(err, io.EOF) {
 		c.log(slog.LevelInfo, "connection ended", "error", err)
 	}
+	c.endpoint.connections.Leave(c)
+	c.ended()
 }
 
 func (c *connection) log(level slog.Level, what string, args ...any) {
 	c.endpoint.logger.Log(context.Background(), level, what, append([]any{"protocol", "amqp10", "peer", c.conn.RemoteAddr().String()}, args...)...)
 }
 
-func (c *connection) run() error {
-	if err := c.conn.SetReadDeadline(time.Now().Add(c.config.Limits.ConnectTimeout())); err != nil {
-		return err
+// run reads and handles frames until the connection ends or sleeps.
+func (c *connection) run() (asleep bool, err error) {
+	if c.state == awaitHeader && c.access == nil {
+		if err := c.conn.SetReadDeadline(time.Now().Add(c.config.Limits.ConnectTimeout())); err != nil {
+			return false, err
+		}
 	}
 	for c.state != closed {
 		if c.end.Begun() && c.state < closing {
 			c.forced()
 			continue
 		}
-		c.reading.Store(true)
-		err := c.in.Fill()
-		c.reading.Store(false)
+		if asleep, err = c.read(); asleep {
+			return true, nil
+		}
 		if err != nil {
-			if c.end.Begun() && c.state < closing && errors.Is(err, os.ErrDeadlineExceeded) {
-				continue // woken by stop
+			if c.end.Begun() && c.state < closing && woken(err) {
+				continue
 			}
-			if c.state == open && c.overdue.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
+			if c.state == open && c.overdue.Load() && woken(err) {
 				if err := c.endOverdue(); err != nil {
-					return err
+					return false, err
 				}
 				continue
 			}
-			return c.ended(err)
+			return false, c.failed(err)
 		}
 		c.heard.Store(true)
 		c.handleRead()
@@ -200,13 +211,13 @@ func (c *connection) run() error {
 		c.room.Await(c.out, &c.end)
 	}
 	if c.end.Begun() {
-		return c.end.Cause()
+		return false, c.end.Cause()
 	}
-	return nil
+	return false, nil
 }
 
-// ended says what a failed read means.
-func (c *connection) ended(err error) error {
+// failed says what a failed read means.
+func (c *connection) failed(err error) error {
 	switch {
 	case c.state >= closing:
 		return nil
@@ -231,8 +242,26 @@ func (c *connection) forced() {
 	}
 }
 
+// scratch is what frames are decoded into, for as long as they are handled.
+type scratch struct {
+	transfer   frame.Transfer
+	flow       frame.Flow
+	settled    frame.Disposition
+	scan       frame.Message   // of the message that is published
+	message    message.Message // likewise
+	attributes attributes      // of scan
+}
+
+var scratches = sync.Pool{New: func() any {
+	s := new(scratch)
+	s.attributes.message = &s.scan
+	return s
+}}
+
 // handleRead handles every whole frame that has arrived, and protocol headers between them.
 func (c *connection) handleRead() {
+	c.scratch = scratches.Get().(*scratch)
+	defer c.tidy()
 	for c.state < deaf {
 		if c.state == awaitHeader {
 			if !c.handleHeader() {
@@ -257,6 +286,14 @@ func (c *connection) handleRead() {
 	if c.state == deaf {
 		c.in.Take(len(c.in.Unread()))
 	}
+}
+
+// tidy gives the scratch back; it keeps nothing of the read buffer.
+func (c *connection) tidy() {
+	s := c.scratch
+	c.scratch = nil
+	s.transfer, s.flow, s.settled, s.scan, s.message = frame.Transfer{}, frame.Flow{}, frame.Disposition{}, frame.Message{}, message.Message{}
+	scratches.Put(s)
 }
 
 // mostReceived bounds a frame. Before open it would be 512 bytes, for which some tokens and certificates' names are too long.
@@ -379,12 +416,12 @@ func (c *connection) send(channel uint16, p frame.Performative) bool {
 // flush hands over what the sessions collected, waits as long as the client is to be held back, and then lets it send more.
 func (c *connection) flush() {
 	c.handOver()
-	for i, s := range c.waits {
-		c.waits[i] = nil
+	for i, s := range c.flushed {
+		c.flushed[i] = nil
 		s.publisher.Wait()
 		s.grant()
 	}
-	c.waits = c.waits[:0]
+	c.flushed = c.flushed[:0]
 }
 
 // handOver hands over what the sessions collected: settled deliveries first, which makes room for what is published. What
@@ -393,15 +430,15 @@ func (c *connection) handOver() {
 	for i, s := range c.touched {
 		c.touched[i] = nil
 		s.flush()
-		c.waits = append(c.waits, s)
+		c.flushed = append(c.flushed, s)
 	}
 	c.touched = c.touched[:0]
 }
 
 func (c *connection) endSessions() {
 	c.handOver()
-	clear(c.waits) // nobody is held back any more
-	c.waits = c.waits[:0]
+	clear(c.flushed) // nobody is held back any more
+	c.flushed = c.flushed[:0]
 	for _, s := range c.sessions {
 		s.end()
 	}

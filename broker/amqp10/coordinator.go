@@ -35,7 +35,7 @@ func (s *session) attachCoordinator(a *frame.Attach) error {
 // coordinate does what the message that was scanned asks for.
 func (l *incoming) coordinate(id uint32, settled bool) error {
 	l.session.conn.handOver() // what was sent before is there
-	v := l.session.scan.Sections.Body.Value()
+	v := l.session.conn.scan.Sections.Body.Value()
 	switch v.Type() {
 	case frame.CodeDeclare:
 		return l.declare(id, settled, v)

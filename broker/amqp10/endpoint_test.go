@@ -336,6 +336,7 @@ func (p *peer) transfer(handle, id uint32, message []byte) {
 	p.send(0, &frame.Transfer{Handle: handle, DeliveryID: frame.Some(id), DeliveryTag: []byte{byte(id)}, MessageFormat: frame.Some[uint32](0), Payload: message})
 }
 
+// TestPublishAndConsume: 2 §2.8.2, 2 §2.8.1
 func TestPublishAndConsume(t *testing.T) {
 	for _, durable := range []bool{false, true} {
 		for _, settled := range []bool{false, true} {

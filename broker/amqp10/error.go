@@ -63,7 +63,7 @@ func toError(err error) *Error {
 	return linkError(frame.InternalError, "%v", err)
 }
 
-// rollback is why a transaction does not take effect. 4 §4.5.8
+// rollback is why a transaction does not take effect. 4 §4.5.8/rollback
 func rollback(format string, args ...any) *Error {
 	return linkError(frame.TransactionRollback, format, args...)
 }

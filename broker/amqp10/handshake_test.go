@@ -49,6 +49,7 @@ func (p *peer) sasl() []string {
 	return expect[*frame.SASLMechanisms](p).Mechanisms
 }
 
+// TestSASLPlain: 5 §5.3.3, 5 §5.3.3.1, 5 §5.3.3.2, 5 §5.3.3.5, 5 §5.3.3.6
 func TestSASLPlain(t *testing.T) {
 	b := start(t, defaults())
 	b.user("ann", "secret", everything)
@@ -74,6 +75,7 @@ func TestSASLPlain(t *testing.T) {
 	}
 }
 
+// TestSASLScram: 5 §5.3.3.3, 5 §5.3.3.4
 func TestSASLScram(t *testing.T) {
 	b := start(t, defaults())
 	b.user("ann", "secret", everything)
@@ -131,7 +133,7 @@ func TestSASLAnonymous(t *testing.T) {
 	p.gone()
 }
 
-// TestBeforeAuthentication: what is not to come yet cuts the connection.
+// TestBeforeAuthentication: what is not to come yet cuts the connection. 2 §2.4.7, 5 §5.3.1
 func TestBeforeAuthentication(t *testing.T) {
 	b := start(t, defaults())
 	for name, send := range map[string]func(*peer){
@@ -163,7 +165,8 @@ func TestBeforeAuthentication(t *testing.T) {
 	}
 }
 
-// TestOpen: what is negotiated, and what is refused, with an open before the close. 2 §2.4.1
+// TestOpen: what is negotiated, and what is refused, with an open before the close.
+// 2 §2.4.1, 2 §2.7.1, 2 §2.7.9, 2 §2.4.3, 2 §2.8.15/unauthorized-access
 func TestOpen(t *testing.T) {
 	b := start(t, defaults())
 	p := b.dial()
@@ -211,6 +214,7 @@ func TestVirtualHost(t *testing.T) {
 }
 
 // TestConnectionErrors: what closes the connection, and with which condition.
+// 2 §2.3.1, 2 §2.4.3, 2 §2.4.7, 2 §2.5.1, 2 §2.7.2, 2 §2.8.15/not-allowed, 2 §2.8.15/not-implemented, 2 §2.8.15/decode-error, 2 §2.8.16/framing-error
 func TestConnectionErrors(t *testing.T) {
 	b := start(t, defaults())
 	for name, x := range map[string]struct {
@@ -240,7 +244,7 @@ func TestConnectionErrors(t *testing.T) {
 	}
 }
 
-// TestShutdown: the broker says that it stops.
+// TestShutdown: the broker says that it stops. 2 §2.8.16/forced
 func TestShutdown(t *testing.T) {
 	b := start(t, defaults())
 	p := b.open()
@@ -252,7 +256,7 @@ func TestShutdown(t *testing.T) {
 	p.gone()
 }
 
-// TestRevoked: a user who goes loses the connection.
+// TestRevoked: a user who goes loses the connection. 2 §2.8.16/forced
 func TestRevoked(t *testing.T) {
 	b := start(t, defaults())
 	p := b.open() // as an anonymous client

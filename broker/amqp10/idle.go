@@ -23,6 +23,7 @@ const beatMillis = 1000
 func (e *Endpoint) tick() {
 	t := time.NewTicker(beatMillis * time.Millisecond)
 	defer t.Stop()
+	defer e.bedroom.Close()
 	authority := e.hub.Authority()
 	generation := authority.Generation()
 	for seconds := uint32(1); ; seconds++ {
@@ -51,6 +52,7 @@ func (e *Endpoint) beat(recheck bool) {
 		if now%timeoutGrain == 0 && c.isOverdue(now) {
 			c.overdue.Store(true)
 			c.interrupt()
+			c.Wake()
 		}
 	})
 }

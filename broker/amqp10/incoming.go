@@ -223,7 +223,7 @@ func (l *incoming) begin(t *frame.Transfer) error {
 func (l *incoming) receive(d *delivery, payload []byte, owned bool) error {
 	s := l.session
 	id, settled := d.id, d.settled
-	if err := s.scan.Scan(payload, s.conn.limits()); err != nil {
+	if err := s.conn.scan.Scan(payload, s.conn.limits()); err != nil {
 		return err
 	}
 	kind := l.node.kind
@@ -264,7 +264,7 @@ func (l *incoming) receive(d *delivery, payload []byte, owned bool) error {
 // publish publishes the message that was scanned, with the session's publisher or that of a transaction.
 func (l *incoming) publish(with *hub.Publisher, payload []byte, owned bool, token uint64) (routed int, err error) {
 	s := l.session
-	p := &s.scan.Properties
+	p := &s.conn.scan.Properties
 	if user := s.conn.access.User(); len(p.UserID) > 0 && string(p.UserID) != user {
 		return 0, linkError(frame.UnauthorizedAccess, "user-id is '%s', but the authenticated user is '%s'", p.UserID, user)
 	}
@@ -272,23 +272,23 @@ func (l *incoming) publish(with *hub.Publisher, payload []byte, owned bool, toke
 	if err != nil {
 		return 0, err
 	}
-	h := &s.scan.Header
-	m := &s.message
+	h := &s.conn.scan.Header
+	m := &s.conn.message
 	m.Exchange, m.Key, m.Encoding, m.Priority = r.Exchange, r.Key, message.AMQP10, h.Priority
-	m.Properties, m.Payload = split(payload, &s.scan.Sections)
+	m.Properties, m.Payload = split(payload, &s.conn.scan.Sections)
 	m.Owned, m.Durable, m.QoS = owned, h.Durable, 0
 	if h.Durable {
 		m.QoS = 1
 	}
 	m.Expiry = expiry(h, p)
-	wait := scheduled(s.scan.Sections.MessageAnnotations.Map())
+	wait := scheduled(s.conn.scan.Sections.MessageAnnotations.Map())
 	switch {
 	case with != s.publisher && (wait > 0 || r.Delays):
 		return 0, linkError(frame.NotImplemented, "a transaction cannot publish messages that are to wait: send them outside of it")
 	case wait > 0:
 		with.Postpone(wait)
 	}
-	return with.Publish(r, m, &s.attributes, token)
+	return with.Publish(r, m, &s.conn.attributes, token)
 }
 
 // split cuts what is kept of a message into what stands before the body, and the body with the footer.
@@ -317,7 +317,7 @@ func (l *incoming) route(with *hub.Publisher) (r *hub.Route, err error) {
 	if err := l.aim(); err != nil {
 		return nil, err
 	}
-	if also, err := moreKeys(s.scan.Sections.MessageAnnotations.Map()); err != nil || len(also) > 0 {
+	if also, err := moreKeys(s.conn.scan.Sections.MessageAnnotations.Map()); err != nil || len(also) > 0 {
 		if err != nil {
 			return nil, err
 		}
@@ -336,7 +336,7 @@ func (l *incoming) route(with *hub.Publisher) (r *hub.Route, err error) {
 
 // aim brings the destination up to date with the message.
 func (l *incoming) aim() error {
-	p := &l.session.scan.Properties
+	p := &l.session.conn.scan.Properties
 	d := &l.to
 	by := p.To
 	switch {
@@ -365,11 +365,11 @@ func (l *incoming) aim() error {
 
 // addressee is what the message that was scanned says of where it goes.
 func (s *session) addressee() (n node, err error) {
-	to := string(s.scan.Properties.To)
+	to := string(s.conn.scan.Properties.To)
 	if to == "" {
 		return n, linkError(frame.InvalidField, "message to a link without an address has no to")
 	}
-	if n, err = parseAddress(to, kindOfDestination(s.scan.Sections.MessageAnnotations.Map()), s.conn.config.MQTT.Exchange); err != nil {
+	if n, err = parseAddress(to, kindOfDestination(s.conn.scan.Sections.MessageAnnotations.Map()), s.conn.config.MQTT.Exchange); err != nil {
 		return n, err
 	}
 	plain := n.plain

@@ -15,6 +15,7 @@ import (
 )
 
 // TestSessionErrors: what ends the session, and leaves the connection as it is.
+// 2 §2.5.4, 2 §2.7.8, 2 §2.8.15/invalid-field, 2 §2.8.17/handle-in-use, 2 §2.8.17/unattached-handle
 func TestSessionErrors(t *testing.T) {
 	b := start(t, defaults())
 	b.queue("q", nil)
@@ -59,7 +60,7 @@ func TestSessionErrors(t *testing.T) {
 }
 
 // TestWindowViolation: the broker widens the window as it reads, so that a peer has to send very much at once to overrun it.
-// 2 §2.5.6
+// 2 §2.5.6, 2 §2.8.17/window-violation
 func TestWindowViolation(t *testing.T) {
 	b := start(t, defaults())
 	b.queue("q", nil)
@@ -94,7 +95,8 @@ func TestWindowViolation(t *testing.T) {
 	}
 }
 
-// TestRefusedLinks: an attach that cannot be is answered with one without a terminus, and a detach that says why. 2 §2.6.3
+// TestRefusedLinks: an attach that cannot be is answered with one without a terminus, and a detach that says why.
+// 2 §2.6.3, 2 §2.8.15/not-found
 func TestRefusedLinks(t *testing.T) {
 	b := start(t, defaults())
 	b.queue("q", nil)
@@ -148,6 +150,7 @@ func TestRefusedLinks(t *testing.T) {
 }
 
 // TestLinkErrors: what detaches the link, and leaves the session as it is.
+// 2 §2.6.5, 2 §2.7.7, 2 §2.8.14, 2 §2.8.15/resource-limit-exceeded, 2 §2.8.18/transfer-limit-exceeded, 2 §2.8.18/message-size-exceeded, 4 §4.5.8/unknown-id
 func TestLinkErrors(t *testing.T) {
 	b := start(t, defaults())
 	b.queue("q", nil)
@@ -231,7 +234,7 @@ func (p *peer) flood(handle uint32, n int) {
 	p.write(raw)
 }
 
-// TestOutcomesOfTransfers: what a sender is told, in ranges.
+// TestOutcomesOfTransfers: what a sender is told, in ranges. 2 §2.6.12, 2 §2.7.6, 3 §3.4.2, 3 §3.4.3, 3 §3.4.4
 func TestOutcomesOfTransfers(t *testing.T) {
 	b := start(t, defaults())
 	b.queue("q", nil)
@@ -289,7 +292,7 @@ func TestOutcomesOfTransfers(t *testing.T) {
 	eventually(t, "the queue holds what was accepted", func() bool { return b.ready("q") == 13 })
 }
 
-// TestMultiFrame: messages larger than frames, both ways, and one that is aborted. 2 §2.6.14
+// TestMultiFrame: messages larger than frames, both ways, and one that is aborted. 2 §2.6.14, 2 §2.7.5
 func TestMultiFrame(t *testing.T) {
 	b := start(t, defaults())
 	b.queue("q", nil)
@@ -403,7 +406,7 @@ func expectFlowOrNone(p *peer) *frame.Flow {
 	}
 }
 
-// TestCreditAndDrain: a receiver gets what it has credit for; what it drains comes back as used. 2 §2.6.7, 2 §2.6.10
+// TestCreditAndDrain: a receiver gets what it has credit for; what it drains comes back as used. 2 §2.6.7, 2 §2.6.10, 2 §2.7.4
 func TestCreditAndDrain(t *testing.T) {
 	b := start(t, defaults())
 	b.queue("q", nil)
@@ -435,7 +438,7 @@ func TestCreditAndDrain(t *testing.T) {
 	}
 }
 
-// TestOutcomesOfDeliveries: what a receiver says of deliveries, and what the queue makes of it. 3 §3.4
+// TestOutcomesOfDeliveries: what a receiver says of deliveries, and what the queue makes of it. 3 §3.4, 3 §3.4.5, 3 §3.2.1
 func TestOutcomesOfDeliveries(t *testing.T) {
 	b := start(t, defaults())
 	b.queue("dead", nil)
@@ -511,7 +514,7 @@ func TestReceiverSettlesSecond(t *testing.T) {
 }
 
 // TestUnsettledComesBack: what a link held is in its queue again, in its place, when the link, the session or the connection
-// ends.
+// ends. 2 §2.6.5, 2 §2.6.6, 2 §2.5.4
 func TestUnsettledComesBack(t *testing.T) {
 	b := start(t, defaults())
 	b.queue("q", nil)
@@ -544,7 +547,7 @@ func TestUnsettledComesBack(t *testing.T) {
 	}
 }
 
-// TestStolenLink: a link that is attached again ends where it was. 2 §2.6.1
+// TestStolenLink: a link that is attached again ends where it was. 2 §2.6.1, 2 §2.8.18/stolen
 func TestStolenLink(t *testing.T) {
 	b := start(t, defaults())
 	b.queue("q", nil)
@@ -564,7 +567,7 @@ func TestStolenLink(t *testing.T) {
 	expect[*frame.Attach](p)
 }
 
-// TestQueueDeleted: links from it end.
+// TestQueueDeleted: links from it end. 2 §2.8.15/resource-deleted
 func TestQueueDeleted(t *testing.T) {
 	b := start(t, defaults())
 	b.queue("q", nil)
@@ -580,7 +583,7 @@ func TestQueueDeleted(t *testing.T) {
 	p.receiver(1, "/queues/q")
 }
 
-// TestMaxMessageSize: a receiver is not sent what it does not take. 2 §2.7.3
+// TestMaxMessageSize: a receiver is not sent what it does not take. 2 §2.7.3, 2 §2.8.18/message-size-exceeded
 func TestMaxMessageSize(t *testing.T) {
 	b := start(t, defaults())
 	b.queue("q", nil)
@@ -599,7 +602,7 @@ func TestMaxMessageSize(t *testing.T) {
 	eventually(t, "both are back", func() bool { return b.ready("q") == 2 })
 }
 
-// TestExpiry: ttl and absolute-expiry-time end a message's life, and a consumer is told what is left.
+// TestExpiry: ttl and absolute-expiry-time end a message's life, and a consumer is told what is left. 3 §3.2.1, 3 §3.2.4
 func TestExpiry(t *testing.T) {
 	b := start(t, defaults())
 	b.queue("q", nil)
@@ -626,6 +629,7 @@ func TestExpiry(t *testing.T) {
 }
 
 // TestConsumerTimeout: a link that holds a delivery for longer than its queue allows is detached, and the message is back.
+// 2 §2.8.18/detach-forced
 func TestConsumerTimeout(t *testing.T) {
 	b := start(t, defaults())
 	b.queue("q", object.Arguments{"x-consumer-timeout": 1000})

@@ -39,7 +39,7 @@ func (l *outgoing) consumeAnswers() (err error) {
 func (l *incoming) answer(id uint32, settled bool) error {
 	s := l.session
 	s.conn.handOver() // what was sent before is there
-	m := &s.scan
+	m := &s.conn.scan
 	to := s.conn.links.outgoing[l.name]
 	switch {
 	case to == nil || !to.answering:

@@ -11,7 +11,7 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/object"
 )
 
-// TestAddresses: the same places in the spellings of several brokers.
+// TestAddresses: the same places in the spellings of several brokers. 3 §3.5.3, 3 §3.5.4
 func TestAddresses(t *testing.T) {
 	b := start(t, defaults())
 	b.queue("orders/new", nil, "amq.topic", "a.b", "amq.direct", "a/b")
@@ -63,7 +63,7 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-// TestAnonymousTerminus: each message says where it goes.
+// TestAnonymousTerminus: each message says where it goes. 3 §3.5.4
 func TestAnonymousTerminus(t *testing.T) {
 	b := start(t, defaults())
 	b.queue("q", nil, "amq.topic", "t")
@@ -107,7 +107,8 @@ func TestHeadersExchange(t *testing.T) {
 	eventually(t, "one of two matched", func() bool { return b.ready("q") == 1 })
 }
 
-// TestDynamicNodes: queues that the broker names and that go with the link that made them. 3 §3.5.9
+// TestDynamicNodes: queues that the broker names and that go with the link that made them.
+// 3 §3.5.9, 3 §3.5.10, 2 §2.8.15/resource-locked
 func TestDynamicNodes(t *testing.T) {
 	b := start(t, defaults())
 	_, server := b.client()
@@ -143,6 +144,7 @@ func TestDynamicNodes(t *testing.T) {
 }
 
 // TestTopics: subscriptions are queues of their own on the topic exchange; a durable one stays until it is closed.
+// 2 §2.6.6, 3 §3.5.5, 3 §3.5.6
 func TestTopics(t *testing.T) {
 	b := start(t, defaults())
 	topic := &amqp.ReceiverOptions{SourceCapabilities: []string{"topic"}, Credit: 10}
@@ -212,7 +214,7 @@ func TestUnsubscribe(t *testing.T) {
 	}
 }
 
-// TestPermissions: links need what the other protocols need for the same.
+// TestPermissions: links need what the other protocols need for the same. 3 §3.2.4, 2 §2.8.15/unauthorized-access
 func TestPermissions(t *testing.T) {
 	b := start(t, defaults())
 	b.queue("mine", nil)

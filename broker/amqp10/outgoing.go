@@ -48,7 +48,7 @@ type undelivered struct {
 	begun    bool
 }
 
-// flow takes the credit that the receiver gives. 2 §2.6.7
+// flow takes the credit that the receiver gives. 2 §2.6.7, 2 §2.6.10
 func (l *outgoing) flow(p *frame.Flow) {
 	if l.hub == nil || l.detached {
 		return

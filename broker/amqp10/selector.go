@@ -22,8 +22,8 @@ func isSelector(descriptor frame.Value) bool {
 	return n == selectorCode || string(b) == selectorSymbol
 }
 
-// chosenOf is what of the filters of a source is in force, and the selector in it; nil when there is none. What is not
-// understood is left out of the answer, by which the client sees that. 2 §3.5.8
+// chosenOf is what of the filters of a source is in force, and the selector in it, 3 §3.5.8/selector; nil when there is none. What is not
+// understood is left out of the answer, by which the client sees that. 3 §3.5.8
 func chosenOf(filters frame.Map) (inForce frame.Map, c *chosen, err error) {
 	for name, v := range filters.All() {
 		if !isSelector(v.Descriptor()) {

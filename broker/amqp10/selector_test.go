@@ -47,6 +47,7 @@ func picked(t *testing.T, s *amqp.Session, address, selector string, n int) (bod
 }
 
 // TestSelector: a receiver gets what its selector matches, from anywhere in the queue, and the rest stays for others.
+// 3 §3.5.8/selector
 func TestSelector(t *testing.T) {
 	b := start(t, defaults())
 	b.queue("q", nil)
@@ -119,7 +120,7 @@ func TestSelectorOfSubscription(t *testing.T) {
 	})
 }
 
-// TestSelectorRefusals: what is wrong is said with its place.
+// TestSelectorRefusals: what is wrong is said with its place. 3 §3.5.8, 2 §2.8.15/invalid-field
 func TestSelectorRefusals(t *testing.T) {
 	b := start(t, defaults())
 	b.queue("q", nil)
@@ -138,7 +139,7 @@ func TestSelectorRefusals(t *testing.T) {
 }
 
 // TestBrowse: with distribution-mode copy a receiver is shown what waits, settles it as it likes, and takes nothing.
-// 3 §3.5.3
+// 3 §3.5.7
 func TestBrowse(t *testing.T) {
 	b := start(t, defaults())
 	b.queue("q", nil)

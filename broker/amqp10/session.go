@@ -7,7 +7,6 @@ import (
 
 	"github.com/turnstone-mq/turnstone/broker/amqp10/frame"
 	"github.com/turnstone-mq/turnstone/broker/hub"
-	"github.com/turnstone-mq/turnstone/broker/message"
 )
 
 // session is one session of a connection. Its channel has the same number in both directions, and so have its handles.
@@ -16,24 +15,21 @@ type session struct {
 	channel uint16
 
 	// Owned by the reader.
-	publisher  *hub.Publisher
-	scan       frame.Message   // scratch of publish
-	message    message.Message // scratch of publish
-	attributes attributes      // of scan
-	incoming   map[uint32]*incoming
-	outgoing   map[uint32]*outgoing
-	received   window
-	retiring   map[uint64]*retirement // deliveries with an outcome in a transaction, by id; nil while there are none
-	declared   int                    // transactions of the session's coordinators
-	held       int64                  // bytes in them
-	published  uint64                 // deliveries that were given a token
-	asked      []awaited              // since the last flush
-	unrouted   []deliveryIDs          // likewise
-	settling   []*outgoing            // with deliveries settled since the last flush
-	taken      []taken                // scratch of settle
-	crediting  []*incoming            // that may send more after the flush
-	touched    bool                   // in conn.touched
-	ending     bool                   // end was sent: everything but the peer's is passed over
+	publisher *hub.Publisher
+	incoming  map[uint32]*incoming
+	outgoing  map[uint32]*outgoing
+	received  window
+	retiring  map[uint64]*retirement // deliveries with an outcome in a transaction, by id; nil while there are none
+	declared  int                    // transactions of the session's coordinators
+	held      int64                  // bytes in them
+	published uint64                 // deliveries that were given a token
+	asked     []awaited              // since the last flush
+	unrouted  []deliveryIDs          // likewise
+	settling  []*outgoing            // with deliveries settled since the last flush
+	taken     []taken                // scratch of settle
+	crediting []*incoming            // that may send more after the flush
+	touched   bool                   // in conn.touched
+	ending    bool                   // end was sent: everything but the peer's is passed over
 
 	mu        sync.Mutex
 	awaits    []awaited     // guarded by mu
@@ -84,7 +80,6 @@ func (c *connection) handleBegin(f *frame.Frame) error {
 		nextID:   firstID, room: p.IncomingWindow,
 	}
 	s.told = s.received
-	s.attributes.message = &s.scan
 	s.publisher = c.newPublisher(s.confirm)
 	c.sessionsMu.Lock()
 	c.sessions[f.Channel] = s

@@ -30,7 +30,7 @@ func certificate(t *testing.T, name string) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{raw}, PrivateKey: key, Leaf: must(x509.ParseCertificate(raw))}
 }
 
-// TestExternal: a client certificate says who the client is, and a large message passes through TLS.
+// TestExternal: a client certificate says who the client is, and a large message passes through TLS. 5 §5.2, 5 §5.3.3
 func TestExternal(t *testing.T) {
 	b := start(t, defaults())
 	b.apply(object.KindUser, "", "sensor", object.UserSpec{Password: "x"})

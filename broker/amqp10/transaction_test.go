@@ -161,7 +161,8 @@ func (b *broker) are(what string, ready map[string]int) {
 	}
 }
 
-// TestTransactions: messages over two links to two queues are there after the commit, all of them or none. 4 §4.4.1
+// TestTransactions: messages over two links to two queues are there after the commit, all of them or none.
+// 4 §4.2, 4 §4.3, 4 §4.4.1, 4 §4.5, 4 §4.5.1, 4 §4.5.7
 func TestTransactions(t *testing.T) {
 	b := start(t, defaults())
 	b.queue("a", nil)
@@ -300,6 +301,7 @@ func TestInterleavedTransactions(t *testing.T) {
 }
 
 // TestTransactionErrors: each is told where it belongs, and the session goes on.
+// 4 §4.4.3, 4 §4.5.8/unknown-id, 4 §4.5.8/rollback
 func TestTransactionErrors(t *testing.T) {
 	config := defaults()
 	config.Limits.MessageBytes = 4096
@@ -494,7 +496,7 @@ func TestCoordinatorEnds(t *testing.T) {
 	}
 }
 
-// TestTransactionTimeout: what is not discharged in time is rolled back, and its discharge says so.
+// TestTransactionTimeout: what is not discharged in time is rolled back, and its discharge says so. 4 §4.5.8/timeout
 func TestTransactionTimeout(t *testing.T) {
 	config := defaults()
 	config.Limits.ConsumerTimeoutMillis = 1000

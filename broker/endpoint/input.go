@@ -29,6 +29,7 @@ type Input struct {
 	ready  func(fd uintptr) bool
 	n      int // what ready read
 	failed error
+	once   bool // ready does not ask to be called again
 }
 
 // NewInput makes the read side of a connection. Size says how many bytes the frame has that src begins with, as far as src
@@ -40,6 +41,29 @@ func (in *Input) Unread() []byte { return in.buf[in.start:in.end] }
 
 // Take counts the first n bytes of Unread as handled.
 func (in *Input) Take(n int) { in.start += n }
+
+// Raw is the socket of a connection that can wait without a buffer, and that has none now; nil for any other.
+func (in *Input) Raw() syscall.RawConn {
+	if in.makeRoom(); in.buf != nil || !in.waits() {
+		return nil
+	}
+	return in.raw
+}
+
+// Socket is that of a connection that can wait without a buffer; nil for any other.
+func (in *Input) Socket() syscall.RawConn { return in.raw }
+
+// FillNow is Fill for an input that Raw knows, when there is something to read; else it answers false. Then the input has no
+// buffer.
+func (in *Input) FillNow() (ready bool, err error) {
+	in.once = true
+	err = in.fillWhenReady()
+	in.once = false
+	if in.failed == syscall.EAGAIN && err == in.failed {
+		return false, nil
+	}
+	return err == nil, err
+}
 
 // Fill reads once, one byte at least. Everything that aliases the buffer is void.
 func (in *Input) Fill() error {
@@ -130,5 +154,5 @@ func (in *Input) readNow(fd uintptr) bool {
 	if idle {
 		in.Release()
 	}
-	return false
+	return in.once
 }

@@ -273,6 +273,9 @@ func (h *Hub) Close(context.Context) error {
 // Config is the configuration in force.
 func (h *Hub) Config() config.Config { return *h.config.Load() }
 
+// Configuration is Config without a copy. It is shared, and must not be changed.
+func (h *Hub) Configuration() *config.Config { return h.config.Load() }
+
 // Limits are those in force now. They are shared, and must not be changed.
 func (h *Hub) Limits() *config.Limits { return &h.config.Load().Limits }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/config"
 	"github.com/turnstone-mq/turnstone/broker/endpoint"
 	"github.com/turnstone-mq/turnstone/broker/hub"
+	"github.com/turnstone-mq/turnstone/broker/idle"
 	"github.com/turnstone-mq/turnstone/broker/mqtt/packet"
 	"github.com/turnstone-mq/turnstone/broker/outbox"
 	"github.com/turnstone-mq/turnstone/broker/queue"
@@ -52,12 +53,10 @@ type connection struct {
 	second    int64     // the wheel's second in which the last wait ended
 	waits     int32     // of that second
 	quiet     bool      // the peer says so little that the connection sleeps while it waits
-	slept     bool      // once at least
 
 	// live: CONNACK is in the outbox, deliveries may follow. [MQTT-3.2.0-1]
 	live atomic.Bool
-	// asleep: nobody reads, and whoever makes it false is the reader. See sleep.go.
-	asleep atomic.Bool
+	bed  idle.Bed // see sleep.go
 	// heard is active while the reader waits for the peer, and zero while it does not.
 	heard atomic.Int64
 

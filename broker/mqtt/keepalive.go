@@ -89,7 +89,7 @@ func (w *wheel) advance() (overdue []*connection) {
 func (e *Endpoint) tick() {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
-	defer e.bedroom.close()
+	defer e.bedroom.Close()
 	authority := e.hub.Authority()
 	generation := authority.Generation()
 	for {

@@ -30,6 +30,7 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/admin/client"
 	"github.com/turnstone-mq/turnstone/broker/endpoint"
 	"github.com/turnstone-mq/turnstone/broker/hub"
+	"github.com/turnstone-mq/turnstone/broker/idle"
 )
 
 // Endpoint serves MQTT connections. Its methods are safe for concurrent use.
@@ -40,7 +41,7 @@ type Endpoint struct {
 	wheel  *wheel
 
 	connections *endpoint.Connections[*connection]
-	bedroom     bedroom
+	bedroom     *idle.Bedroom
 	wrote       func(n int)
 }
 
@@ -67,6 +68,7 @@ func New(h *hub.Hub, logger *slog.Logger) *Endpoint {
 		logger:      logger,
 		connections: endpoint.New[*connection](),
 	}
+	e.bedroom = idle.NewBedroom(e.sleepless)
 	e.wheel = newWheel()
 	e.wrote = func(n int) { e.stats.BytesOut.Add(uint64(n)) }
 	e.connections.Go(e.tick) // ends when Stopping is closed

@@ -46,7 +46,9 @@ func String(s string) Value { return Value{kind: Text, text: s} }
 
 // Bytes is a text that aliases b: it may be used as long as b stays as it is, which is no longer than Matches where
 // Properties answer it.
-func Bytes(b []byte) Value { return Value{kind: Text, text: unsafe.String(unsafe.SliceData(b), len(b))} }
+func Bytes(b []byte) Value {
+	return Value{kind: Text, text: unsafe.String(unsafe.SliceData(b), len(b))}
+}
 
 // Kind is the type of v.
 func (v Value) Kind() Kind { return v.kind }

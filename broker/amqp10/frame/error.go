@@ -5,52 +5,52 @@ import "fmt"
 // Condition is the symbol of an error. Peers send others than these, too. 2 §2.8.14
 type Condition string
 
-// The conditions of any scope. 2 §2.8.15
+// The conditions of any scope.
 const (
-	InternalError         Condition = "amqp:internal-error"
-	NotFound              Condition = "amqp:not-found"
-	UnauthorizedAccess    Condition = "amqp:unauthorized-access"
-	DecodeError           Condition = "amqp:decode-error"
-	ResourceLimitExceeded Condition = "amqp:resource-limit-exceeded"
-	NotAllowed            Condition = "amqp:not-allowed"
-	InvalidField          Condition = "amqp:invalid-field"
-	NotImplemented        Condition = "amqp:not-implemented"
-	ResourceLocked        Condition = "amqp:resource-locked"
-	PreconditionFailed    Condition = "amqp:precondition-failed"
-	ResourceDeleted       Condition = "amqp:resource-deleted"
-	IllegalState          Condition = "amqp:illegal-state"
-	FrameSizeTooSmall     Condition = "amqp:frame-size-too-small"
+	InternalError         Condition = "amqp:internal-error"          // 2 §2.8.15/internal-error
+	NotFound              Condition = "amqp:not-found"               // 2 §2.8.15/not-found
+	UnauthorizedAccess    Condition = "amqp:unauthorized-access"     // 2 §2.8.15/unauthorized-access
+	DecodeError           Condition = "amqp:decode-error"            // 2 §2.8.15/decode-error
+	ResourceLimitExceeded Condition = "amqp:resource-limit-exceeded" // 2 §2.8.15/resource-limit-exceeded
+	NotAllowed            Condition = "amqp:not-allowed"             // 2 §2.8.15/not-allowed
+	InvalidField          Condition = "amqp:invalid-field"           // 2 §2.8.15/invalid-field
+	NotImplemented        Condition = "amqp:not-implemented"         // 2 §2.8.15/not-implemented
+	ResourceLocked        Condition = "amqp:resource-locked"         // 2 §2.8.15/resource-locked
+	PreconditionFailed    Condition = "amqp:precondition-failed"     // 2 §2.8.15/precondition-failed
+	ResourceDeleted       Condition = "amqp:resource-deleted"        // 2 §2.8.15/resource-deleted
+	IllegalState          Condition = "amqp:illegal-state"           // 2 §2.8.15/illegal-state
+	FrameSizeTooSmall     Condition = "amqp:frame-size-too-small"    // 2 §2.8.15/frame-size-too-small
 )
 
-// The conditions of connections. 2 §2.8.16
+// The conditions of connections.
 const (
-	ConnectionForced   Condition = "amqp:connection:forced"
-	FramingError       Condition = "amqp:connection:framing-error"
-	ConnectionRedirect Condition = "amqp:connection:redirect"
+	ConnectionForced   Condition = "amqp:connection:forced"        // 2 §2.8.16/forced
+	FramingError       Condition = "amqp:connection:framing-error" // 2 §2.8.16/framing-error
+	ConnectionRedirect Condition = "amqp:connection:redirect"      // 2 §2.8.16/redirect
 )
 
-// The conditions of sessions. 2 §2.8.17
+// The conditions of sessions.
 const (
-	WindowViolation  Condition = "amqp:session:window-violation"
-	ErrantLink       Condition = "amqp:session:errant-link"
-	HandleInUse      Condition = "amqp:session:handle-in-use"
-	UnattachedHandle Condition = "amqp:session:unattached-handle"
+	WindowViolation  Condition = "amqp:session:window-violation"  // 2 §2.8.17/window-violation
+	ErrantLink       Condition = "amqp:session:errant-link"       // 2 §2.8.17/errant-link
+	HandleInUse      Condition = "amqp:session:handle-in-use"     // 2 §2.8.17/handle-in-use
+	UnattachedHandle Condition = "amqp:session:unattached-handle" // 2 §2.8.17/unattached-handle
 )
 
-// The conditions of links. 2 §2.8.18
+// The conditions of links.
 const (
-	DetachForced          Condition = "amqp:link:detach-forced"
-	TransferLimitExceeded Condition = "amqp:link:transfer-limit-exceeded"
-	MessageSizeExceeded   Condition = "amqp:link:message-size-exceeded"
-	LinkRedirect          Condition = "amqp:link:redirect"
-	Stolen                Condition = "amqp:link:stolen"
+	DetachForced          Condition = "amqp:link:detach-forced"           // 2 §2.8.18/detach-forced
+	TransferLimitExceeded Condition = "amqp:link:transfer-limit-exceeded" // 2 §2.8.18/transfer-limit-exceeded
+	MessageSizeExceeded   Condition = "amqp:link:message-size-exceeded"   // 2 §2.8.18/message-size-exceeded
+	LinkRedirect          Condition = "amqp:link:redirect"                // 2 §2.8.18/redirect
+	Stolen                Condition = "amqp:link:stolen"                  // 2 §2.8.18/stolen
 )
 
-// The conditions of transactions. 4 §4.5.8
+// The conditions of transactions.
 const (
-	UnknownTransaction  Condition = "amqp:transaction:unknown-id"
-	TransactionRollback Condition = "amqp:transaction:rollback"
-	TransactionTimeout  Condition = "amqp:transaction:timeout"
+	UnknownTransaction  Condition = "amqp:transaction:unknown-id" // 4 §4.5.8/unknown-id
+	TransactionRollback Condition = "amqp:transaction:rollback"   // 4 §4.5.8/rollback
+	TransactionTimeout  Condition = "amqp:transaction:timeout"    // 4 §4.5.8/timeout
 )
 
 // Error is what close, end, detach and rejected say of a failure. 2 §2.8.14

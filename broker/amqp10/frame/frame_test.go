@@ -71,6 +71,7 @@ func TestProtocolHeader(t *testing.T) {
 	refused(t, err, frame.FramingError, frame.ScopeConnection, `protocol header does not begin with "AMQP"`)
 }
 
+// TestRead: 2 §2.3.1
 func TestRead(t *testing.T) {
 	for _, x := range []struct {
 		name, bytes string

@@ -32,13 +32,13 @@ func (s Section) Map() Map {
 //	                                                      |<-------------- bare message ------------->|
 type Sections struct {
 	Header                Section
-	DeliveryAnnotations   Section // keys are symbols or ulongs, as in all annotations and in the footer
-	MessageAnnotations    Section
+	DeliveryAnnotations   Section // 3 §3.2.2; keys are symbols or ulongs, as in all annotations and in the footer
+	MessageAnnotations    Section // 3 §3.2.3
 	Properties            Section
 	ApplicationProperties Section // keys are strings, values of simple types
-	Body                  Section // all sections of the body
-	Footer                Section
-	Bare                  []byte // never changed on its way. 3 §3.2
+	Body                  Section // all sections of the body. 3 §3.2.6 to 3 §3.2.8
+	Footer                Section // 3 §3.2.9
+	Bare                  []byte  // never changed on its way. 3 §3.2
 }
 
 // Message is what is known of a message after a look over it.

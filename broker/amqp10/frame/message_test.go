@@ -45,6 +45,7 @@ func whole(t testing.TB) (b []byte) {
 	return b
 }
 
+// TestScan: 3 §3.2, 3 §3.2.1 to 3 §3.2.14
 func TestScan(t *testing.T) {
 	all := sections(t)
 	src := whole(t)
@@ -101,6 +102,7 @@ func TestScan(t *testing.T) {
 	}
 }
 
+// TestBodies: 3 §3.2.6 to 3 §3.2.8
 func TestBodies(t *testing.T) {
 	list := frame.List(frame.AppendUint(frame.AppendString(nil, "a"), 1))
 	declare := readValue(t, (&frame.Declare{}).Append(nil))
@@ -141,6 +143,7 @@ func TestBodies(t *testing.T) {
 	}
 }
 
+// TestScanRefuses: 3 §3.2.5, 3 §3.2.10
 func TestScanRefuses(t *testing.T) {
 	const decode, limit = frame.DecodeError, frame.ResourceLimitExceeded
 	data := "00 53 75 a0 00"

@@ -40,6 +40,7 @@ var examples = []struct {
 	{"sasl-outcome", "00 53 44 c0 03 01 50 01", &frame.SASLOutcome{Code: frame.SASLAuthenticationFail}},
 }
 
+// TestExamples: 2 §2.7, 2 §2.7.1 to 2 §2.7.9
 func TestExamples(t *testing.T) {
 	for _, x := range examples {
 		t.Run(x.name, func(t *testing.T) {
@@ -83,6 +84,7 @@ func TestSpellings(t *testing.T) {
 	}
 }
 
+// TestPerformativesRefuse: 2 §2.8.7, 2 §2.8.1 to 2 §2.8.3
 func TestPerformativesRefuse(t *testing.T) {
 	const decode, invalid, limit = frame.DecodeError, frame.InvalidField, frame.ResourceLimitExceeded
 	for _, x := range []struct {
@@ -169,6 +171,7 @@ func TestDepthOfPerformatives(t *testing.T) {
 	}
 }
 
+// TestStates: 3 §3.4.1 to 3 §3.4.5, 4 §4.5.5, 4 §4.5.6
 func TestStates(t *testing.T) {
 	var received frame.Received
 	var rejected frame.Rejected
@@ -223,6 +226,7 @@ func TestStates(t *testing.T) {
 	}
 }
 
+// TestTransactions: 4 §4.5.1 to 4 §4.5.3
 func TestTransactions(t *testing.T) {
 	read := func(b []byte) frame.Value {
 		v, _, err := frame.ReadValue(b, generous)
@@ -248,6 +252,7 @@ func TestTransactions(t *testing.T) {
 	refused(t, new(frame.Discharge).Decode(read(unhex(t, "00 53 32 45"))), frame.InvalidField, frame.ScopeLink, "discharge lacks txn-id")
 }
 
+// TestLifetime: 3 §3.5.10 to 3 §3.5.13
 func TestLifetime(t *testing.T) {
 	for _, d := range []frame.Descriptor{frame.CodeDeleteOnClose, frame.CodeDeleteOnNoLinks, frame.CodeDeleteOnNoMessages, frame.CodeDeleteOnNoLinksOrMessages} {
 		m := frame.Map(frame.AppendNull(frame.AppendSymbol(nil, frame.SupportedDistributionModes))).WithLifetime(d)

@@ -2,7 +2,7 @@ package frame
 
 import "fmt"
 
-// ProtocolID is the layer that a protocol header announces. 2 §2.2, 5 §5.1
+// ProtocolID is the layer that a protocol header announces. 2 §2.2, 5 §5.2, 5 §5.3.2
 type ProtocolID uint8
 
 // The layers.

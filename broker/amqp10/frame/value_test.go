@@ -15,7 +15,7 @@ var text = strings.Repeat("0123456789abcdef", 16)
 
 const textHex = "30313233343536373839616263646566"
 
-// encodings has every encoding of 1 §1.2.5 with its value; write is nil where a smaller one is written.
+// encodings has every encoding of 1 §1.2 with its value; write is nil where a smaller one is written.
 var encodings = []struct {
 	name, bytes string
 	kind        frame.Kind
@@ -135,6 +135,7 @@ func plain(t testing.TB, v frame.Value) any {
 	return all[0]
 }
 
+// TestEncodings: 1 §1.2, 1 §1.2.4, 1 §1.6, 1 §1.6.13
 func TestEncodings(t *testing.T) {
 	for _, x := range encodings {
 		t.Run(x.name, func(t *testing.T) {
@@ -166,6 +167,7 @@ func TestEncodings(t *testing.T) {
 	}
 }
 
+// TestDescribed: 1 §1.4, 1 §1.5
 func TestDescribed(t *testing.T) {
 	// the filter of a selector, by its number and by its name, and one that is described twice
 	for _, x := range []struct {
@@ -305,7 +307,7 @@ func TestLimitsOfValues(t *testing.T) {
 	}
 }
 
-// Keys are equal when type and value are, in whatever encoding.
+// Keys are equal when type and value are, in whatever encoding. 1 §1.6.23
 func TestKeysOfMaps(t *testing.T) {
 	for _, x := range []struct {
 		name, a, b string

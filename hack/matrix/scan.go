@@ -65,7 +65,7 @@ func scan(root string, tables []*table) error {
 func scanFile(file, name string, tests bool, tables []*table) error {
 	isGo := strings.HasSuffix(name, ".go")
 	isText := strings.HasSuffix(name, ".txt") && strings.Contains(name, "/testdata/")
-	if !isGo && !isText && !strings.HasSuffix(name, ".js") {
+	if !isGo && !isText && !strings.HasSuffix(name, ".js") && !strings.HasSuffix(name, ".py") {
 		return nil
 	}
 	src, err := os.ReadFile(file)
@@ -129,6 +129,9 @@ func declarations(name string, src []byte) (func(at int) string, error) {
 		if doc := docOf(d); doc != nil {
 			from = doc.Pos()
 		}
+		for _, s := range listed(d) {
+			spans = append(spans, span{files.Position(s.Pos()).Offset, endOfLine(src, files.Position(s.End()).Offset), s.Names[0].Name})
+		}
 		spans = append(spans, span{files.Position(from).Offset, endOfLine(src, files.Position(d.End()).Offset), nameOf(d)})
 	}
 	return func(at int) string {
@@ -139,6 +142,20 @@ func declarations(name string, src []byte) (func(at int) string, error) {
 		}
 		return ""
 	}, nil
+}
+
+// listed are the constants or variables of a declaration of several.
+func listed(d ast.Decl) (all []*ast.ValueSpec) {
+	g, ok := d.(*ast.GenDecl)
+	if !ok || len(g.Specs) < 2 {
+		return nil
+	}
+	for _, s := range g.Specs {
+		if v, ok := s.(*ast.ValueSpec); ok {
+			all = append(all, v)
+		}
+	}
+	return all
 }
 
 // endOfLine is where the line of an offset ends: a comment behind a declaration belongs to it.

@@ -9,10 +9,11 @@ import (
 	"strings"
 )
 
-// version is one of the two specifications.
+// version is one of the specifications.
 type version struct {
 	name   string
-	prefix string // of its numbers in citations
+	prefix string             // of its numbers in citations
+	check  func(string) error // of a number
 }
 
 // table is the statements of one version, in the order of their file.
@@ -47,6 +48,11 @@ const (
 )
 
 func (s *statement) bindsServers() bool { return s.binds != 'C' }
+
+// bindsClients says that some of the statements bind clients alone.
+func (t *table) bindsClients() bool {
+	return slices.ContainsFunc(t.statements, func(s *statement) bool { return !s.bindsServers() })
+}
 
 // readTable reads the statements of a file; those of 5.0 refer to those of 3.1.1.
 func readTable(file string, v version, older *table) (*table, error) {
@@ -97,7 +103,7 @@ func (t *table) add(line string, older *table) error {
 		return errors.New("a statement has a number, whom it binds, and a text")
 	}
 	s := &statement{number: words[0], text: strings.Join(words[2:], " ")}
-	if _, _, err := splitNumber(s.number); err != nil {
+	if err := t.version.check(s.number); err != nil {
 		return err
 	}
 	if t.by[s.number] != nil {
@@ -123,7 +129,7 @@ func (t *table) add(line string, older *table) error {
 // refer reads which statements of 3.1.1 are the same or the whole, and takes the text of the first when there is none.
 func (s *statement) refer(mark string, words []string, older *table) error {
 	if older == nil {
-		return errors.New("statements of 3.1.1 refer to no others")
+		return errors.New("only statements of MQTT 5.0 refer to others, those of 3.1.1")
 	}
 	var found []*statement
 	for more := true; more && len(words) > 0; words = words[1:] {
@@ -167,7 +173,7 @@ func share(newer *table) {
 }
 
 // check says of which statements something is missing, or a reason is there that none is needed for.
-func (t *table) check() error {
+func (t *table) verify() error {
 	var wrong []error
 	for _, s := range t.statements {
 		missing := s.missing()
