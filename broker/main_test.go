@@ -344,6 +344,74 @@ func TestConfigurationReloads(t *testing.T) {
 	p.stop()
 }
 
+// TestConfigurationComesAhead: what is put by the API is in force before the file says so, and the file's own change counts again.
+func TestConfigurationComesAhead(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "turnstone.yaml")
+	write := func(content string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("limits: {connections: 100}\n")
+	p := start(t, "--config", file, "--data", filepath.Join(dir, "data"), "--listen", anyHTTP)
+	api := p.api("guest", "guest")
+	is := func(s client.ConfigState, connections int, text string) {
+		t.Helper()
+		var c struct{ Limits struct{ Connections int } }
+		if err := json.Unmarshal(s.Config, &c); err != nil {
+			t.Fatal(err)
+		}
+		sum := sha256.Sum256([]byte(text))
+		if c.Limits.Connections != connections || s.Content != hex.EncodeToString(sum[:]) || len(s.Pending) > 0 || s.Problem != "" {
+			t.Errorf("%d connections, wanted %d; content %q; %+v", c.Limits.Connections, connections, s.Content, s)
+		}
+	}
+	put := func(text string) client.ConfigState {
+		t.Helper()
+		s, err := api.TakeConfig(t.Context(), text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	is(put("limits: {connections: 200}\n"), 200, "limits: {connections: 200}\n")
+	p.await("configuration changed")
+	refused := func(text string, status int, want string) {
+		t.Helper()
+		_, err := api.TakeConfig(t.Context(), text)
+		var answer *client.Error
+		if !errors.As(err, &answer) || answer.Status != status || !strings.Contains(answer.Message, want) {
+			t.Errorf("%s: %v, wanted %d %q", text, err, status, want)
+		}
+	}
+	refused("limits: {connections: 300}\nstorage: {shards: 4}\nmqtt: {exchange: x}\n", http.StatusConflict, "text changes mqtt.exchange, storage.shards, which a start alone does")
+	refused("limits: {connections: 0x}\n", http.StatusBadRequest, "text: ")
+	refused("limits: {connectionz: 5}\n", http.StatusBadRequest, `unknown field "connectionz"`)
+	s, err := api.Config(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	is(s, 200, "limits: {connections: 200}\n")
+
+	write("limits: {connections: 300}\n")
+	p.await("configuration changed")
+	if s, err = api.Config(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	is(s, 300, "limits: {connections: 300}\n")
+
+	// Keys of the file that wait keep every text from being wholly in force.
+	write("limits: {connections: 300}\nstorage: {shards: 4}\n")
+	p.await("configuration changed in keys that wait for a restart")
+	refused("limits: {connections: 400}\n", http.StatusConflict, "storage.shards")
+	if s = put("limits: {connections: 400}\nstorage: {shards: 4}\n"); s.Content != "" || fmt.Sprint(s.Pending) != "[storage.shards]" {
+		t.Errorf("with a key that waits: %+v", s)
+	}
+	p.stop()
+}
+
 // certificate writes a certificate of 127.0.0.1 with a serial number, and its key, and answers a pool that trusts it.
 func certificate(t *testing.T, dir string, serial int64) *x509.CertPool {
 	t.Helper()

@@ -34,6 +34,16 @@ func (b *bench) inForce(ctx context.Context, o *v1alpha1.MessageBroker) {
 	Expect(note(o, condition.ConfigurationPending)).To(Equal(metav1.Condition{}))
 }
 
+// running is the configuration that a broker says is in force.
+func (b *bench) running(ctx context.Context, o *v1alpha1.MessageBroker) string {
+	GinkgoHelper()
+	c, err := b.Connections.To(ctx, o)
+	Expect(err).NotTo(HaveOccurred())
+	state, err := c.Config(ctx)
+	Expect(err).NotTo(HaveOccurred())
+	return string(state.Config)
+}
+
 func template(ctx context.Context, o *v1alpha1.MessageBroker) corev1.PodTemplateSpec {
 	GinkgoHelper()
 	set := &appsv1.StatefulSet{}
@@ -51,12 +61,15 @@ var _ = Describe("The configuration of a MessageBroker", func() {
 
 		change(ctx, o, func(s *v1alpha1.MessageBrokerSpec) { s.Configuration = &v1alpha1.Configuration{LogLevel: "debug"} })
 		before := template(ctx, o)
+		was := o.Status.Configuration.InForce
 		b.settle(ctx, o)
-		Expect(note(o, condition.ConfigurationPending)).To(because(metav1.ConditionTrue, condition.NotReadYet))
+		Expect(note(o, condition.ConfigurationPending)).To(Equal(metav1.Condition{}), "it is in force before the kubelet brings the file")
 		Expect(readiness(o)).To(because(metav1.ConditionTrue, condition.Available))
-		Expect(o.Status.Configuration.InForce).NotTo(Equal(o.Status.Configuration.Wanted))
+		Expect(o.Status.Configuration.InForce).To(And(Equal(o.Status.Configuration.Wanted), Not(Equal(was))))
+		Expect(b.running(ctx, o)).To(ContainSubstring(`"level":"debug"`))
 		p.sync(ctx, o)
 		b.inForce(ctx, o)
+		Expect(b.running(ctx, o)).To(ContainSubstring(`"level":"debug"`))
 		Expect(template(ctx, o)).To(Equal(before), "a live key restarts nothing")
 
 		change(ctx, o, func(s *v1alpha1.MessageBrokerSpec) {

@@ -37,6 +37,9 @@ type Options struct {
 	// Pending says which keys of the configuration wait for a restart, which content of its file is in force, empty if none is
 	// as a whole, and what is wrong with the file.
 	Pending func() (keys []string, content string, problem error)
+	// TakeConfig takes the text of a configuration file. It answers the keys in it that need a restart to change: then nothing
+	// changes. The error says what is wrong with the text.
+	TakeConfig func(text string) (restart []string, err error)
 	// Storage says how much of the data directory's file system is used, and how large it is.
 	Storage func() (used, size int64)
 	// Problems says why the broker does not serve now; none when it does.
@@ -125,6 +128,7 @@ func (s *Server) table() []route {
 		{http.MethodPost, definitionsOf + "{vhost}", administrator, nil, s.importDefinitions},
 		{http.MethodGet, "/v1/overview", monitoring, nil, s.overview},
 		{http.MethodGet, "/v1/config", monitoring, nil, s.config},
+		{http.MethodPut, "/v1/config", administrator, nil, s.takeConfig},
 		{http.MethodGet, "/v1/safe-to-stop", monitoring, nil, s.safeToStop},
 		{http.MethodPost, "/v1/authorize", monitoring, nil, s.authorize},
 		{http.MethodPost, "/v1/drain", administrator, nil, s.startDrain},

@@ -37,6 +37,7 @@ type api struct {
 	pending  []string
 	problem  error
 	drains   []bool // what Drain was told
+	taken    string // what TakeConfig was told
 }
 
 func newAPI(t *testing.T) *api {
@@ -54,8 +55,12 @@ func newAPI(t *testing.T) *api {
 		Connections: func() []client.ConnectionState {
 			return []client.ConnectionState{{ID: 7, Protocol: "mqtt", User: "ann"}}
 		},
-		Count:    func() int { return 1 },
-		Pending:  func() ([]string, string, error) { return a.pending, "content", a.problem },
+		Count:   func() int { return 1 },
+		Pending: func() ([]string, string, error) { return a.pending, "content", a.problem },
+		TakeConfig: func(text string) ([]string, error) {
+			a.taken = text
+			return a.pending, a.problem
+		},
 		Storage:  func() (int64, int64) { return 3, 7 },
 		Problems: func() []string { return a.problems },
 		Drain:    func(on bool) { a.drains = append(a.drains, on) },
@@ -152,6 +157,8 @@ func TestWhoMayCallWhat(t *testing.T) {
 			switch rt.path {
 			case "/v1/drain":
 				request = `{}`
+			case "/v1/config":
+				request = `{"text":""}`
 			case "/v1/authorize":
 				request = `{"user":"plain","action":"read","target":"q"}`
 			case "/readyz":
@@ -398,6 +405,27 @@ func TestHealthAndState(t *testing.T) {
 	}
 }
 
+func TestTakeConfig(t *testing.T) {
+	a := newAPI(t)
+	c := a.client(t, "root")
+	if s, err := c.TakeConfig(t.Context(), "log: {level: debug}"); err != nil || s.Content != "content" || a.taken != "log: {level: debug}" {
+		t.Errorf("%+v %v after %q", s, err, a.taken)
+	}
+	refused := func(who string, status int, want string) {
+		t.Helper()
+		_, err := a.client(t, who).TakeConfig(t.Context(), "text")
+		var answer *client.Error
+		if !errors.As(err, &answer) || answer.Status != status || !strings.Contains(answer.Message, want) {
+			t.Errorf("%s: %v, wanted %d %q", who, err, status, want)
+		}
+	}
+	refused("eye", http.StatusForbidden, "needs the tag administrator")
+	a.pending = []string{"mqtt.exchange", "storage.shards"}
+	refused("root", http.StatusConflict, "text changes mqtt.exchange, storage.shards, which a start alone does")
+	a.problem = errors.New("line 3")
+	refused("root", http.StatusBadRequest, "text: line 3")
+}
+
 func TestStarting(t *testing.T) {
 	for path, want := range map[string]int{"/healthz": 200, "/readyz": 503, "/v1/objects": 503, "/metrics": 503} {
 		w := httptest.NewRecorder()
@@ -445,7 +473,7 @@ func TestOpenAPI(t *testing.T) {
 	}
 	for name, fields := range map[string][]string{
 		"QueueState": fieldsOf[client.QueueState](), "ConnectionState": fieldsOf[client.ConnectionState](),
-		"SafeToStop": fieldsOf[client.SafeToStop](), "ConfigState": fieldsOf[client.ConfigState](), "Health": fieldsOf[client.Health](), "Overview": fieldsOf[client.Overview](),
+		"SafeToStop": fieldsOf[client.SafeToStop](), "ConfigState": fieldsOf[client.ConfigState](), "ConfigFile": fieldsOf[client.ConfigFile](), "Health": fieldsOf[client.Health](), "Overview": fieldsOf[client.Overview](),
 		"ApplyRequest": fieldsOf[client.ApplyRequest](), "ApplyResponse": fieldsOf[client.ApplyResponse](), "Event": fieldsOf[client.Event](),
 		"Digests": fieldsOf[client.Digests](), "ObjectList": fieldsOf[client.ObjectList](), "ImportReport": fieldsOf[client.ImportReport](), "Skipped": fieldsOf[client.Skipped](),
 		"Question": fieldsOf[client.Question](), "Decision": fieldsOf[client.Decision](),

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/turnstone-mq/turnstone/broker/admin/client"
 	"github.com/turnstone-mq/turnstone/broker/hub"
@@ -59,6 +60,22 @@ func (s *Server) config(w http.ResponseWriter, _ *http.Request) error {
 		out.Problem = problem.Error()
 	}
 	return answer(w, http.StatusOK, out)
+}
+
+// takeConfig puts the live keys of a configuration into force.
+func (s *Server) takeConfig(w http.ResponseWriter, r *http.Request) error {
+	var file client.ConfigFile
+	if err := readBody(w, r, &file, "a configuration is a few kilobytes"); err != nil {
+		return err
+	}
+	restart, err := s.TakeConfig(file.Text)
+	if err != nil {
+		return failf(http.StatusBadRequest, "text: %v", err)
+	}
+	if len(restart) > 0 {
+		return failf(http.StatusConflict, "text changes %s, which a start alone does: bring it to the broker as its file, and restart it", strings.Join(restart, ", "))
+	}
+	return s.config(w, r)
 }
 
 // safeToStop: with one voter, a stop loses nothing that was promised as soon as the broker has recovered: what is

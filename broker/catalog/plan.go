@@ -147,7 +147,7 @@ func refused(k object.Key, reason object.Reason, format string, args ...any) obj
 }
 
 func conflict(o *object.Object) object.Result {
-	r := object.Result{Key: o.Key, Outcome: object.Conflict, Reason: object.ReasonOwned, Owner: o.Owner, Revision: o.Revision}
+	r := object.Result{Key: o.Key, Outcome: object.Conflict, Reason: object.ReasonOwned, Owner: o.Owner, Ref: o.Ref, Revision: o.Revision}
 	if o.Owner == "" {
 		r.Message = fmt.Sprintf("%s has no owner, so it is not yours to delete: delete it with an empty owner, or apply it first", o.Key)
 		return r

@@ -258,18 +258,27 @@ func Default() Config {
 	}
 }
 
-// Load reads a YAML file over the defaults and validates the result. Unknown keys are errors.
+// Load reads a YAML file as Parse does.
 func Load(file string) (Config, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return Config{}, fmt.Errorf("read configuration: %w", err)
 	}
-	c := Default()
-	if err := yaml.UnmarshalStrict(b, &c); err != nil {
+	c, err := Parse(b)
+	if err != nil {
 		return Config{}, fmt.Errorf("configuration %s: %w", file, err)
 	}
+	return c, nil
+}
+
+// Parse reads YAML over the defaults and validates the result. Unknown keys are errors.
+func Parse(text []byte) (Config, error) {
+	c := Default()
+	if err := yaml.UnmarshalStrict(text, &c); err != nil {
+		return Config{}, err
+	}
 	if err := c.Validate(); err != nil {
-		return Config{}, fmt.Errorf("configuration %s: %w", file, err)
+		return Config{}, err
 	}
 	return c, nil
 }

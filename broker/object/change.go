@@ -89,6 +89,7 @@ type Result struct {
 	Reason   Reason  `json:"reason,omitempty"`
 	Message  string  `json:"message,omitempty"`
 	Owner    string  `json:"owner,omitempty"` // who has it, on a conflict
+	Ref      string  `json:"ref,omitempty"`   // and what it is for there
 	Revision uint64  `json:"revision,omitempty"`
 	// Adopted says that somebody else had it, or nobody.
 	Adopted bool `json:"adopted,omitempty"`

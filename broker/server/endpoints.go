@@ -86,9 +86,10 @@ func (s *Server) serveAdmin(context.Context) error {
 	s.expose()
 	s.admin = admin.New(admin.Options{
 		Hub: s.hub, Version: s.options.Version, Logger: s.logger,
-		Connections: s.connections, Count: s.count, Drain: func(on bool) { s.letIn(!on) }, Pending: s.settings.state, Problems: s.problems,
-		Storage: s.storage,
-		Metrics: s.metrics.Handler(), QueueMetrics: metrics.GroupHandler(s.byQueue()),
+		Connections: s.connections, Count: s.count, Drain: func(on bool) { s.letIn(!on) }, Pending: s.settings.state, TakeConfig: s.takeConfig,
+		Problems: s.problems,
+		Storage:  s.storage,
+		Metrics:  s.metrics.Handler(), QueueMetrics: metrics.GroupHandler(s.byQueue()),
 	})
 	s.api.Set(s.admin)
 	s.onStop(func() error {

@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -33,7 +35,7 @@ func configuration(ctx context.Context, s *scope) (wait, error) {
 	if err != nil {
 		return wait{}, err
 	}
-	s.content = contentHash(m.Data)
+	s.text, s.content = m.Data[resource.ConfigFile], contentHash(m.Data)
 	before, found, err := s.observe(ctx, m)
 	if err != nil {
 		return wait{}, err
@@ -66,6 +68,9 @@ func (s *scope) confirm(ctx context.Context, c *adminapi.Client) error {
 	if err != nil {
 		return err
 	}
+	if state, err = s.hand(ctx, c, state); err != nil {
+		return err
+	}
 	if state.Content == "" && state.Problem == "" && len(state.Pending) == 0 && holdsConfig(state, s.config) {
 		state.Content = s.content // it was started with it, or is a broker of before that does not tell
 	}
@@ -84,6 +89,31 @@ func (s *scope) confirm(ctx context.Context, c *adminapi.Client) error {
 	}
 	s.again(expandingEvery)
 	return nil
+}
+
+// hand brings the configuration to a broker that has another one, which takes live keys from it at once: its file comes with the
+// kubelet, in a minute or two, and is what counts at its next start.
+func (s *scope) hand(ctx context.Context, c *adminapi.Client, state adminapi.ConfigState) (adminapi.ConfigState, error) {
+	if state.Content == s.content || len(state.Pending) > 0 {
+		return state, nil
+	}
+	taken, err := c.TakeConfig(ctx, s.text)
+	var refused *adminapi.Error
+	switch {
+	case err == nil:
+		return taken, nil
+	case !errors.As(err, &refused):
+		return state, err
+	}
+	switch refused.Status {
+	case http.StatusNotFound, http.StatusMethodNotAllowed: // a broker of before: it waits for its file
+	case http.StatusConflict: // keys that need a restart: the pod that is there is about to go
+	case http.StatusBadRequest:
+		state.Problem = refused.Message
+	default:
+		return state, err
+	}
+	return state, nil
 }
 
 // holdsConfig says whether the configuration in force is the wanted one, key by key.

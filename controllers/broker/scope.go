@@ -34,7 +34,8 @@ type scope struct {
 	serial     string
 	config     config.Config        // by configuration
 	restarting []string             // keys of it that restart the pod
-	content    string               // identifies the configuration file
+	text       string               // the configuration file
+	content    string               // identifies it
 	size       apiresource.Quantity // of the volume, by volumes
 	recreating bool                 // the StatefulSet is deleted, and made again by a later look
 	pods       *appsv1.StatefulSet

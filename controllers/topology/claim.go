@@ -3,7 +3,10 @@ package topology
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
+
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/turnstone-mq/turnstone/api/v1alpha1"
 	"github.com/turnstone-mq/turnstone/broker/object"
@@ -84,7 +87,9 @@ func (e *entry) same(o *entry) bool {
 
 // yield leaves what e stands for to another object, which e follows, or with which it is in conflict.
 func (e *entry) yield(has *entry) {
-	e.released = e.deleting
+	if e.released = e.deleting; e.released {
+		e.left = has
+	}
 	if e.shared() && has.shared() && e.same(has) {
 		e.follows = has
 		e.decide(condition.Waiting(condition.Pending, "left to those that share it"))
@@ -138,14 +143,57 @@ func (e *entry) vanish() {
 	e.decide(condition.Waiting(condition.Pending, "deleted before the broker was asked"))
 }
 
-// keepLeft holds those that left what they stand for to an object which is gone: the next look finds another one for it, or
-// deletes it.
+// keepLeft holds those that left what they stand for to an object which does not hold it: that may go at any time, and would take
+// nothing along. Where that one could not be asked yet, or has gone, the next look finds somebody else. Where it is not going to
+// hold anything for now, what is deleted takes away what is its own.
 func (s *scope) keepLeft() {
 	for _, e := range s.entries {
-		if has := e.follows; has != nil && has.vanished {
-			e.released = false // its state is that of what is gone: it waits, and is looked at again
+		has := e.left
+		if has == nil || has.holds() {
+			continue
+		}
+		switch {
+		case has.vanished:
+			e.released, e.postponed = false, true
+			if e.follows == nil { // else it has the state of what is gone
+				e.decide(condition.Waiting(condition.Pending, "what it was left to is gone"))
+			}
+		case has.failed != nil:
+			e.released, e.failed = false, has.failed
+		case !e.shared() || !s.sharing(e):
+			e.released, e.decided, e.follows = false, false, nil
 		}
 	}
+}
+
+// holds says whether an object cannot go without a look.
+func (e *entry) holds() bool { return controllerutil.ContainsFinalizer(e.object, Finalizer) }
+
+// sharing says whether somebody who stays has a share in what e stands for, and holds it.
+func (s *scope) sharing(e *entry) bool {
+	return slices.ContainsFunc(s.entries, func(o *entry) bool {
+		return o != e && o.wanted.Key == e.wanted.Key && !o.deleting && o.shared() && o.holds() && o.same(e)
+	})
+}
+
+// inherit finds out whether what the broker has in place of what is deleted is e's to delete: when it was given in our name for an
+// object that is no more, or that is being deleted as well and left it to e. That is so when calls failed since it changed hands.
+func (r *Reconciler) inherit(s *scope, e *entry, result object.Result) bool {
+	if !e.deleting || e.instead != "" || result.Outcome != object.Conflict || result.Owner != s.owner {
+		return false
+	}
+	namespace, name, ok := strings.Cut(result.Ref, "/")
+	if !ok || !r.everywhere() && !slices.Contains(r.options.Namespaces, namespace) {
+		return false // of another operator, or of a person
+	}
+	going := slices.ContainsFunc(s.entries, func(o *entry) bool {
+		return o.left == e && o.ref() == result.Ref && o.object.Deletion() != v1alpha1.DeletionRetain
+	})
+	if !going && r.index.speaks(s.realm, idOf(int(e.record.id.kind), namespace, name), e.wanted.Key.Sum()) {
+		return false
+	}
+	e.instead = result.Ref
+	return true
 }
 
 // comparePasswords: those that share a user must mean the same password by it.

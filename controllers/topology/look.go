@@ -114,6 +114,15 @@ func (x *index) has(m *realm, e *entry) object.Sum {
 	return m.strays[key].have
 }
 
+// speaks says whether an object stands for a key of a broker, or may: also one that lives elsewhere, since two names may lead to
+// one broker.
+func (x *index) speaks(m *realm, i id, key object.Sum) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	r := x.records[i]
+	return r != nil && (r.realm != m || r.key == key || r.key == (object.Sum{}))
+}
+
 // living counts the objects that live in a virtual host. Those of namespaces that are not allowed are in nobody's way.
 func (x *index) living(m *realm, vhost string) (n int) {
 	x.mu.Lock()

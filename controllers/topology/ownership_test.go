@@ -3,6 +3,7 @@ package topology_test
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -11,11 +12,13 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/turnstone-mq/turnstone/api/v1alpha1"
 	"github.com/turnstone-mq/turnstone/broker/hub"
 	"github.com/turnstone-mq/turnstone/broker/object"
 	"github.com/turnstone-mq/turnstone/controllers/condition"
+	"github.com/turnstone-mq/turnstone/controllers/topology"
 )
 
 // apply applies one object in the broker, past the operator.
@@ -236,6 +239,197 @@ var _ = Describe("Ownership", func() {
 		remove(ctx, theirs)
 		expectGone(ctx, theirs)
 		Expect(b.has(object.KindPolicy, "ours")).To(HavePrefix("turnstone-operator " + b.namespace + "/ours"))
+	})
+})
+
+// refusals lets writes of the operator fail that are chosen by the subresource and the object.
+type refusals struct {
+	mu     sync.Mutex
+	refuse func(sub string, o client.Object) bool
+}
+
+func (f *refusals) of(refuse func(sub string, o client.Object) bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refuse = refuse
+}
+
+func (f *refusals) answer(sub string, o client.Object) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.refuse != nil && f.refuse(sub, o) {
+		return errInjected
+	}
+	return nil
+}
+
+func (f *refusals) between(c client.WithWatch) client.Client {
+	return interceptor.NewClient(c, interceptor.Funcs{
+		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
+			if err := f.answer("", o); err != nil {
+				return err
+			}
+			return c.Patch(ctx, o, p, opts...)
+		},
+		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
+			if err := f.answer(sub, o); err != nil {
+				return err
+			}
+			return c.SubResource(sub).Patch(ctx, o, p, opts...)
+		},
+	})
+}
+
+var _ = Describe("What an object had, and another one is to have,", func() {
+	var (
+		b      *broker
+		guest  string
+		has    *v1alpha1.Policy // until its namespace is not allowed any more
+		heir   *v1alpha1.Policy
+		writes *refusals
+	)
+	BeforeEach(func(ctx SpecContext) {
+		b, guest, writes = newBroker(ctx), newNamespace(ctx, "guest"), &refusals{}
+		startOperator(writes.between)
+		mb := &v1alpha1.MessageBroker{ObjectMeta: in(b.namespace, b.name)}
+		change(ctx, mb, func(mb *v1alpha1.MessageBroker) {
+			mb.Spec.AllowedNamespaces = &v1alpha1.AllowedNamespaces{Names: []string{guest}}
+		})
+		has, heir = newPolicy(guest, "has", "common", "5"), newPolicy(b.namespace, "heir", "common", "5")
+		has.Spec.BrokerRef.Namespace = b.namespace
+		create(ctx, has)
+		expectReason(ctx, condition.Synced, has)
+		create(ctx, heir)
+		expectReason(ctx, condition.ResourceConflict, heir)
+	})
+	// handOver takes the namespace of the one away, so that the other is to have it.
+	handOver := func(ctx context.Context) {
+		GinkgoHelper()
+		mb := &v1alpha1.MessageBroker{ObjectMeta: in(b.namespace, b.name)}
+		change(ctx, mb, func(mb *v1alpha1.MessageBroker) { mb.Spec.AllowedNamespaces = nil })
+	}
+	is := func() string { return b.has(object.KindPolicy, "common") }
+	held := func(ctx context.Context) func() []string {
+		return func() []string {
+			p := &v1alpha1.Policy{}
+			Expect(api.Get(ctx, client.ObjectKeyFromObject(heir), p)).To(Succeed())
+			return p.Finalizers
+		}
+	}
+
+	It("goes with the one that had it when the other cannot be held and goes", func(ctx SpecContext) {
+		failed := make(chan struct{}, 1)
+		writes.of(func(sub string, o client.Object) bool {
+			refused := sub == "" && o.GetName() == heir.Name
+			if refused {
+				select {
+				case failed <- struct{}{}:
+				default:
+				}
+			}
+			return refused
+		})
+		handOver(ctx)
+		Eventually(failed, patience).Should(Receive())
+		remove(ctx, has)
+		Consistently(gone(ctx, has), "500ms").Should(BeFalse(), "nobody else holds what the broker has")
+		Expect(is()).To(ContainSubstring(guest + "/has"))
+		remove(ctx, heir)
+		expectGone(ctx, heir, has)
+		Expect(is()).To(Equal("nothing"))
+	})
+
+	It("goes with the other when the broker did not answer in between", func(ctx SpecContext) {
+		b.breaks(true)
+		handOver(ctx)
+		Eventually(held(ctx), patience).ShouldNot(BeEmpty())
+		remove(ctx, has)
+		expectGone(ctx, has)
+		Expect(is()).To(ContainSubstring(guest+"/has"), "the broker does not know yet")
+		remove(ctx, heir)
+		b.breaks(false)
+		expectGone(ctx, heir)
+		Expect(is()).To(Equal("nothing"))
+	})
+
+	It("goes with the other when that could not be told", func(ctx SpecContext) {
+		writes.of(func(sub string, o client.Object) bool { return sub == "status" && o.GetName() == heir.Name })
+		handOver(ctx)
+		Eventually(is, patience).Should(ContainSubstring(b.namespace + "/heir"))
+		remove(ctx, has)
+		expectGone(ctx, has)
+		remove(ctx, heir)
+		expectGone(ctx, heir)
+		Expect(is()).To(Equal("nothing"))
+	})
+
+	It("goes with the other while the one that had it cannot be let go", func(ctx SpecContext) {
+		writes.of(func(sub string, o client.Object) bool { return sub == "" && o.GetName() == has.Name })
+		handOver(ctx)
+		expectReason(ctx, condition.Synced, heir)
+		remove(ctx, has)
+		remove(ctx, heir)
+		expectGone(ctx, heir)
+		Expect(is()).To(Equal("nothing"))
+		Expect(gone(ctx, has)()).To(BeFalse())
+		writes.of(nil)
+		expectGone(ctx, has)
+	})
+
+	It("stays with the other however the one that had it goes", func(ctx SpecContext) {
+		handOver(ctx)
+		expectReason(ctx, condition.Synced, heir)
+		remove(ctx, has)
+		expectGone(ctx, has)
+		Expect(is()).To(ContainSubstring(b.namespace + "/heir"))
+	})
+})
+
+var _ = Describe("What the broker has for an object that is no more", func() {
+	// known is a policy that the broker knows by another object: it changed hands, and calls failed since then.
+	known := func(ctx context.Context, b *broker, ref string) *v1alpha1.Policy {
+		GinkgoHelper()
+		p := newPolicy(b.namespace, "left", "", "5")
+		p.Spec.DriftPolicy = v1alpha1.DriftIgnore
+		create(ctx, p)
+		expectReason(ctx, condition.Synced, p)
+		o, err := object.New(object.KindPolicy, "/", "left", object.PolicySpec{Pattern: "^q", Definition: object.Arguments{"max-length": 5}})
+		Expect(err).NotTo(HaveOccurred())
+		o.Ref = ref
+		results, err := b.hub.Apply(ctx, topology.DefaultOwner, []object.Change{{Object: o}}, hub.ApplyOptions{})
+		Expect(err).NotTo(HaveOccurred())
+		Expect(results[0].Outcome).To(Equal(object.Updated))
+		return p
+	}
+
+	It("goes with the last one that stands for it", func(ctx SpecContext) {
+		b := newBroker(ctx)
+		startOperator(nil)
+		p := known(ctx, b, b.namespace+"/ghost")
+		remove(ctx, p)
+		expectGone(ctx, p)
+		Expect(b.has(object.KindPolicy, "left")).To(Equal("nothing"))
+	})
+
+	It("stays when an operator of other namespaces may know it", func(ctx SpecContext) {
+		b := newBroker(ctx)
+		serving{namespace: b.namespace}.start()
+		p := known(ctx, b, "elsewhere/ghost")
+		remove(ctx, p)
+		expectGone(ctx, p)
+		Expect(b.has(object.KindPolicy, "left")).To(HavePrefix(topology.DefaultOwner + " elsewhere/ghost"))
+	})
+
+	It("stays when the object is there, and lives elsewhere", func(ctx SpecContext) {
+		b, other := newBroker(ctx), newBroker(ctx)
+		startOperator(nil)
+		there := newPolicy(other.namespace, "left", "", "5")
+		create(ctx, there)
+		expectReason(ctx, condition.Synced, there)
+		p := known(ctx, b, other.namespace+"/left")
+		remove(ctx, p)
+		expectGone(ctx, p)
+		Expect(b.has(object.KindPolicy, "left")).To(HavePrefix(topology.DefaultOwner + " " + other.namespace + "/left"))
 	})
 })
 

@@ -53,17 +53,17 @@ func apart(differing []*entry) (doing, planned []*entry) {
 }
 
 // propose asks the broker what would become of entries, as if they were sent together.
-func (s *scope) propose(ctx context.Context, planned []*entry) error {
+func (r *Reconciler) propose(ctx context.Context, s *scope, planned []*entry) error {
 	slices.SortFunc(planned, inOrder)
 	for chunk := range slices.Chunk(planned, planSize) {
-		if err := s.ask(ctx, chunk); err != nil {
+		if err := r.ask(ctx, s, chunk); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *scope) ask(ctx context.Context, planned []*entry) error {
+func (r *Reconciler) ask(ctx context.Context, s *scope, planned []*entry) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	request, asked, err := s.request(planned)
@@ -77,8 +77,16 @@ func (s *scope) ask(ctx context.Context, planned []*entry) error {
 	if len(response.Results) != len(asked) {
 		return fmt.Errorf("broker planned %d results for %d changes", len(response.Results), len(asked))
 	}
+	var heirs []*entry
 	for i, e := range asked {
+		if r.inherit(s, e, response.Results[i]) {
+			heirs = append(heirs, e)
+			continue
+		}
 		e.proposed(response.Results[i])
+	}
+	if len(heirs) > 0 {
+		return r.ask(ctx, s, heirs)
 	}
 	return nil
 }

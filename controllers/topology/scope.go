@@ -60,6 +60,8 @@ type entry struct {
 	planned   bool   // it says what it would do, and does nothing
 	foreign   bool   // its namespace is not allowed: it may take away what is its own
 	follows   *entry // it has what this one shares
+	left      *entry // this one is deleted, and leaves what it stands for to that one
+	instead   string // of what the broker has in place of what is deleted: nobody else is there to delete it
 	vanished  bool   // it was gone before it was held
 	plan      *v1alpha1.Plan
 }

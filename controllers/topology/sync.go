@@ -127,7 +127,7 @@ func (r *Reconciler) exchange(ctx context.Context, s *scope) error {
 	if err := r.apply(ctx, s, doing); err != nil {
 		return err
 	}
-	return s.propose(ctx, planned)
+	return r.propose(ctx, s, planned)
 }
 
 // compare answers the entries that the broker is to be asked for.
@@ -200,9 +200,17 @@ func (r *Reconciler) send(ctx context.Context, s *scope, batch []*entry) error {
 	if response.Incarnation != s.incarnation {
 		return fmt.Errorf("it began anew with other data")
 	}
+	var heirs []*entry
 	for i, e := range asked {
 		r.index.result(s.realm, e, response.Results[i], response.Revision)
+		if r.inherit(s, e, response.Results[i]) {
+			heirs = append(heirs, e)
+			continue
+		}
 		e.result(response.Results[i])
+	}
+	if len(heirs) > 0 {
+		return r.send(ctx, s, heirs) // each of them once: see inherit
 	}
 	return nil
 }
@@ -215,7 +223,10 @@ func (e *entry) change() (c object.Change, ask bool, err error) {
 			v1alpha1.DeletionDelete: object.DeleteAlways, v1alpha1.DeletionDeleteIfEmpty: object.DeleteIfEmpty, v1alpha1.DeletionDeleteIfUnused: object.DeleteIfUnused,
 		}
 		c.Delete, ask = policies[e.object.Deletion()]
-		if e.shared() { // the last of those that shared it may not be the one that the broker knows
+		switch {
+		case e.instead != "":
+			c.Ref = e.instead
+		case e.shared(): // the last of those that shared it may not be the one that the broker knows
 			c.Ref = ""
 		}
 		if !ask {

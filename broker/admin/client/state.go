@@ -30,9 +30,15 @@ type ConfigState struct {
 	// Pending are the keys that the file changed and that wait for a restart; Problem is why the file could not be read.
 	Pending []string `json:"pending,omitempty"`
 	Problem string   `json:"problem,omitempty"`
-	// Content is the SHA-256, in hexadecimal digits, of the configuration file that is wholly in force; empty while there is
-	// none, or keys of it wait.
+	// Content is the SHA-256, in hexadecimal digits, of the configuration file that is wholly in force, or of the text that was
+	// put ahead of it; empty while there is none, or keys of it wait.
 	Content string `json:"content,omitempty"`
+}
+
+// ConfigFile is the body of PUT /v1/config.
+type ConfigFile struct {
+	// Text is the configuration file as it will be.
+	Text string `json:"text"`
 }
 
 // Overview is the answer to GET /v1/overview: what a broker holds, in a few numbers.
@@ -111,4 +117,11 @@ func (c *Client) text(ctx context.Context, path string) ([]byte, error) {
 func (c *Client) Config(ctx context.Context) (ConfigState, error) {
 	var out ConfigState
 	return out, c.call(ctx, http.MethodGet, "/v1/config", nil, nil, &out)
+}
+
+// TakeConfig brings a configuration file to the broker before the file itself is there. It answers what is in force then. The
+// broker refuses a text that changes keys which need a restart, with http.StatusConflict and their names.
+func (c *Client) TakeConfig(ctx context.Context, text string) (ConfigState, error) {
+	var out ConfigState
+	return out, c.call(ctx, http.MethodPut, "/v1/config", nil, ConfigFile{Text: text}, &out)
 }
