@@ -313,6 +313,26 @@ var _ = Describe("A MessageBroker", func() {
 		}
 	}, NodeTimeout(5*time.Minute))
 
+	It("says what its pod says of why it does not serve", func(ctx SpecContext) {
+		b := newBench(api)
+		o := newBroker(ctx, newNamespace(ctx), nil)
+		b.settle(ctx, o)
+		p := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "broker", Image: "x"}}}}
+		p.Namespace, p.Name = o.Namespace, "broker-0"
+		Expect(api.Create(ctx, p)).To(Succeed())
+		p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "broker", State: corev1.ContainerState{
+			Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: "no such image"},
+		}}}
+		Expect(api.Status().Update(ctx, p)).To(Succeed())
+		result, err := b.reconcile(ctx, o)
+		Expect(err).NotTo(HaveOccurred())
+		Expect(result.RequeueAfter).To(BeNumerically("<=", 10*time.Second), "no event tells of the pod")
+		Expect(readiness(reread(ctx, o))).To(because(metav1.ConditionFalse, condition.Pending))
+		Expect(readiness(o).Message).To(HaveSuffix("; pod broker-0: container broker waits: ImagePullBackOff: no such image"))
+		b.pods.start(ctx, o)
+		Expect(readiness(b.settle(ctx, o))).To(because(metav1.ConditionTrue, condition.Available))
+	}, NodeTimeout(time.Minute))
+
 	It("is left alone while it is deleted", func(ctx SpecContext) {
 		b := newBench(api)
 		o := newBroker(ctx, newNamespace(ctx), nil)

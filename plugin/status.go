@@ -15,6 +15,7 @@ import (
 
 	"github.com/turnstone-mq/turnstone/api/v1alpha1"
 	"github.com/turnstone-mq/turnstone/controllers/condition"
+	"github.com/turnstone-mq/turnstone/controllers/resource"
 	"github.com/turnstone-mq/turnstone/plugin/cluster"
 )
 
@@ -193,7 +194,7 @@ func (s *brokerStatus) addPod(pod corev1.Pod) {
 		out.Restarts += c.RestartCount
 	}
 	s.Pods = append(s.Pods, out)
-	for _, problem := range cluster.Problems(pod) {
+	for _, problem := range resource.Problems(&pod) {
 		s.Problems = append(s.Problems, fmt.Sprintf("pod %s: %s", pod.Name, problem))
 	}
 }

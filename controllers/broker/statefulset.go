@@ -3,8 +3,12 @@ package broker
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/turnstone-mq/turnstone/controllers/condition"
 	"github.com/turnstone-mq/turnstone/controllers/resource"
@@ -44,7 +48,26 @@ func statefulSet(ctx context.Context, s *scope) (wait, error) {
 	if s.pods == nil {
 		return wait{reason: condition.Pending, message: "the StatefulSet was just made"}, nil // its event comes
 	}
-	return rolling(s.pods), nil
+	return s.troubled(ctx, rolling(s.pods))
+}
+
+// troubled adds to why the StatefulSet is not done what the pod itself says, which no event tells of.
+func (s *scope) troubled(ctx context.Context, w wait) (wait, error) {
+	if w.reason == "" || s.hibernates() {
+		return w, nil
+	}
+	pod := &corev1.Pod{}
+	key := types.NamespacedName{Namespace: s.broker.Namespace, Name: resource.Pod(s.broker.Name, 0)}
+	if err := s.Live.Get(ctx, key, pod); apierrors.IsNotFound(err) || apierrors.IsForbidden(err) { // a Role of before
+		return w, nil
+	} else if err != nil {
+		return wait{}, fmt.Errorf("get Pod %s: %w", key.Name, err)
+	}
+	if problems := resource.Problems(pod); len(problems) > 0 {
+		w.message += fmt.Sprintf("; pod %s: %s", pod.Name, strings.Join(problems, "; "))
+	}
+	w.after = lookEvery
+	return w, nil
 }
 
 // rolling says what the StatefulSet still has to do.

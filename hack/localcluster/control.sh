@@ -20,6 +20,7 @@ control_plane() {
     --kubelet-client-certificate="$pki/admin.crt" --kubelet-client-key="$pki/admin.key" --kubelet-preferred-address-types=InternalIP
   until_true 60 "the API server does not answer, see $state/logs/apiserver.log" kube get --raw /readyz
   spawn volumes "$control" sh -c "$open_volumes" "$state/own/volumes"
+  spawn growing "$control" env KUBECONFIG="$kubeconfig" PATH="$bin:$PATH" "$here/growing" /tmp/hostpath_pv
   spawn controller-manager "$control" "$bin/kube-controller-manager" --kubeconfig="$kubeconfig" --leader-elect=false \
     --service-account-private-key-file="$pki/sa.key" --root-ca-file="$pki/ca.crt" --use-service-account-credentials \
     --cluster-signing-cert-file="$pki/ca.crt" --cluster-signing-key-file="$pki/ca.key" \

@@ -110,6 +110,7 @@ failSwapOn: false
 evictionHard: {nodefs.available: "1%", imagefs.available: "1%", memory.available: 100Mi}
 imageGCHighThresholdPercent: 100
 nodeStatusUpdateFrequency: 4s
+syncFrequency: 10s # how soon a changed Secret or ConfigMap is in a pod; a minute otherwise
 tlsCertFile: $pki/node-$1.crt
 tlsPrivateKeyFile: $pki/node-$1.key
 YAML

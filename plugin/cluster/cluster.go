@@ -192,34 +192,9 @@ func Ready(p corev1.Pod) bool {
 // WhyNotRunning says why none of a broker's pods can be talked to.
 func WhyNotRunning(b *v1alpha1.MessageBroker, pods []corev1.Pod) error {
 	for _, p := range pods {
-		if problems := Problems(p); len(problems) > 0 {
+		if problems := resource.Problems(&p); len(problems) > 0 {
 			return fmt.Errorf("no pod of MessageBroker %q runs: pod %s: %s", b.Name, p.Name, strings.Join(problems, "; "))
 		}
 	}
 	return fmt.Errorf("no pod of MessageBroker %q runs: kubectl turnstone status %s says why", b.Name, b.Name)
-}
-
-// Problems says what keeps a pod from serving, by its containers and conditions.
-func Problems(p corev1.Pod) []string {
-	var out []string
-	for _, c := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
-		switch {
-		case c.State.Waiting != nil:
-			out = append(out, strings.TrimSuffix(fmt.Sprintf("container %s waits: %s: %s", c.Name, c.State.Waiting.Reason, c.State.Waiting.Message), ": "))
-		case c.State.Terminated != nil && c.State.Terminated.ExitCode != 0:
-			out = append(out, fmt.Sprintf("container %s ended: %s, exit code %d", c.Name, c.State.Terminated.Reason, c.State.Terminated.ExitCode))
-		}
-		if last := c.LastTerminationState.Terminated; last != nil && last.ExitCode != 0 && c.RestartCount > 0 {
-			out = append(out, fmt.Sprintf("container %s was restarted %d times; last it ended with %s, exit code %d", c.Name, c.RestartCount, last.Reason, last.ExitCode))
-		}
-	}
-	for _, c := range p.Status.Conditions {
-		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
-			out = append(out, fmt.Sprintf("not scheduled: %s", c.Message))
-		}
-	}
-	if !p.DeletionTimestamp.IsZero() {
-		out = append(out, "it is being deleted")
-	}
-	return out
 }

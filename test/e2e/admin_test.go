@@ -12,9 +12,9 @@ import (
 )
 
 // adminAPI is a client of the broker's admin API as its administrator, over TLS that the broker's authority vouches for.
-func adminAPI(ctx SpecContext) *client.Client {
+func adminAPI(ctx SpecContext, n namespace, broker string) *client.Client {
 	GinkgoHelper()
-	s, err := secret(ctx, broker+"-admin")
+	s, err := n.secret(ctx, broker+"-admin")
 	Expect(err).NotTo(HaveOccurred())
 	authority := x509.NewCertPool()
 	Expect(authority.AppendCertsFromPEM([]byte(s["ca.crt"]))).To(BeTrue(), "the Secret holds the authority's certificate")

@@ -14,7 +14,7 @@ type endpoint struct {
 }
 
 func defaultUser(ctx context.Context, broker string) (endpoint, error) {
-	s, err := secret(ctx, broker+"-default-user")
+	s, err := samples.secret(ctx, broker+"-default-user")
 	return endpoint{mqttURL: s["mqtt_url"], amqpURL: s["amqp_url"]}, err
 }
 

@@ -12,8 +12,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// samples is the folder that users are told to apply.
-const samples = "../../config/samples"
+// namespace is one of the cluster's.
+type namespace string
 
 // resource is a Turnstone object as kubectl prints it: what every kind has in common.
 type resource struct {
@@ -54,13 +54,23 @@ func run(ctx context.Context, stdin string, program string, args ...string) (str
 	return out.String(), nil
 }
 
-func kubectl(ctx context.Context, args ...string) (string, error) {
-	return run(ctx, "", "kubectl", append([]string{"--namespace", "default"}, args...)...)
+func (n namespace) kubectl(ctx context.Context, args ...string) (string, error) {
+	return n.apply(ctx, "", args...)
+}
+
+// apply is kubectl with manifests on its standard input.
+func (n namespace) apply(ctx context.Context, manifests string, args ...string) (string, error) {
+	return run(ctx, manifests, "kubectl", append([]string{"--namespace", string(n)}, args...)...)
+}
+
+// field reads one of an object, by its path in the form {.a.b}; it is empty when there is no such object or field.
+func (n namespace) field(ctx context.Context, object, path string) (string, error) {
+	return n.kubectl(ctx, "get", object, "--ignore-not-found", "-o", "jsonpath="+path)
 }
 
 // resources lists every Turnstone object of the namespace, found by category as a user would.
-func resources(ctx context.Context) ([]resource, error) {
-	out, err := kubectl(ctx, "get", "turnstone", "--ignore-not-found", "-o", "json")
+func (n namespace) resources(ctx context.Context) ([]resource, error) {
+	out, err := n.kubectl(ctx, "get", "turnstone", "--ignore-not-found", "-o", "json")
 	if err != nil || out == "" {
 		return nil, err
 	}
@@ -72,8 +82,8 @@ func resources(ctx context.Context) ([]resource, error) {
 }
 
 // waitingFor lists what is not Ready, one line each.
-func waitingFor(ctx context.Context) ([]string, error) {
-	all, err := resources(ctx)
+func (n namespace) waitingFor(ctx context.Context) ([]string, error) {
+	all, err := n.resources(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -90,8 +100,8 @@ func waitingFor(ctx context.Context) ([]string, error) {
 }
 
 // secret reads one, decoded.
-func secret(ctx context.Context, name string) (map[string]string, error) {
-	out, err := kubectl(ctx, "get", "secret", name, "-o", "json")
+func (n namespace) secret(ctx context.Context, name string) (map[string]string, error) {
+	out, err := n.kubectl(ctx, "get", "secret", name, "-o", "json")
 	if err != nil {
 		return nil, err
 	}

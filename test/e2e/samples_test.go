@@ -20,18 +20,20 @@ const (
 	broker = "broker"
 	queue  = "orders"
 	topic  = "orders/new"
+	// samples is the namespace that they are applied to, since they name none.
+	samples = namespace("default")
 )
 
 var _ = Describe("config/samples", Ordered, func() {
 	var user endpoint
 
 	BeforeAll(func(ctx SpecContext) {
-		_, err := kubectl(ctx, "apply", "-k", samples)
+		_, err := samples.kubectl(ctx, "apply", "-k", "../../config/samples")
 		Expect(err).NotTo(HaveOccurred())
 	}, NodeTimeout(time.Minute))
 
 	It("becomes Ready", func(ctx SpecContext) {
-		Eventually(ctx, waitingFor).WithTimeout(2 * time.Minute).Should(BeEmpty())
+		Eventually(ctx, samples.waitingFor).WithTimeout(2 * time.Minute).Should(BeEmpty())
 		var err error
 		user, err = defaultUser(ctx, broker)
 		Expect(err).NotTo(HaveOccurred())
@@ -61,17 +63,17 @@ var _ = Describe("config/samples", Ordered, func() {
 
 		pod, err := podUID(ctx)
 		Expect(err).NotTo(HaveOccurred())
-		_, err = kubectl(ctx, "delete", "pod", broker+"-0", "--grace-period=0", "--force")
+		_, err = samples.kubectl(ctx, "delete", "pod", broker+"-0", "--grace-period=0", "--force")
 		Expect(err).NotTo(HaveOccurred())
 		Eventually(ctx, podUID).ShouldNot(Or(Equal(pod), BeEmpty()))
 		Eventually(ctx, podReady).Should(Equal("True"))
-		Eventually(ctx, waitingFor).Should(BeEmpty())
+		Eventually(ctx, samples.waitingFor).Should(BeEmpty())
 
 		Expect(user.consumeAMQP(ctx, queue, messages)).To(Equal(sent))
 	}, NodeTimeout(3*time.Minute))
 
 	It("restores a queue that was deleted behind the operator's back, within 5 s", func(ctx SpecContext) {
-		admin := adminAPI(ctx)
+		admin := adminAPI(ctx, samples, broker)
 		before := storedQueue(ctx, admin)
 		answer, err := admin.Apply(ctx, client.ApplyRequest{Owner: before.Owner, Changes: []object.Change{{
 			Object: object.Object{Key: before.Key}, Delete: object.DeleteAlways,
@@ -93,16 +95,16 @@ var _ = Describe("config/samples", Ordered, func() {
 	}, NodeTimeout(time.Minute))
 
 	It("is gone when everything is deleted, in any order", func(ctx SpecContext) {
-		all, err := resources(ctx)
+		all, err := samples.resources(ctx)
 		Expect(err).NotTo(HaveOccurred())
 		seed := uint64(GinkgoRandomSeed())
 		rand.New(rand.NewPCG(seed, seed)).Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 		GinkgoWriter.Printf("seed %d: %v\n", seed, all)
 		for _, r := range all {
-			_, err := kubectl(ctx, "delete", strings.ToLower(r.Kind)+".messaging.turnstone.dev", r.Metadata.Name, "--wait=false")
+			_, err := samples.kubectl(ctx, "delete", strings.ToLower(r.Kind)+".messaging.turnstone.dev", r.Metadata.Name, "--wait=false")
 			Expect(err).NotTo(HaveOccurred())
 		}
-		Eventually(ctx, resources).WithTimeout(90*time.Second).Should(BeEmpty(), "seed %d, order %v", seed, all)
+		Eventually(ctx, samples.resources).WithTimeout(90*time.Second).Should(BeEmpty(), "seed %d, order %v", seed, all)
 		Eventually(ctx, podUID).Should(BeEmpty())
 	}, NodeTimeout(3*time.Minute))
 })
@@ -115,7 +117,7 @@ func podReady(ctx context.Context) (string, error) {
 }
 
 func podField(ctx context.Context, path string) (string, error) {
-	return kubectl(ctx, "get", "pod", broker+"-0", "--ignore-not-found", "-o", "jsonpath="+path)
+	return samples.field(ctx, "pod/"+broker+"-0", path)
 }
 
 func storedQueue(ctx SpecContext, admin *client.Client) object.Object {
