@@ -159,5 +159,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	s.clear(condition.Paused)
 	failed := s.run(ctx, steps)
 	after, wrote := s.report(ctx)
-	return ctrl.Result{RequeueAfter: after}, errors.Join(failed, wrote)
+	if err := errors.Join(failed, wrote); err != nil {
+		return ctrl.Result{}, err // the rate limiter says when
+	}
+	return ctrl.Result{RequeueAfter: after}, nil
 }

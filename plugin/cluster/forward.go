@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
@@ -30,6 +31,7 @@ func (c *Cluster) Forward(ctx context.Context, pod corev1.Pod, port int) (*Tunne
 		return nil, fmt.Errorf("forward port %d of pod %s: %w", port, pod.Name, err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
+	ctx = logr.NewContext(ctx, logr.Discard()) // how single connections end is told by those who use them
 	var said complaints
 	ready := make(chan struct{})
 	f, err := portforward.NewOnAddressesForStreamingWithContext(ctx, dialer, []string{"127.0.0.1"}, []string{fmt.Sprintf("0:%d", port)}, ready, io.Discard, &said)

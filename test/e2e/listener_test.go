@@ -54,8 +54,9 @@ func (l listener) amqp(who account) (*amqp.Connection, error) {
 }
 
 func (l listener) mqtt(who account) (mqtt.Client, error) {
+	const version311 = 4 // otherwise it tries 3.1 after a refusal, and hides why it was refused
 	c := mqtt.NewClient(mqtt.NewClientOptions().AddBroker("mqtts://" + net.JoinHostPort(l.host, portMQTTS)).
-		SetUsername(who.user).SetPassword(who.password).SetTLSConfig(l.tls()).SetCleanSession(true).
+		SetUsername(who.user).SetPassword(who.password).SetTLSConfig(l.tls()).SetCleanSession(true).SetProtocolVersion(version311).
 		SetAutoReconnect(false).SetConnectRetry(false).SetConnectTimeout(dialPatience).SetKeepAlive(heartbeat).SetPingTimeout(heartbeat))
 	t := c.Connect()
 	t.Wait() // as long as the timeout of connecting lets it

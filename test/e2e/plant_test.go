@@ -37,6 +37,7 @@ var _ = Describe("A broker", Ordered, func() {
 		Expect(err).NotTo(HaveOccurred())
 		p.authority, err = certificate.NewAuthority("plant", time.Now())
 		Expect(err).NotTo(HaveOccurred())
+		p.remove(ctx) // of a run before that failed
 		p.to = listener{host: p.broker + "." + string(p.namespace) + ".svc", roots: x509.NewCertPool()}
 		Expect(p.to.roots.AppendCertsFromPEM(p.authority.Certificate)).To(BeTrue())
 		p.applyManifests(ctx)
@@ -52,11 +53,14 @@ var _ = Describe("A broker", Ordered, func() {
 	crash(p)
 	reinstallation(p)
 
-	It("is gone with its namespace", func(ctx SpecContext) {
-		_, err := p.kubectl(ctx, "delete", "namespace", string(p.namespace), "--timeout=90s")
-		Expect(err).NotTo(HaveOccurred())
-	}, NodeTimeout(2*time.Minute))
+	It("is gone with its namespace", func(ctx SpecContext) { p.remove(ctx) }, NodeTimeout(2*time.Minute))
 })
+
+func (p *plant) remove(ctx SpecContext) {
+	GinkgoHelper()
+	_, err := p.kubectl(ctx, "delete", "namespace", string(p.namespace), "--ignore-not-found", "--timeout=90s")
+	Expect(err).NotTo(HaveOccurred())
+}
 
 // pod and object are the broker's for kubectl.
 func (p *plant) pod() string    { return "pod/" + p.broker + "-0" }

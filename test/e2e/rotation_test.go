@@ -2,7 +2,6 @@ package e2e_test
 
 import (
 	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"time"
 
@@ -33,9 +32,7 @@ func rotation(p *plant) {
 		p.who.password = rand.Text()
 		p.givePassword(ctx)
 		// The binding is told last: whoever reads the new password there gets in with it.
-		_, err = p.kubectl(ctx, "wait", "secret/sensors-user-credentials", "--timeout=30s",
-			"--for=jsonpath={.data.password}="+base64.StdEncoding.EncodeToString([]byte(p.who.password)))
-		Expect(err).NotTo(HaveOccurred())
+		Eventually(ctx, p.secret).WithArguments("sensors-user-credentials").Should(HaveKeyWithValue("password", p.who.password))
 		for protocol := range protocols {
 			Expect(p.to.refuses(protocol, p.who)).To(BeFalse(), "%s, the new password", protocol)
 			Expect(p.to.refuses(protocol, old)).To(BeFalse(), "%s, the old password during the overlap", protocol)

@@ -1,6 +1,6 @@
-// Package e2e_test drives Turnstone as its users do: kubectl, config/samples and the clients of Debian, on a real
-// Kubernetes with real nodes. hack/e2e starts that cluster, installs the chart and runs this package on a machine beside
-// the nodes; the package itself knows only KUBECONFIG.
+// Package e2e_test drives Turnstone as its users do: kubectl and its plugin, helm, config/samples and clients of MQTT and AMQP,
+// on a real Kubernetes with three nodes. hack/e2e starts that cluster, installs the chart and runs this package on a machine
+// beside the nodes; the package knows KUBECONFIG, and the command localcluster for a node that loses its power.
 package e2e_test
 
 import (
@@ -22,3 +22,9 @@ func TestEndToEnd(t *testing.T) {
 	EnforceDefaultTimeoutsWhenUsingContexts()
 	RunSpecs(t, "Turnstone end to end")
 }
+
+var _ = AfterSuite(func(ctx SpecContext) {
+	said, err := operatorSpace.kubectl(ctx, "logs", "deployment/"+release)
+	Expect(err).NotTo(HaveOccurred())
+	Expect(said).NotTo(MatchRegexp(`is forbidden: User `), "the chart's roles let the operator do all that it wants")
+}, NodeTimeout(time.Minute))
