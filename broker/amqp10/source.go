@@ -153,7 +153,7 @@ func (s *session) makeDynamic(properties frame.Map) (name string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if lifetime != 0 && lifetime != frame.CodeDeleteOnClose {
+	if lifetime != 0 && lifetime != frame.CodeDeleteOnClose { // 3 §3.5.10; not 3 §3.5.11 to 3 §3.5.13
 		return "", linkError(frame.NotImplemented, "lifetime-policy %s is not served: dynamic nodes have delete-on-close", lifetime)
 	}
 	return s.makeExclusive()
