@@ -20,6 +20,8 @@ import (
 // +kubebuilder:validation:XValidation:rule="(has(self.deliveryLimit) ? [self.deliveryLimit] : []) == (has(oldSelf.deliveryLimit) ? [oldSelf.deliveryLimit] : [])",message="deliveryLimit cannot be changed: delete the object and make another"
 // +kubebuilder:validation:XValidation:rule="(has(self.maxPriority) ? [self.maxPriority] : []) == (has(oldSelf.maxPriority) ? [oldSelf.maxPriority] : [])",message="maxPriority cannot be changed: delete the object and make another"
 // +kubebuilder:validation:XValidation:rule="(has(self.singleActiveConsumer) ? [self.singleActiveConsumer] : []) == (has(oldSelf.singleActiveConsumer) ? [oldSelf.singleActiveConsumer] : [])",message="singleActiveConsumer cannot be changed: delete the object and make another"
+// +kubebuilder:validation:XValidation:rule="(has(self.messageGroups) ? [self.messageGroups] : []) == (has(oldSelf.messageGroups) ? [oldSelf.messageGroups] : [])",message="messageGroups cannot be changed: delete the object and make another"
+// +kubebuilder:validation:XValidation:rule="(has(self.lastValueKey) ? [self.lastValueKey] : []) == (has(oldSelf.lastValueKey) ? [oldSelf.lastValueKey] : [])",message="lastValueKey cannot be changed: delete the object and make another"
 type QueueSpec struct {
 	// BrokerRef names the broker.
 	BrokerRef  BrokerReference `json:"brokerRef"`
@@ -60,6 +62,7 @@ type QueueSpec struct {
 
 // QueueSettings are the arguments of a queue that have a field of their own.
 // +kubebuilder:validation:XValidation:rule="!has(self.overflow) || has(self.maxLength) || has(self.maxLengthBytes)",message="overflow needs maxLength or maxLengthBytes: without them the queue never overflows"
+// +kubebuilder:validation:XValidation:rule="!has(self.lastValueKey) || !has(self.messageGroups)",message="lastValueKey and messageGroups exclude each other: of one key there is no second message that waits"
 type QueueSettings struct {
 	// MessageTTL is how long a message waits at most, such as 30s or 24h.
 	// +kubebuilder:validation:Type=string
@@ -101,6 +104,31 @@ type QueueSettings struct {
 	// SingleActiveConsumer delivers to one consumer at a time.
 	// +optional
 	SingleActiveConsumer *bool `json:"singleActiveConsumer,omitempty"`
+	// MessageGroups gives all messages of a group (group-id of AMQP 1.0, JMSXGroupID) to one consumer, in order.
+	// +optional
+	MessageGroups *MessageGroups `json:"messageGroups,omitempty"`
+	// LastValueKey has the queue keep of the messages with the same value of this header, application property or user
+	// property only the newest; $routing-key stands for their routing key or topic.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="size(bytes(self)) <= 255 && !self.contains('\u0000')",message="lastValueKey must be at most 255 bytes of UTF-8 without NUL"
+	// +optional
+	LastValueKey *string `json:"lastValueKey,omitempty"`
+}
+
+// MessageGroups is how a queue gives groups of messages to its consumers.
+type MessageGroups struct {
+	// Buckets is how many groups the queue can tell apart: groups are spread over them by their names, and those that share
+	// a bucket share a consumer.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65536
+	// +kubebuilder:default=1024
+	// +optional
+	Buckets int64 `json:"buckets,omitempty"`
+	// Rebalance gives a consumer that joins its share of the groups, each when its consumer has settled what it has of it;
+	// false leaves groups with their consumers until those leave. Unset is true.
+	// +optional
+	Rebalance *bool `json:"rebalance,omitempty"`
 }
 
 // DeadLetter is where messages go that a queue gives up.

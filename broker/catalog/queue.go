@@ -24,7 +24,10 @@ var queueArguments = map[string]func(a object.Arguments, name string) error{
 	"x-max-priority":            whole(0, 255),
 	"x-single-active-consumer":  truth,
 	"x-queue-type":              oneOf("classic", "quorum"),
-	"x-consumer-timeout":        whole(0, math.MaxUint32), // 0 is none
+	"x-consumer-timeout":        whole(0, math.MaxUint32),         // 0 is none
+	"x-group-buckets":           whole(0, object.MaxGroupBuckets), // 0 is no groups
+	"x-group-rebalance":         truth,
+	"x-last-value-key":          named,
 	object.Durability:           oneOf("always", "interval", "none"),
 
 	// What RabbitMQ's clients say of how it stores and places a queue: every queue here does what the best value asks for,
@@ -52,6 +55,14 @@ func checkQueue(s *object.QueueSpec) error {
 	_, exchange := s.Arguments["x-dead-letter-exchange"]
 	if _, key := s.Arguments["x-dead-letter-routing-key"]; key && !exchange {
 		return errors.New("argument \"x-dead-letter-routing-key\" needs \"x-dead-letter-exchange\"")
+	}
+	_, last := s.Arguments["x-last-value-key"]
+	buckets, grouped, _ := s.Arguments.Int("x-group-buckets")
+	if last && buckets > 0 {
+		return errors.New("arguments \"x-last-value-key\" and \"x-group-buckets\" exclude each other: of one key there is no second message that waits")
+	}
+	if _, rebalance := s.Arguments["x-group-rebalance"]; rebalance && !grouped {
+		return errors.New("argument \"x-group-rebalance\" needs \"x-group-buckets\"")
 	}
 	return nil
 }
@@ -99,6 +110,18 @@ func text(a object.Arguments, name string) error {
 		err = fmt.Errorf("argument %q is %d bytes long, %d is the most", name, len(s), longestName)
 	}
 	return err
+}
+
+// named is a text that is not empty.
+func named(a object.Arguments, name string) error {
+	s, _, err := a.Text(name)
+	if err == nil && s == "" {
+		return fmt.Errorf("argument %q must not be empty", name)
+	}
+	if err != nil {
+		return err
+	}
+	return text(a, name)
 }
 
 func truth(a object.Arguments, name string) error {

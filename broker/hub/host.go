@@ -271,6 +271,7 @@ func (v *VirtualHost) newQueue(name string, spec object.QueueSpec) *Queue {
 func (q *Queue) obey(a object.Arguments) {
 	q.deadLetter = newDeadLetter(q.host, a)
 	q.setTimeout(a)
+	q.keying = keyingOf(a)
 	q.durability = q.host.hub.durability(a)
 	ms, _, _ := a.Int("x-expires")
 	q.lease.set(q, time.Duration(ms)*time.Millisecond)

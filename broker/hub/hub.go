@@ -64,6 +64,11 @@ type Options struct {
 	// Attributes are what exchanges see of a message that was delayed, which is routed when its protocol's endpoint is no
 	// longer there. Nil: they see none.
 	Attributes func(*message.Message) router.Attributes
+	// Group answers the group of a message, nil for none, and whether the message is the last one of it. Nil: there are no
+	// groups.
+	Group func(*message.Message) (id []byte, closes bool)
+	// Header answers a header of a message as text; nil when it has none of that name. Nil: no message has headers.
+	Header func(m *message.Message, name string) []byte
 	// JSONProperties are those of messages of the hub's own whose payload is JSON, as MQTT has them.
 	JSONProperties []byte
 	// Now is the clock in milliseconds since 1970; nil is the real one.
@@ -99,6 +104,8 @@ type Hub struct {
 	now            func() int64
 	deadLetter     func(*message.Message, Death) Dead
 	attributes     func(*message.Message) router.Attributes
+	group          func(*message.Message) (id []byte, closes bool)
+	header         func(m *message.Message, name string) []byte
 	journal        *journal.Journal
 	store          *cluster.Store
 	shards         []*shard
@@ -136,6 +143,8 @@ func Open(o Options) (*Hub, error) {
 		logger:         o.Logger,
 		now:            o.Now,
 		deadLetter:     o.DeadLetter,
+		group:          o.Group,
+		header:         o.Header,
 		attributes:     o.Attributes,
 		hosts:          make(map[string]*VirtualHost),
 		stop:           make(chan struct{}),
@@ -368,6 +377,14 @@ func queueOptions(a object.Arguments) queue.Options {
 		o.MaxPriority = uint8(min(n, 255))
 	}
 	o.SingleActive, _, _ = a.Bool("x-single-active-consumer")
+	k := keyingOf(a)
+	o.LastValue = k.header != ""
+	if n, _, _ := a.Int("x-group-buckets"); k.groups {
+		o.GroupBuckets = uint32(min(n, object.MaxGroupBuckets))
+	}
+	if moves, said, _ := a.Bool("x-group-rebalance"); said {
+		o.GroupsStay = !moves
+	}
 	switch s, _, _ := a.Text("x-overflow"); s {
 	case "reject-publish":
 		o.Overflow = queue.RejectPublish

@@ -42,7 +42,7 @@ func small() config.Config {
 
 func open(t *testing.T, fs vfs.FS, c config.Config) *bench {
 	t.Helper()
-	h, err := hub.Open(hub.Options{Config: c, FS: fs, Dir: "data", Incarnation: "test", Fatal: func(err error) { t.Errorf("journal: %v", err) }})
+	h, err := hub.Open(hub.Options{Config: c, FS: fs, Dir: "data", Incarnation: "test", Group: groupOfBody, Header: headerOfBody, Fatal: func(err error) { t.Errorf("journal: %v", err) }})
 	if err != nil {
 		t.Fatal(err)
 	}

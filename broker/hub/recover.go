@@ -210,7 +210,7 @@ func (r *replay) enqueue(at uint32, refs []itemRef, m *message.Message) {
 		if q == nil {
 			continue
 		}
-		it := newItem(m, ref.qos)
+		it := q.item(m, ref.qos)
 		it.ID, it.Durable, it.Message = ref.item, true, nil
 		it.Ref = queue.Ref{Index: r.index, At: at, Share: shareOf(it.Size, len(refs))}
 		q.lastID = max(q.lastID, it.ID)

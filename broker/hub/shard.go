@@ -373,7 +373,7 @@ func (s *shard) propose1(now int64, a *enqueueAct, sender uint64, items []enqueu
 			}
 			continue // the queue went after the message was routed: as if it had not been there
 		}
-		if q.state.Full(q.inFlight, q.flightSize) {
+		if q.full(m) {
 			s.refuse(q, it, a)
 			continue
 		}
@@ -475,7 +475,7 @@ func (f *flying) item(index uint64) queue.Item {
 	if f.stored != nil {
 		return *f.stored
 	}
-	it := newItem(f.message, f.qos)
+	it := f.queue.item(f.message, f.qos)
 	it.ID = f.id
 	if f.durable {
 		it.Durable, it.Ref = true, f.ref(index)

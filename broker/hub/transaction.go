@@ -108,7 +108,7 @@ func (p *Publisher) Commit(settlements []Settlement) error {
 		return err
 	}
 	for _, it := range h.local {
-		it.queue.do(func(q *Queue, now int64) { q.state.Enqueue(now, newItem(it.message, it.qos)) })
+		it.queue.do(func(q *Queue, now int64) { q.state.Enqueue(now, q.item(it.message, it.qos)) })
 	}
 	for _, s := range after {
 		s.Consumer.Settle(s.Outcome, s.Ranges...)
@@ -222,7 +222,7 @@ func (o *txOp) admit(s *shard) error {
 	}
 	for _, it := range o.part.items {
 		q := it.queue
-		if !q.closed && !q.frozen && q.state.Full(q.inFlight, q.flightSize) {
+		if !q.closed && !q.frozen && q.full(it.message) {
 			return errorf(Precondition, "queue '%s' in vhost '%s' is full", q.name, q.host.name)
 		}
 	}
@@ -238,7 +238,7 @@ func (o *txOp) admitMove(s *shard) error {
 	}
 	o.part.items = slices.DeleteFunc(o.part.items, func(it enqueued) bool {
 		q := it.queue
-		if takes(it) && q.state.Full(q.inFlight, q.flightSize) {
+		if takes(it) && q.full(it.message) {
 			s.refuse(q, it, &enqueueAct{})
 			return true
 		}

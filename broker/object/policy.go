@@ -37,6 +37,9 @@ const (
 	AlternateExchange = "alternate-exchange"
 )
 
+// MaxGroupBuckets is the most that the argument x-group-buckets of a queue can be.
+const MaxGroupBuckets = 1 << 16
+
 // policyKey is one thing that a policy can say.
 type policyKey struct {
 	argument string // of queues; empty for none
@@ -54,6 +57,9 @@ var policyKeys = map[string]policyKey{
 	"consumer-timeout":        {"x-consumer-timeout", true},
 	"overflow":                {"x-overflow", false},
 	"durability":              {Durability, false},
+	"group-buckets":           {"x-group-buckets", false},
+	"group-rebalance":         {"x-group-rebalance", false},
+	"last-value-key":          {"x-last-value-key", false},
 	"dead-letter-exchange":    {"x-dead-letter-exchange", false},
 	"dead-letter-routing-key": {"x-dead-letter-routing-key", false},
 	"dead-letter-strategy":    {"x-dead-letter-strategy", false},

@@ -17,6 +17,7 @@ type Consumer struct {
 	flow     *Flow    // nil while the consumer shares none
 	look     *looking // nil for a consumer that takes what comes first
 	credit   credit
+	groups   int // that it has
 
 	pending []Delivery // to be taken by Take
 	offered int        // bytes of pending
@@ -48,6 +49,7 @@ func (q *Queue) Join(o ConsumerOptions) *Consumer {
 	q.lookUp(c, o)
 	if !c.passive {
 		q.active++
+		q.rebalance()
 	}
 	return c
 }
@@ -71,6 +73,7 @@ func (q *Queue) Stop(c *Consumer) {
 	if !c.passive {
 		c.passive = true
 		q.active--
+		q.ungroup(c)
 	}
 }
 
@@ -168,17 +171,31 @@ const mostOffered = 256 << 10
 // Get gives the consumer the next item, whatever its credit. Remaining is how many wait behind it.
 func (q *Queue) Get(now int64, c *Consumer) (d Delivery, remaining int, ok bool) {
 	q.expire(now)
-	if q.ready == 0 {
+	it, ok := q.first(c)
+	if !ok {
 		return Delivery{}, 0, false
 	}
-	it := q.take(q.highest())
 	q.delivered++
+	if q.groups != nil && it.Key != 0 {
+		q.groups.lent(q, c, &it)
+	}
 	if c.noAck {
 		q.leave(&it)
 		return Delivery{Item: it}, q.ready, true
 	}
 	q.unacked++
 	return Delivery{Item: it, Tag: c.hold(it)}, q.ready, true
+}
+
+// first takes the item that a consumer gets next by Get.
+func (q *Queue) first(c *Consumer) (it Item, ok bool) {
+	switch {
+	case q.ready == 0:
+		return Item{}, false
+	case q.groups != nil:
+		return q.firstFree(c)
+	}
+	return q.take(q.highest()), true
 }
 
 // Settle ends the deliveries of tags from to to, those of them that the consumer still holds, and answers how many.
@@ -202,6 +219,9 @@ func (q *Queue) SettleNoted(c *Consumer, from, to uint64, o Outcome, note []byte
 // back takes an item back from a consumer.
 func (q *Queue) back(it Item, o Outcome) {
 	q.unacked--
+	if q.groups != nil && it.Key != 0 {
+		defer q.groups.settled(q, it.Key)
+	}
 	switch o {
 	case Accept:
 		q.leave(&it)

@@ -14,6 +14,7 @@ type level struct {
 	tail  deque
 	n     int
 	freed int64 // bytes of bodies that packing let go of, since the owner asked
+	packs bool  // items that memory alone has are packed as well: they are taken out anywhere
 }
 
 // mostUnpacked is from how many items in a ring the newest or, in the tail, the oldest of them are packed.
@@ -119,7 +120,7 @@ func (l *level) afterPages(id uint64) bool {
 
 // packHead packs the newest items of the head. A queue whose messages are in memory alone has nothing to gain from that.
 func (l *level) packHead() {
-	if !l.head.at(l.head.len() - 1).Durable {
+	if !l.packs && !l.head.at(l.head.len()-1).Durable {
 		return
 	}
 	items := make([]Item, pageItems)

@@ -27,10 +27,13 @@ func (q *Queue) noted(id uint64) []byte {
 	return q.notes[id]
 }
 
-// forget ends the notes of an item that leaves.
-func (q *Queue) forget(id uint64) {
-	if n := q.noted(id); n != nil {
+// forget ends what is known of an item that leaves: its notes, and that it is the last value of its key.
+func (q *Queue) forget(it *Item) {
+	if n := q.noted(it.ID); n != nil {
 		q.held -= int64(len(n))
-		delete(q.notes, id)
+		delete(q.notes, it.ID)
+	}
+	if q.last != nil && q.last[it.Key] == it.ID {
+		delete(q.last, it.Key)
 	}
 }

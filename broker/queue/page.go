@@ -37,11 +37,13 @@ const (
 	pagedReturned             // with pagedExtra
 )
 
-// pagedReceived and pagedShared are added to the QoS of an item that was received, and of one that came by a shared
-// subscription.
+// These are added to the QoS: of an item that was received, of one that came by a shared subscription, of one whose key
+// follows as eight bytes, of one that closes its group.
 const (
 	pagedReceived = 0x40
 	pagedShared   = 0x20
+	pagedKey      = 0x10
+	pagedCloses   = 0x08
 )
 
 // packer remembers the item before.
@@ -65,7 +67,7 @@ func (p *packer) append(dst []byte, it *Item) []byte {
 	set(pagedSize, it.Size != p.size)
 	set(pagedShare, it.Ref.Share != it.Size)
 	set(pagedExpiry, it.Expiry != 0)
-	set(pagedExtra, it.QoS != 0 || it.Priority != 0 || it.Count != 0 || it.Retained || it.Returned || it.Received || it.Shared)
+	set(pagedExtra, it.QoS != 0 || it.Priority != 0 || it.Count != 0 || it.Key != 0 || it.Retained || it.Returned || it.Received || it.Shared)
 	set(pagedRetained, it.Retained)
 	set(pagedReturned, it.Returned)
 	dst = append(dst, flags)
@@ -95,8 +97,17 @@ func (p *packer) append(dst []byte, it *Item) []byte {
 		if it.Shared {
 			qos |= pagedShared
 		}
+		if it.Key != 0 {
+			qos |= pagedKey
+		}
+		if it.Closes {
+			qos |= pagedCloses
+		}
 		dst = append(dst, qos, it.Priority)
 		dst = binary.AppendUvarint(dst, uint64(it.Count))
+		if it.Key != 0 {
+			dst = binary.LittleEndian.AppendUint64(dst, it.Key)
+		}
 	}
 	p.id, p.index, p.at, p.size = it.ID, it.Ref.Index, it.Ref.At, it.Size
 	return dst
@@ -177,9 +188,13 @@ func unpack(dst []Item, data []byte) ([]Item, error) {
 		}
 		if flags&pagedExtra != 0 {
 			it.QoS, it.Priority = c.byte(), c.byte()
-			it.Received, it.Shared = it.QoS&pagedReceived != 0, it.QoS&pagedShared != 0
-			it.QoS &^= pagedReceived | pagedShared
+			kind := it.QoS
+			it.Received, it.Shared, it.Closes = kind&pagedReceived != 0, kind&pagedShared != 0, kind&pagedCloses != 0
+			it.QoS &^= pagedReceived | pagedShared | pagedKey | pagedCloses
 			it.Count = uint32(c.uvarint())
+			if kind&pagedKey != 0 {
+				it.Key = c.eight()
+			}
 			it.Retained, it.Returned = flags&pagedRetained != 0, flags&pagedReturned != 0
 		}
 		if c.bad || it.ID <= p.id {
@@ -205,6 +220,17 @@ func (c *pageCursor) byte() byte {
 	b := c.rest[0]
 	c.rest = c.rest[1:]
 	return b
+}
+
+// eight is a number of eight bytes.
+func (c *pageCursor) eight() uint64 {
+	if len(c.rest) < 8 {
+		c.bad, c.rest = true, nil
+		return 0
+	}
+	n := binary.LittleEndian.Uint64(c.rest)
+	c.rest = c.rest[8:]
+	return n
 }
 
 func (c *pageCursor) uvarint() uint64 {

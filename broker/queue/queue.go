@@ -28,9 +28,11 @@ type Item struct {
 	Message *message.Message
 	Ref     Ref
 	// Expiry is when the item may no longer be delivered; zero is never.
-	Expiry   int64
-	Size     uint32
-	Count    uint32 // deliveries that came back
+	Expiry int64
+	Size   uint32
+	Count  uint32 // deliveries that came back
+	// Key is of what the queue tells its messages apart by: of the group, or of the last value; zero is none. See Options.
+	Key      uint64
 	Priority uint8
 	QoS      uint8 // of the delivery: what the publish has, lowered to what the binding allows
 	Retained bool  // a retained message for a new subscription, not one just published
@@ -40,6 +42,7 @@ type Item struct {
 	// Received: its consumer has it and must not be given it again; only the end of the exchange is missing (QoS 2 of MQTT,
 	// between PUBREC and PUBCOMP). It does not expire, and is not dropped for want of room.
 	Received bool
+	Closes   bool // it is the last one of its group, which may go on with another consumer
 }
 
 // Overflow says what happens to a message for which there is no room.
@@ -65,9 +68,12 @@ type Options struct {
 	HasDeliveryLimit bool
 	CountReturns     bool // note in items how often they came back; a delivery limit does so anyway
 	MaxPriority      uint8
-	SingleActive     bool // one consumer at a time, the others stand by
-	DeadLetterless   bool // there is no dead-letter exchange: dead items are gone for good
-	SentStays        bool // an item of QoS 2 that was delivered does not expire any more
+	SingleActive     bool   // one consumer at a time, the others stand by
+	DeadLetterless   bool   // there is no dead-letter exchange: dead items are gone for good
+	SentStays        bool   // an item of QoS 2 that was delivered does not expire any more
+	GroupBuckets     uint32 // items with a Key belong to groups, each of which goes to one consumer; zero is no groups
+	GroupsStay       bool   // a consumer that joins gets groups that are new alone
+	LastValue        bool   // an item takes the place of the one with its Key that waits
 }
 
 // Outcome is what a consumer says of a delivery.
@@ -133,6 +139,10 @@ type Queue struct {
 	asking    []*Consumer       // consumers that are to be told of their credit
 	more      bool              // one of them was given as much as Take passes on at a time
 	notes     map[uint64][]byte // by the ID of the item
+	groups    *groups           // nil without groups
+	again     bool              // consumers that have looked are to look again, at items with IDs from from on
+	from      uint64
+	last      map[uint64]uint64 // ID of the newest item that is not done with, by Key; nil while the queue does not index them
 	looking   int               // consumers that select or browse
 	looked    int               // which of them looks first
 	examining bool              // see Examining
@@ -154,7 +164,14 @@ func New(o Options) *Queue {
 // Configure changes the options of a live queue, except for its priorities.
 func (q *Queue) Configure(o Options) {
 	o.MaxPriority = q.options.MaxPriority
+	regroup := o.GroupBuckets != q.options.GroupBuckets
 	q.options = o
+	if regroup {
+		q.regroup()
+	}
+	if !o.LastValue {
+		q.last = nil
+	}
 	q.trim()
 }
 
@@ -219,8 +236,11 @@ func (q *Queue) Enqueue(now int64, it Item) {
 	}
 	q.published++
 	q.admit(now, &it)
-	if q.ready == 0 && q.looking == 0 {
-		if c := q.chosen(nil); c != nil {
+	if q.ready == 0 {
+		if c := q.taker(&it); c != nil {
+			if q.last != nil && it.Key != 0 {
+				q.last[it.Key] = it.ID
+			}
 			q.give(c, &it)
 			return
 		}
@@ -232,6 +252,17 @@ func (q *Queue) Enqueue(now int64, it Item) {
 	q.put(it)
 	q.Pump(now)
 	q.trim()
+}
+
+// taker is who gets an item that comes while none waits, at once.
+func (q *Queue) taker(it *Item) *Consumer {
+	switch {
+	case q.looking == 0:
+		return q.chosen(nil)
+	case q.groups != nil:
+		return q.chosen(it)
+	}
+	return nil
 }
 
 // Restore adds an item that the journal has, as it was at the time of its enqueue: nothing is delivered or dropped.
@@ -260,6 +291,9 @@ func (q *Queue) admit(now int64, it *Item) {
 // put adds an item to those that wait, in the place of its ID: their order is that of the publishes, also of those that
 // came back. [MQTT-4.6.0-5], [MQTT-4.6.0-6]
 func (q *Queue) put(it Item) {
+	if q.last != nil && it.Key != 0 && !q.supersede(&it) {
+		return
+	}
 	it.own()
 	l := q.level(it.Priority)
 	n := l.len()
@@ -274,6 +308,9 @@ func (q *Queue) put(it Item) {
 func (q *Queue) level(priority uint8) *level {
 	if q.levels == nil {
 		q.levels = make([]level, int(q.options.MaxPriority)+1)
+		for i := range q.levels {
+			q.levels[i].packs = q.options.LastValue
+		}
 	}
 	return &q.levels[min(int(priority), len(q.levels)-1)]
 }
@@ -350,6 +387,12 @@ func (q *Queue) take(d *level) Item {
 
 // Pump expires what is due at the heads and gives what waits to consumers with credit. [MQTT5-3.3.2-5]
 func (q *Queue) Pump(now int64) {
+	if q.options.LastValue && q.last == nil {
+		q.index()
+	}
+	if q.again {
+		q.rewind()
+	}
 	q.expire(now)
 	q.serve(now)
 	if q.looking > 0 && !q.examining {
@@ -402,6 +445,9 @@ func (q *Queue) give(c *Consumer, it *Item) {
 	if it.ID < q.unsure {
 		it.Returned = true
 	}
+	if q.groups != nil && it.Key != 0 {
+		q.groups.given(q, c, it)
+	}
 	if c.noAck {
 		c.offer(it, 0)
 		q.leave(it)
@@ -415,7 +461,7 @@ func (q *Queue) give(c *Consumer, it *Item) {
 // leave records that an item is done with.
 func (q *Queue) leave(it *Item) {
 	q.settled++
-	q.forget(it.ID)
+	q.forget(it)
 	if it.Durable {
 		q.gone = append(q.gone, *it)
 	} else {
@@ -434,7 +480,7 @@ func (q *Queue) die(it Item, why Death) {
 	it.own()
 	q.settled++
 	note := q.noted(it.ID)
-	q.forget(it.ID)
+	q.forget(&it)
 	if !it.Durable {
 		q.held -= int64(it.Size)
 	}
@@ -458,7 +504,7 @@ func (q *Queue) Remove(first, last uint64, fn func(*Item)) {
 		q.levels[i].removeRange(first, last, func(it *Item) {
 			q.ready--
 			q.bytes -= int64(it.Size)
-			q.forget(it.ID)
+			q.forget(it)
 			if !it.Durable {
 				q.held -= int64(it.Size)
 			}

@@ -91,7 +91,8 @@ func (s *stage) run(words []string) {
 			MaxLength: number("max-length"), HasMaxLength: maxLength, MaxBytes: number("max-bytes"), HasMaxBytes: maxBytes, Overflow: overflow[mode], HasTTL: ttl, TTL: number("ttl"),
 			HasDeliveryLimit: limit, DeliveryLimit: uint32(number("delivery-limit")), MaxPriority: uint8(number("max-priority")),
 			SingleActive: slices.Contains(words, "single-active"), DeadLetterless: !dead,
-			SentStays: slices.Contains(words, "sent-stays"),
+			SentStays: slices.Contains(words, "sent-stays"), LastValue: slices.Contains(words, "last-value"),
+			GroupBuckets: uint32(number("groups")), GroupsStay: slices.Contains(words, "groups-stay"),
 		})
 		return
 	case "at":
@@ -99,11 +100,13 @@ func (s *stage) run(words []string) {
 		s.queue.Pump(s.now)
 	case "publish":
 		for _, body := range words[1:] {
-			if strings.Contains(body, "=") {
+			if strings.Contains(body, "=") || body == "closes" {
 				continue
 			}
 			m := &message.Message{Payload: []byte(body), Owned: true}
-			s.queue.Enqueue(s.now, Item{Message: m, Size: uint32(len(body)), Expiry: number("expiry"), Priority: uint8(number("priority")), QoS: uint8(number("qos")), Durable: true})
+			s.queue.Enqueue(s.now, Item{
+				Key: uint64(number("key")), Closes: slices.Contains(words, "closes"),
+				Message: m, Size: uint32(len(body)), Expiry: number("expiry"), Priority: uint8(number("priority")), QoS: uint8(number("qos")), Durable: true})
 		}
 	case "join":
 		o := ConsumerOptions{
@@ -151,6 +154,9 @@ func (s *stage) run(words []string) {
 		s.queue.Pump(s.now)
 	case "purge":
 		fmt.Fprintf(&s.out, "purged %d\n", s.queue.Purge())
+	case "configure":
+		s.queue.Configure(Options{DeadLetterless: true, LastValue: slices.Contains(words, "last-value"), GroupBuckets: uint32(number("groups"))})
+		s.queue.Pump(s.now)
 	case "full":
 		fmt.Fprintln(&s.out, s.queue.Full(0, 0))
 	default:

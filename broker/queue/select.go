@@ -1,6 +1,9 @@
 package queue
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // A consumer that selects takes only the items that its filter matches, wherever they wait; one that browses is shown a
 // copy of each and takes none. Both look at the items that wait one after the other and remember how far they are, so that
@@ -25,12 +28,16 @@ type looking struct {
 	discard bool
 	next    []uint64  // by level; items with lower IDs were examined
 	upTo    uint64    // the queue's next ID when everything had been examined
-	revisit []visited // that came back since, and lie before next
+	revisit []visited // that came back since, and lie before next: those of higher levels first, and of a level in order
 }
 
 type visited struct {
 	level int
 	id    uint64
+}
+
+func (v visited) compare(o visited) int {
+	return cmp.Or(cmp.Compare(o.level, v.level), cmp.Compare(v.id, o.id))
 }
 
 // selects says that the consumer does not take what comes first.
@@ -47,7 +54,7 @@ func (c *Consumer) takes(it *Item) bool {
 	if l.browse || l.discard || it.ID < *next {
 		return false
 	}
-	if !l.filter(it) {
+	if !c.queue.mayHave(c, it) || l.filter != nil && !l.filter(it) || !c.queue.join(c, it) {
 		*next = it.ID + 1
 		return false
 	}
@@ -56,7 +63,7 @@ func (c *Consumer) takes(it *Item) bool {
 
 // lookUp begins with the first item.
 func (q *Queue) lookUp(c *Consumer, o ConsumerOptions) {
-	if o.Filter == nil && !o.Browse {
+	if o.Filter == nil && !o.Browse && (q.groups == nil || o.Passive) {
 		return
 	}
 	c.look = &looking{filter: o.Filter, browse: o.Browse, discard: o.Discard, next: make([]uint64, int(q.options.MaxPriority)+1)}
@@ -76,7 +83,13 @@ func (q *Queue) cameBack(level int, id uint64) {
 		return
 	}
 	for _, c := range q.consumers {
-		if l := c.look; l != nil && !l.browse && id < l.next[level] {
+		switch l := c.look; {
+		case l == nil:
+		case id >= l.next[level]:
+			if l.upTo > id { // it was never seen: it went to a consumer as it came
+				l.upTo = 0
+			}
+		case !l.browse:
 			l.remember(visited{level, id})
 		}
 	}
@@ -84,14 +97,47 @@ func (q *Queue) cameBack(level int, id uint64) {
 
 func (l *looking) remember(v visited) {
 	l.upTo = 0
+	at, there := slices.BinarySearchFunc(l.revisit, v, visited.compare)
+	if there {
+		return
+	}
 	if len(l.revisit) < mostRevisited {
-		l.revisit = append(l.revisit, v)
+		l.revisit = slices.Insert(l.revisit, at, v)
 		return
 	}
 	for _, r := range append(l.revisit, v) {
 		l.next[r.level] = min(l.next[r.level], r.id)
 	}
 	l.revisit = l.revisit[:0]
+}
+
+// lookAgain lets those that have looked already look at items from an ID on once more: they may have them now. It is for the
+// next round, since somebody may be looking.
+func (q *Queue) lookAgain(from uint64) {
+	if q.from = min(q.from, from); !q.again {
+		q.from, q.again = from, true
+	}
+	for _, c := range q.consumers {
+		if c.look != nil {
+			c.look.upTo = 0
+		}
+	}
+}
+
+// rewind begins a round.
+func (q *Queue) rewind() {
+	q.again = false
+	for _, c := range q.consumers {
+		l := c.look
+		if l == nil || l.browse {
+			continue
+		}
+		l.upTo = 0
+		for i := range l.next {
+			l.next[i] = min(l.next[i], q.from)
+		}
+		l.revisit = slices.DeleteFunc(l.revisit, func(v visited) bool { return v.id >= l.next[v.level] })
+	}
 }
 
 // Examining says that consumers have not looked at everything that waits, and could be given more.
@@ -106,6 +152,13 @@ func (q *Queue) Examine(now int64) {
 // examine lets the consumers that select or browse look at what waits, in turn, and gives them what they want.
 func (q *Queue) examine(now int64) {
 	budget := mostExamined
+	for budget = q.examineOnce(now, budget); budget > 0 && q.again; budget = q.examineOnce(now, budget) {
+		q.rewind()
+	}
+}
+
+// examineOnce is one round of examine, and answers what is left of the budget.
+func (q *Queue) examineOnce(now int64, budget int) int {
 	for i := range q.consumers {
 		c := q.consumers[(q.looked+i)%len(q.consumers)]
 		if c.look == nil || !q.serves(c) {
@@ -113,10 +166,11 @@ func (q *Queue) examine(now int64) {
 		}
 		if budget = q.lookFor(now, c, budget); budget == 0 {
 			q.examining, q.looked = true, (q.looked+i)%len(q.consumers)
-			return
+			return 0
 		}
 	}
 	q.looked = 0
+	return budget
 }
 
 // looks says that a consumer has not looked at everything, and goes on with that.
@@ -199,6 +253,8 @@ func (q *Queue) show(now int64, c *Consumer, it *Item) verdict {
 		q.left(it)
 		q.die(*it, Expired)
 		return take
+	case !l.browse && !q.mayHave(c, it):
+		return leave
 	case l.filter != nil && !l.filter(it):
 		if !l.discard {
 			return leave
@@ -208,6 +264,8 @@ func (q *Queue) show(now int64, c *Consumer, it *Item) verdict {
 		return take
 	case l.browse:
 		c.offer(it, 0)
+		return leave
+	case !q.join(c, it):
 		return leave
 	case !c.noAck && !c.flow.take(): // a consumer of another queue was faster
 		return stop

@@ -85,7 +85,7 @@ func (q *Queue) RestoreBlock(block []byte, fn func(*Item)) error {
 		return err
 	}
 	l := q.level(items[0].Priority)
-	whole := q.level(items[len(items)-1].Priority) == l && l.takes(items[0].ID)
+	whole := q.last == nil && q.level(items[len(items)-1].Priority) == l && l.takes(items[0].ID)
 	if whole {
 		p := &page{first: items[0].ID, last: items[len(items)-1].ID, index: items[0].Ref.Index, n: len(items), data: block}
 		l.pages = append(l.pages, p)

@@ -182,7 +182,7 @@ func (s *Server) openHub(context.Context) error {
 	began := time.Now()
 	h, err := hub.Open(hub.Options{
 		Config: s.options.Config, FS: vfs.OS, Dir: filepath.Join(s.options.Config.DataDir, journalFolder),
-		Incarnation: incarnation, Logger: s.logger, Fatal: s.fatal, DeadLetter: deadLetter, Attributes: attributes,
+		Incarnation: incarnation, Logger: s.logger, Fatal: s.fatal, DeadLetter: deadLetter, Attributes: attributes, Group: mapping.Group, Header: mapping.Header,
 		JSONProperties: mapping.JSONProperties,
 	})
 	if err != nil {

@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -193,6 +194,9 @@ func binding(o v1alpha1.Topology, _ *scope) (object.Object, error) {
 	return object.New(object.KindBinding, s.VHost, spec.Name(), spec)
 }
 
+// defaultGroupBuckets is the default of the CRD, for manifests that no API server has seen.
+const defaultGroupBuckets = int64(1024)
+
 // settings writes the typed arguments of a queue; a typed one wins over a raw one of the same name.
 func settings(a object.Arguments, s v1alpha1.QueueSettings) {
 	millis := func(name string, d *metav1.Duration) {
@@ -209,6 +213,11 @@ func settings(a object.Arguments, s v1alpha1.QueueSettings) {
 		a["x-max-priority"] = int64(*s.MaxPriority)
 	}
 	setValue(a, "x-single-active-consumer", s.SingleActiveConsumer)
+	setValue(a, "x-last-value-key", s.LastValueKey)
+	if g := s.MessageGroups; g != nil {
+		a["x-group-buckets"] = cmp.Or(g.Buckets, defaultGroupBuckets)
+		setValue(a, "x-group-rebalance", g.Rebalance)
+	}
 	if s.Overflow != "" {
 		a["x-overflow"] = s.Overflow
 	}

@@ -84,6 +84,8 @@ func sample(t *testing.T) []object.Object {
 			"x-queue-type": "quorum", "own": map[string]any{"a": []any{int64(1), 2.5, "x", nil}},
 		}}),
 		make2(t, object.KindQueue, "/", "sensor.data_1", object.QueueSpec{AutoDelete: true, Arguments: object.Arguments{"x-overflow": "drop-head", "x-message-ttl": int64(4294967295)}}),
+		make2(t, object.KindQueue, "/", "grouped", object.QueueSpec{Durable: true, Arguments: object.Arguments{"x-group-buckets": int64(100), "x-group-rebalance": false}}),
+		make2(t, object.KindQueue, "/", "states", object.QueueSpec{Durable: true, Arguments: object.Arguments{"x-last-value-key": "id"}}),
 		make2(t, object.KindQueue, "Tenant A", "orders", object.QueueSpec{Durable: true}),
 		make2(t, object.KindBinding, "/", "", object.BindingSpec{Source: "events", DestinationType: object.DestinationQueue, Destination: "orders", RoutingKey: "order.#"}),
 		make2(t, object.KindBinding, "/", "", object.BindingSpec{Source: "events", DestinationType: object.DestinationQueue, Destination: "orders", RoutingKey: "order.*"}),

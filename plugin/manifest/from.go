@@ -242,6 +242,16 @@ func queueSettings(a object.Arguments) (s v1alpha1.QueueSettings, rest object.Ar
 		s.SingleActiveConsumer = &b
 		delete(rest, "x-single-active-consumer")
 	}
+	if k := takeText(rest, "x-last-value-key"); k != nil && *k != "" {
+		s.LastValueKey = k
+	}
+	if n := takeInt(rest, "x-group-buckets", 1, object.MaxGroupBuckets); n != nil {
+		s.MessageGroups = &v1alpha1.MessageGroups{Buckets: *n}
+		if b, ok := rest["x-group-rebalance"].(bool); ok {
+			s.MessageGroups.Rebalance = &b
+			delete(rest, "x-group-rebalance")
+		}
+	}
 	overflows := []any{"drop-head", "reject-publish", "reject-publish-dlx"}
 	if o := rest["x-overflow"]; slices.Contains(overflows, o) && (s.MaxLength != nil || s.MaxLengthBytes != nil) {
 		s.Overflow = o.(string)
