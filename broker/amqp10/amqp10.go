@@ -38,6 +38,7 @@ type Endpoint struct {
 	seconds atomic.Uint32 // since the start, as of the last tick
 
 	connections *endpoint.Connections[*connection]
+	termini     *termini
 }
 
 // Stats are totals since the start.
@@ -57,6 +58,7 @@ func New(h *hub.Hub, logger *slog.Logger, version string) *Endpoint {
 		logger:      logger,
 		version:     version,
 		connections: endpoint.New[*connection](),
+		termini:     newTermini(),
 	}
 	e.connections.Go(e.tick) // ends when Stopping is closed
 	return e

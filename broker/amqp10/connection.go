@@ -58,18 +58,19 @@ type connection struct {
 	state    state
 	opened   bool // our open was sent
 	in       endpoint.Input
-	exchange *auth.Exchange      // while SASL goes on in steps
-	sessions map[uint16]*session // written with sessionsMu held, so that others may read with it
-	links    links               // of all sessions
-	declared transactions        // likewise
-	touched  []*session          // have something to flush
-	waits    []*session          // were flushed, and may have to wait
-	pace     *hub.Pace           // of all sessions
-	present  bool                // it was open, and that was told
-	ending   hub.Disconnected    // why and how the connection was closed by either end; no reason while it was not
-	transfer frame.Transfer      // scratch
-	flow     frame.Flow          // scratch
-	settled  frame.Disposition   // scratch
+	exchange *auth.Exchange         // while SASL goes on in steps
+	sessions map[uint16]*session    // written with sessionsMu held, so that others may read with it
+	links    links                  // of all sessions
+	declared transactions           // likewise
+	resting  map[*terminus]struct{} // termini that have no link now
+	touched  []*session             // have something to flush
+	waits    []*session             // were flushed, and may have to wait
+	pace     *hub.Pace              // of all sessions
+	present  bool                   // it was open, and that was told
+	ending   hub.Disconnected       // why and how the connection was closed by either end; no reason while it was not
+	transfer frame.Transfer         // scratch
+	flow     frame.Flow             // scratch
+	settled  frame.Disposition      // scratch
 
 	live    atomic.Bool // open: others may read what the handshake set
 	numbers atomic.Int32
@@ -78,6 +79,8 @@ type connection struct {
 	overdue atomic.Bool // the reader is to look for deliveries and transactions whose time is up
 	beats   beats
 	room    chan struct{} // the outbox has room again; holds one signal
+	errands errands
+	left    chan struct{} // closed when the reader has ended, and given up its termini
 	held    held
 
 	sessionsMu sync.Mutex
@@ -119,6 +122,9 @@ func newConnection(e *Endpoint, conn net.Conn) *connection {
 		links:    links{incoming: make(map[string]*incoming), outgoing: make(map[string]*outgoing)},
 		mostSent: frame.MinMax,
 		room:     make(chan struct{}, 1),
+		errands:  errands{wake: make(chan struct{}, 1)},
+		left:     make(chan struct{}),
+		resting:  make(map[*terminus]struct{}),
 		stopping: make(chan struct{}),
 	}
 	c.in = endpoint.NewInput(conn, frame.Size)
@@ -200,6 +206,8 @@ func (c *connection) waitForRoom() {
 	for c.out.Full() {
 		select {
 		case <-c.room:
+		case <-c.errands.wake:
+			c.errands.run(false)
 		case <-c.stopping:
 			return
 		}
@@ -221,6 +229,8 @@ func (c *connection) serve() {
 	err := c.run()
 	c.live.Store(false)
 	c.endSessions()
+	c.errands.run(true)
+	close(c.left)
 	if c.host != nil {
 		c.departed(err)
 		c.host.EndOrigin(c.origin)
@@ -253,8 +263,8 @@ func (c *connection) run() error {
 			if c.stopped() && c.state < closing && errors.Is(err, os.ErrDeadlineExceeded) {
 				continue // woken by stop
 			}
-			if c.state == open && c.overdue.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
-				if err := c.endOverdue(); err != nil {
+			if c.state == open && !c.stopped() && errors.Is(err, os.ErrDeadlineExceeded) { // there is no deadline but that of who wakes it
+				if err := c.woken(); err != nil {
 					return err
 				}
 				continue
@@ -269,6 +279,22 @@ func (c *connection) run() error {
 	if c.stopped() {
 		return c.cause
 	}
+	return nil
+}
+
+// woken does what the reader was woken for.
+func (c *connection) woken() error {
+	overdue := c.overdue.Swap(false)
+	if err := c.conn.SetReadDeadline(time.Time{}); err != nil {
+		return err
+	}
+	if c.stopped() {
+		c.interrupt() // stop may have come before the deadline was taken off
+	}
+	if overdue {
+		c.endOverdue()
+	}
+	c.errands.run(false)
 	return nil
 }
 
@@ -291,7 +317,7 @@ func (c *connection) forced() {
 		c.state = closed                                                    // it is told, and not waited for
 	case c.state < awaitOpen:
 		c.state = closed // nobody that could be told
-	case errors.Is(c.cause, errShutdown), errors.Is(c.cause, errRevoked):
+	case errors.Is(c.cause, errShutdown), errors.Is(c.cause, errRevoked), errors.Is(c.cause, errStolen):
 		c.fail(connectionError(frame.ConnectionForced, "%v", c.cause))
 	default:
 		c.state = closed
@@ -410,6 +436,7 @@ func (c *connection) fail(e *Error) {
 	}
 	c.ending = c.endingWith(e)
 	c.endSessions()
+	c.errands.run(false) // who asks for its links does not wait until the peer has answered
 	if !c.opened {
 		c.sendOpen() // 2 §2.4.1
 	}
@@ -476,6 +503,7 @@ func (c *connection) endSessions() {
 	clear(c.sessions)
 	c.sessionsMu.Unlock()
 	c.numbers.Store(0)
+	c.restless(endedConnection, nil)
 }
 
 // newPublisher makes the publisher of a session.

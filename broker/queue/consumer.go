@@ -18,6 +18,10 @@ type Consumer struct {
 	look     *looking // nil for a consumer that takes what comes first
 	credit   credit
 
+	suspended bool     // see Suspend
+	again     []uint64 // tags that are to be given again, before anything else
+	onlyAgain bool     // it gets nothing else, though it is stopped
+
 	pending []Delivery // to be taken by Take
 	offered int        // bytes of pending
 	held    holding
@@ -62,6 +66,8 @@ func (q *Queue) Leave(c *Consumer) {
 	}
 	q.Stop(c)
 	q.lookAway(c)
+	q.wake(c)
+	q.repeatNone(c)
 	c.gone = true
 	c.held.drain(func(it Item) { q.back(it, Release) })
 }

@@ -128,6 +128,8 @@ type Queue struct {
 
 	consumers []*Consumer       // in the order in which they joined, highest priority first
 	active    int               // consumers that get messages by themselves
+	suspended int               // consumers that are
+	repeating int               // consumers that are to be given deliveries again
 	turn      int               // who is next in the round
 	touched   []*Consumer       // consumers with deliveries to take
 	asking    []*Consumer       // consumers that are to be told of their credit
@@ -351,6 +353,9 @@ func (q *Queue) take(d *level) Item {
 // Pump expires what is due at the heads and gives what waits to consumers with credit. [MQTT5-3.3.2-5]
 func (q *Queue) Pump(now int64) {
 	q.expire(now)
+	if q.repeating > 0 {
+		q.repeat()
+	}
 	q.serve(now)
 	if q.looking > 0 && !q.examining {
 		q.examine(now)
