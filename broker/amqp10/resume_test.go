@@ -20,6 +20,23 @@ func (b *broker) as(container string) *peer {
 	return p
 }
 
+// asUser is as for a user whose password is secret.
+func (b *broker) asUser(user, container string) *peer {
+	b.Helper()
+	p := b.dial()
+	p.sasl()
+	p.send(0, &frame.SASLInit{Mechanism: "PLAIN", InitialResponse: []byte("\x00" + user + "\x00secret")})
+	if o := expect[*frame.SASLOutcome](p); o.Code != frame.SASLOk {
+		p.Fatalf("outcome %v", o.Code)
+	}
+	p.header(frame.ProtocolAMQP)
+	p.expectHeader(frame.ProtocolAMQP)
+	p.send(0, &frame.Open{ContainerID: container, MaxFrameSize: 4096, ChannelMax: 10})
+	expect[*frame.Open](p)
+	p.begin(0)
+	return p
+}
+
 func (p *peer) begin(channel uint16) {
 	p.Helper()
 	p.send(channel, &frame.Begin{IncomingWindow: 1000, OutgoingWindow: 1000, HandleMax: 100})
@@ -372,9 +389,10 @@ func TestNeverExpires(t *testing.T) {
 func TestStolenByAnotherConnection(t *testing.T) {
 	b := start(t, defaults())
 	b.queue("q", nil)
-	b.user("ann", "secret", everything)
 	b.publish("/queues/q", "zero", "one")
-	p := b.as("c") // it reads no more
+	b.user("ann", "secret", everything)
+	b.user("bob", "secret", everything)
+	p := b.asUser("bob", "c") // it reads no more
 	p.attachTo("r", 0, &frame.Source{Address: "/queues/q", ExpiryPolicy: frame.ExpireSessionEnd}, false, nil)
 	p.sender(1, "/queues/q")
 	p.credit(0, 0, 1, false)
@@ -390,7 +408,7 @@ func TestStolenByAnotherConnection(t *testing.T) {
 		t.Fatalf("%+v: the link is another's", d)
 	}
 
-	thief := b.as("c")
+	thief := b.asUser("bob", "c")
 	reply := thief.attachTo("r", 0, &frame.Source{Address: "/queues/q", ExpiryPolicy: frame.ExpireSessionEnd}, false, unsettledMap(entry{tag: first.DeliveryTag}))
 	if _, ok := tagsIn(reply.Unsettled)[string(first.DeliveryTag)]; !ok {
 		t.Errorf("the broker's map is %v", tagsIn(reply.Unsettled))
