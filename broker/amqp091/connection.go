@@ -190,7 +190,7 @@ func (c *connection) run() error {
 		c.heard.Store(true)
 		c.handleRead()
 		c.flush()
-		c.room.Await(c.out, &c.end)
+		c.room.Await(c.out, &c.end, nil)
 	}
 	if c.end.Begun() {
 		return c.end.Cause()

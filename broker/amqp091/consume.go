@@ -219,7 +219,7 @@ func (s *consumer) Cancelled(*hub.Consumer) {
 }
 
 func (ch *channel) get(m *frame.BasicGet) error {
-	ch.conn.room.Await(ch.conn.out, &ch.conn.end)
+	ch.conn.room.Await(ch.conn.out, &ch.conn.end, nil)
 	name, err := ch.queueName(m.Queue)
 	if err != nil {
 		return err

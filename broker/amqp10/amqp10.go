@@ -40,6 +40,7 @@ type Endpoint struct {
 
 	connections *endpoint.Connections[*connection]
 	bedroom     *idle.Bedroom
+	termini     *termini
 }
 
 // Stats are totals since the start.
@@ -59,6 +60,7 @@ func New(h *hub.Hub, logger *slog.Logger, version string) *Endpoint {
 		logger:      logger,
 		version:     version,
 		connections: endpoint.New[*connection](),
+		termini:     newTermini(),
 	}
 	e.bedroom = idle.NewBedroom(func(err error) { logger.Warn("amqp10: idle connections keep a goroutine each", "error", err) })
 	e.connections.Go(e.tick) // ends when Stopping is closed

@@ -60,16 +60,17 @@ type connection struct {
 	opened   bool // our open was sent
 	in       endpoint.Input
 	waits    waits
-	exchange *auth.Exchange      // while SASL goes on in steps
-	sessions map[uint16]*session // written with sessionsMu held, so that others may read with it
-	links    links               // of all sessions
-	declared transactions        // likewise
-	touched  []*session          // have something to flush
-	flushed  []*session          // and may have to wait
-	pace     *hub.Pace           // of all sessions
-	present  bool                // it was open, and that was told
-	ending   hub.Disconnected    // why and how the connection was closed by either end; no reason while it was not
-	*scratch                     // nil while no frame is handled
+	exchange *auth.Exchange         // while SASL goes on in steps
+	sessions map[uint16]*session    // written with sessionsMu held, so that others may read with it
+	links    links                  // of all sessions
+	declared transactions           // likewise
+	resting  map[*terminus]struct{} // termini that have no link now
+	touched  []*session             // have something to flush
+	flushed  []*session             // and may have to wait
+	pace     *hub.Pace              // of all sessions
+	present  bool                   // it was open, and that was told
+	ending   hub.Disconnected       // why and how the connection was closed by either end; no reason while it was not
+	*scratch                        // nil while no frame is handled
 
 	bed     idle.Bed    // see sleep.go
 	live    atomic.Bool // open: others may read what the handshake set
@@ -79,6 +80,8 @@ type connection struct {
 	overdue atomic.Bool // the reader is to look for deliveries and transactions whose time is up
 	beats   beats
 	room    endpoint.Room
+	errands errands
+	left    endpoint.Ending // begun when the reader has ended, and given up its termini
 
 	sessionsMu sync.Mutex
 
@@ -110,6 +113,7 @@ func newConnection(e *Endpoint, conn net.Conn) *connection {
 		sessions: make(map[uint16]*session),
 		links:    links{incoming: make(map[string]*incoming), outgoing: make(map[string]*outgoing)},
 		mostSent: frame.MinMax,
+		resting:  make(map[*terminus]struct{}),
 	}
 	c.in = endpoint.NewInput(conn, frame.Size)
 	if t, ok := conn.(interface{ SetNoDelay(bool) error }); ok {
@@ -141,6 +145,16 @@ func (c *connection) Live() bool { return c.live.Load() }
 // interrupt wakes the reader from a read.
 func (c *connection) interrupt() { endpoint.Interrupt(c.conn) }
 
+// awaitRoom holds the reader back while the peer does not read its answers. It does its errands meanwhile.
+func (c *connection) awaitRoom() {
+	if !c.out.Full() {
+		return
+	}
+	for c.room.Await(c.out, &c.end, c.errands.asked()) {
+		c.errands.run(false)
+	}
+}
+
 const protocolName = "AMQP 1.0"
 
 // State describes the connection once it is open.
@@ -159,6 +173,8 @@ func (c *connection) serve() {
 	}
 	c.live.Store(false)
 	c.endSessions()
+	c.errands.run(true)
+	c.left.Begin(nil)
 	if c.host != nil {
 		c.departed(err)
 		c.host.EndOrigin(c.origin)
@@ -197,8 +213,8 @@ func (c *connection) run() (asleep bool, err error) {
 			if c.end.Begun() && c.state < closing && woken(err) {
 				continue
 			}
-			if c.state == open && c.overdue.Load() && woken(err) {
-				if err := c.endOverdue(); err != nil {
+			if c.state == open && !c.end.Begun() && woken(err) { // there is no deadline but that of who wakes it
+				if err := c.attend(); err != nil {
 					return false, err
 				}
 				continue
@@ -208,12 +224,28 @@ func (c *connection) run() (asleep bool, err error) {
 		c.heard.Store(true)
 		c.handleRead()
 		c.flush()
-		c.room.Await(c.out, &c.end)
+		c.awaitRoom()
 	}
 	if c.end.Begun() {
 		return false, c.end.Cause()
 	}
 	return false, nil
+}
+
+// attend does what the reader was woken for.
+func (c *connection) attend() error {
+	overdue := c.overdue.Swap(false)
+	if err := c.conn.SetReadDeadline(time.Time{}); err != nil {
+		return err
+	}
+	if c.end.Begun() {
+		c.interrupt() // stop may have come before the deadline was taken off
+	}
+	if overdue {
+		c.endOverdue()
+	}
+	c.errands.run(false)
+	return nil
 }
 
 // failed says what a failed read means.
@@ -235,7 +267,7 @@ func (c *connection) forced() {
 		c.state = closed                                                          // it is told, and not waited for
 	case c.state < awaitOpen:
 		c.state = closed // nobody that could be told
-	case errors.Is(c.end.Cause(), errShutdown), errors.Is(c.end.Cause(), errRevoked):
+	case errors.Is(c.end.Cause(), errShutdown), errors.Is(c.end.Cause(), errRevoked), errors.Is(c.end.Cause(), errStolen):
 		c.fail(connectionError(frame.ConnectionForced, "%v", c.end.Cause()))
 	default:
 		c.state = closed
@@ -380,6 +412,7 @@ func (c *connection) fail(e *Error) {
 	}
 	c.ending = c.endingWith(e)
 	c.endSessions()
+	c.errands.run(false) // who asks for its links does not wait until the peer has answered
 	if !c.opened {
 		c.sendOpen() // 2 §2.4.1
 	}
@@ -446,6 +479,7 @@ func (c *connection) endSessions() {
 	clear(c.sessions)
 	c.sessionsMu.Unlock()
 	c.numbers.Store(0)
+	c.restless(endedConnection, nil)
 }
 
 // newPublisher makes the publisher of a session.

@@ -14,10 +14,11 @@ var coordinatorCapabilities = []string{frame.LocalTransactions, frame.MultiTxnsP
 
 // attachCoordinator attaches a link that controls transactions.
 func (s *session) attachCoordinator(a *frame.Attach) error {
-	if old := s.conn.links.incoming[a.Name]; old != nil {
-		old.fail(stolen(a.Name))
+	t, err := s.conn.claim(s.conn.nameOf(a))
+	if err != nil {
+		return err
 	}
-	l := &incoming{link: link{session: s, handle: a.Handle, name: a.Name}, node: node{kind: coordinatorNode},
+	l := &incoming{link: link{session: s, handle: a.Handle, name: a.Name, terminus: t}, node: node{kind: coordinatorNode},
 		second: a.ReceiverSettleMode == frame.ReceiverSecond, count: a.InitialDeliveryCount.Value, credit: linkCredit}
 	l.rejects = a.Source == nil || len(a.Source.Outcomes) == 0 || slices.Contains(a.Source.Outcomes, "amqp:rejected:list")
 	reply := frame.Attach{

@@ -133,7 +133,7 @@ func TestHostile(t *testing.T) {
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			x.send(p)
-			scope, e := p.told()
+			scope, e := p.blamed()
 			runtime.ReadMemStats(&after)
 			if scope != x.scope || e == nil || e.Condition != x.condition || e.Description == "" {
 				t.Fatalf("scope %d, %+v; want %d, %s", scope, e, x.scope, x.condition)
@@ -158,8 +158,8 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// told reads up to the error that ends something, and answers what it ends.
-func (p *peer) told() (frame.Scope, *frame.Error) {
+// blamed reads up to the error that ends something, and answers what it ends.
+func (p *peer) blamed() (frame.Scope, *frame.Error) {
 	p.Helper()
 	for {
 		_, perf, err := p.next()

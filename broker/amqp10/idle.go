@@ -34,6 +34,7 @@ func (e *Endpoint) tick() {
 		}
 		g := authority.Generation()
 		e.seconds.Store(seconds)
+		e.expire(e.now())
 		e.beat(g != generation)
 		generation = g
 	}

@@ -1,6 +1,7 @@
 package amqp10
 
 import (
+	"bytes"
 	"time"
 
 	"github.com/turnstone-mq/turnstone/broker/amqp10/frame"
@@ -19,6 +20,10 @@ type incoming struct {
 	crediting bool // in session.crediting
 	rejects   bool // the source of a coordinator link takes the outcome rejected
 	delivery  delivery
+
+	memory      *memory // of deliveries that the sender has not settled; nil where none is kept
+	part        part    // of a delivery that may be resumed
+	onlyResumes bool    // no new delivery may come before the link is attached again
 }
 
 // linkCredit is how many deliveries a peer may send ahead on one link.
@@ -38,6 +43,12 @@ type delivery struct {
 	settled bool
 	id      uint32
 	body    []byte // of earlier transfers; owned
+	tag     [frame.MaxDeliveryTag]byte
+	tagged  uint8       // bytes of tag
+	carried bool        // it was begun before the link was detached
+	passed  bool        // its payload is passed over: the broker has it, or need not have it
+	known   *remembered // nil for one that is new
+	state   frame.State // at the sender, when it is terminal; owned
 
 	transactional bool
 	transaction   string // its id
@@ -52,13 +63,21 @@ func (s *session) attachIncoming(a *frame.Attach) error {
 	case a.Target == nil:
 		return linkError(frame.InvalidField, "attach of a sender without a target")
 	}
-	if old := c.links.incoming[a.Name]; old != nil {
-		old.fail(stolen(a.Name))
+	t, err := c.claim(c.nameOf(a))
+	if err != nil {
+		return err
 	}
-	l := &incoming{link: link{session: s, handle: a.Handle, name: a.Name}, second: a.ReceiverSettleMode == frame.ReceiverSecond, count: a.InitialDeliveryCount.Value, credit: linkCredit}
+	l := &incoming{link: link{session: s, handle: a.Handle, name: a.Name, terminus: t}, second: a.ReceiverSettleMode == frame.ReceiverSecond, count: a.InitialDeliveryCount.Value, credit: linkCredit}
 	target := *a.Target
 	if err := l.resolve(&target); err != nil {
 		l.disown()
+		c.leave(t, detachedLink)
+		return err
+	}
+	c.endpoint.termini.attached(t)
+	reattached := t.session == s && a.Unsettled == nil
+	if err := l.remember(a); err != nil {
+		l.leave(failedLink)
 		return err
 	}
 	reply := frame.Attach{
@@ -66,6 +85,10 @@ func (s *session) attachIncoming(a *frame.Attach) error {
 		Source: a.Source, Target: &target, MaxMessageSize: uint64(c.config.Limits.MessageBytes), Properties: paired(a),
 	}
 	s.incoming[a.Handle], c.links.incoming[a.Name] = l, l
+	if !reattached {
+		l.describe(&reply, a.Unsettled, c.mostSent)
+	}
+	l.credit = l.mostCredit()
 	if !s.send(&reply) {
 		return sessionError(frame.FrameSizeTooSmall, "the answer to an attach does not fit into a frame of %d bytes", c.mostSent)
 	}
@@ -77,7 +100,14 @@ func (s *session) attachIncoming(a *frame.Attach) error {
 func (l *incoming) resolve(t *frame.Target) (err error) {
 	s := l.session
 	c := s.conn
-	t.Durable, t.ExpiryPolicy, t.Timeout = frame.DurabilityNone, frame.ExpireSessionEnd, 0 // of the terminus: the broker keeps no state of it
+	asked := lifetime{policy: t.ExpiryPolicy, timeout: t.Timeout}
+	if t.Durable == frame.DurabilityUnsettledState && l.second && asked.lasts() && !t.Dynamic && t.Address != managementAddress {
+		asked.durable = t.Durable // what a receiver that settles first has settled, it does not know any more
+	}
+	if err := l.terminus.promise(c, asked, t.Dynamic); err != nil {
+		return err
+	}
+	t.Durable, t.ExpiryPolicy, t.Timeout = l.terminus.durable, l.terminus.policy, l.terminus.timeout
 	t.Capabilities = understood(t.Capabilities)
 	switch {
 	case t.Dynamic:
@@ -119,22 +149,43 @@ func (n *node) route(subject string) (exchange, key string) {
 }
 
 // fail detaches the link for a reason.
-func (l *incoming) fail(e *Error) {
+func (l *incoming) fail(e *Error) { l.endWith(e, failedLink) }
+
+// stolen ends the link, whose terminus stays.
+func (l *incoming) stolen(e *Error) { l.endWith(e, stolenLink) }
+
+func (l *incoming) endWith(e *Error, how departure) {
 	l.session.conn.flush() // what came before it
-	l.leave(false)
+	l.leave(how)
 	l.failed(e)
 }
 
 // leave ends the link on our side.
-func (l *incoming) leave(bool) {
-	if c := l.session.conn; c.links.incoming[l.name] == l {
+func (l *incoming) leave(how departure) {
+	c, t := l.session.conn, l.terminus
+	if c.links.incoming[l.name] == l {
 		delete(c.links.incoming, l.name)
 	}
-	l.delivery = delivery{}
-	if l.node.kind == coordinatorNode {
-		l.session.conn.declared.leave(l)
+	if t == nil {
+		return
 	}
-	l.disown()
+	l.terminus = nil
+	if how != closedLink && how != failedLink {
+		l.leavePart(t)
+	} else if l.part.tag != "" {
+		l.dropPart()
+	}
+	l.delivery = delivery{}
+	if how == detachedLink {
+		t.session = l.session
+	}
+	if l.node.kind == coordinatorNode {
+		c.declared.leave(l)
+	}
+	if l.owned != "" {
+		t.queue = l.owned
+	}
+	c.leave(t, how)
 }
 
 // flow takes in what the sender says of itself. 2 §2.6.7
@@ -162,9 +213,21 @@ func (l *incoming) replenish() {
 	}
 }
 
+// mostCredit is how many deliveries the sender may send ahead: those that are remembered are bounded.
+func (l *incoming) mostCredit() uint32 {
+	if l.memory == nil {
+		return linkCredit
+	}
+	return uint32(min(max(l.session.conn.config.Limits.UnsettledPerLink-l.memory.size(), 0), linkCredit))
+}
+
 // transfer takes a transfer, and with the last one of a delivery publishes its message. 2 §2.6.14
 func (l *incoming) transfer(t *frame.Transfer) error {
 	d := &l.delivery
+	if d.carried && t.DeliveryID.Present && t.DeliveryID.Value != d.id {
+		*d = delivery{} // the sender did not go on with it
+	}
+	d.carried = false
 	if !d.begun {
 		if err := l.begin(t); err != nil {
 			return err
@@ -178,8 +241,21 @@ func (l *incoming) transfer(t *frame.Transfer) error {
 		}
 	}
 	d.settled = d.settled || t.Settled
+	if d.known != nil && t.State.IsOutcome() {
+		d.state = frame.State{Code: t.State.Code, Fields: bytes.Clone(t.State.Fields)}
+	}
 	if t.Aborted {
+		if d.known != nil {
+			l.forget(d.known)
+		}
 		*d = delivery{}
+		return nil
+	}
+	if d.passed {
+		if !t.More {
+			l.meet(d)
+			*d = delivery{}
+		}
 		return nil
 	}
 	if size := int64(len(d.body) + len(t.Payload)); size > l.session.conn.config.Limits.MessageBytes {
@@ -205,8 +281,6 @@ func (l *incoming) begin(t *frame.Transfer) error {
 		return linkError(frame.InvalidField, "the first transfer of a delivery lacks the delivery-id")
 	case t.MessageFormat.Value != 0:
 		return linkError(frame.NotImplemented, "message-format %d is not known", t.MessageFormat.Value)
-	case t.Resume:
-		return linkError(frame.NotImplemented, "deliveries cannot be resumed: the broker keeps none")
 	case l.credit == 0:
 		return linkError(frame.TransferLimitExceeded, "transfer without link-credit")
 	}
@@ -214,6 +288,10 @@ func (l *incoming) begin(t *frame.Transfer) error {
 	l.count++
 	l.replenish()
 	l.delivery = delivery{begun: true, id: t.DeliveryID.Value}
+	l.delivery.tagged = uint8(copy(l.delivery.tag[:], t.DeliveryTag))
+	if t.Resume || l.memory != nil || l.part.tag != "" {
+		return l.recall(t)
+	}
 	return nil
 }
 
@@ -237,12 +315,15 @@ func (l *incoming) receive(d *delivery, payload []byte, owned bool) error {
 	case d.transactional:
 		return l.post(d, payload, owned)
 	}
+	if r := l.learn(d); r != nil {
+		return l.publishRemembered(r, id, payload, owned)
+	}
 	var token uint64
 	if !settled {
 		s.published++
 		token = s.published
 	}
-	routed, err := l.publish(s.publisher, payload, owned, token)
+	routed, err := l.publish(s.publisher, payload, owned, token, nil)
 	switch {
 	case hub.CodeOf(err) == hub.TooFast && settled:
 		return nil // dropped, and counted
@@ -261,20 +342,45 @@ func (l *incoming) receive(d *delivery, payload []byte, owned bool) error {
 	return nil
 }
 
+// publishRemembered publishes a message whose outcome is kept until its sender has settled it.
+func (l *incoming) publishRemembered(r *remembered, id uint32, payload []byte, owned bool) error {
+	s := l.session
+	s.published++
+	s.expects(r, id)
+	routed, err := l.publish(s.publisher, payload, owned, s.published, r)
+	outcome := frame.Released
+	switch {
+	case err != nil:
+		e := toError(err)
+		if e.Scope != frame.ScopeLink {
+			r.again = true
+			return e
+		}
+		outcome = (&frame.Rejected{Error: s.conn.fitting(e)}).State()
+	case routed > 0:
+		r.again = false
+		s.asked = append(s.asked, awaited{token: s.published, first: id, count: 1, second: true, remembered: r})
+		return nil
+	}
+	r.decide(s, outcome)
+	s.tellOutcome(deliveryIDs{first: id, last: id, second: true}, outcome)
+	return nil
+}
+
 // publish publishes the message that was scanned, with the session's publisher or that of a transaction.
-func (l *incoming) publish(with *hub.Publisher, payload []byte, owned bool, token uint64) (routed int, err error) {
+func (l *incoming) publish(with *hub.Publisher, payload []byte, owned bool, token uint64, r *remembered) (routed int, err error) {
 	s := l.session
 	p := &s.conn.scan.Properties
 	if user := s.conn.access.User(); len(p.UserID) > 0 && string(p.UserID) != user {
 		return 0, linkError(frame.UnauthorizedAccess, "user-id is '%s', but the authenticated user is '%s'", p.UserID, user)
 	}
-	r, err := l.route(with)
+	route, err := l.route(with)
 	if err != nil {
 		return 0, err
 	}
 	h := &s.conn.scan.Header
 	m := &s.conn.message
-	m.Exchange, m.Key, m.Encoding, m.Priority = r.Exchange, r.Key, message.AMQP10, h.Priority
+	m.Exchange, m.Key, m.Encoding, m.Priority = route.Exchange, route.Key, message.AMQP10, h.Priority
 	m.Properties, m.Payload = split(payload, &s.conn.scan.Sections)
 	m.Owned, m.Durable, m.QoS = owned, h.Durable, 0
 	if h.Durable {
@@ -283,12 +389,15 @@ func (l *incoming) publish(with *hub.Publisher, payload []byte, owned bool, toke
 	m.Expiry = expiry(h, p)
 	wait := scheduled(s.conn.scan.Sections.MessageAnnotations.Map())
 	switch {
-	case with != s.publisher && (wait > 0 || r.Delays):
+	case with != s.publisher && (wait > 0 || route.Delays):
 		return 0, linkError(frame.NotImplemented, "a transaction cannot publish messages that are to wait: send them outside of it")
 	case wait > 0:
 		with.Postpone(wait)
 	}
-	return with.Publish(r, m, &s.conn.attributes, token)
+	if r != nil && r.of.sender != nil {
+		return with.PublishTagged(route, m, &s.conn.attributes, token, r.of.sender, r.tag)
+	}
+	return with.Publish(route, m, &s.conn.attributes, token)
 }
 
 // split cuts what is kept of a message into what stands before the body, and the body with the footer.

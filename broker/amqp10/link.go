@@ -12,8 +12,9 @@ type link struct {
 	session  *session
 	handle   uint32
 	name     string
-	detached bool   // our detach was sent: everything but the peer's is passed over; owned by the reader
-	owned    string // a queue that goes with the link: that of a dynamic node; empty for none
+	detached bool      // our detach was sent: everything but the peer's is passed over; owned by the reader
+	owned    string    // a queue that goes with the link: that of a dynamic node; empty for none
+	terminus *terminus // nil for a link that was refused
 }
 
 // links are those of a connection by name, one of a name in each direction. 2 §2.6.1 The reader owns them.
@@ -77,7 +78,7 @@ func (s *session) handleDetach(f *frame.Frame) error {
 	if l := s.incoming[p.Handle]; l != nil {
 		delete(s.incoming, p.Handle)
 		if !l.detached {
-			l.leave(p.Closed)
+			l.leave(leaving(&p))
 			s.send(&frame.Detach{Handle: p.Handle, Closed: p.Closed})
 		}
 		return nil
@@ -85,12 +86,20 @@ func (s *session) handleDetach(f *frame.Frame) error {
 	if l := s.outgoing[p.Handle]; l != nil {
 		delete(s.outgoing, p.Handle)
 		told := l.detached || l.isGone()
-		if l.leave(p.Closed); !told {
+		if l.leave(leaving(&p)); !told {
 			s.send(&frame.Detach{Handle: p.Handle, Closed: p.Closed})
 		}
 		return nil
 	}
 	return sessionError(frame.UnattachedHandle, "detach of handle %d, which is not attached", p.Handle)
+}
+
+// leaving is how a link ends that its peer detaches.
+func leaving(p *frame.Detach) departure {
+	if p.Closed {
+		return closedLink
+	}
+	return detachedLink
 }
 
 // failed tells the peer that a link ends, and counts it.

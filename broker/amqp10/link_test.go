@@ -167,7 +167,7 @@ func TestLinkErrors(t *testing.T) {
 		"message-format": {func(p *peer) {
 			p.send(0, &frame.Transfer{Handle: 1, DeliveryID: frame.Some[uint32](0), MessageFormat: frame.Some[uint32](9)})
 		}, frame.NotImplemented},
-		"resume": {func(p *peer) { p.send(0, &frame.Transfer{Handle: 1, DeliveryID: frame.Some[uint32](0), Resume: true}) }, frame.NotImplemented},
+		"resumed without a tag": {func(p *peer) { p.send(0, &frame.Transfer{Handle: 1, DeliveryID: frame.Some[uint32](0), Resume: true}) }, frame.InvalidField},
 		"settled, in no transaction": {func(p *peer) {
 			p.send(0, &frame.Transfer{Handle: 1, DeliveryID: frame.Some[uint32](0), Settled: true, Payload: data("x"), State: (&frame.TransactionalState{TxnID: []byte("t")}).State()})
 		}, frame.UnknownTransaction},
@@ -513,8 +513,8 @@ func TestReceiverSettlesSecond(t *testing.T) {
 	}
 }
 
-// TestUnsettledComesBack: what a link held is in its queue again, in its place, when the link, the session or the connection
-// ends. 2 §2.6.5, 2 §2.6.6, 2 §2.5.4
+// TestUnsettledComesBack: what a link held is in its queue again, in its place, when the link is closed, or the session or the
+// connection ends. 2 §2.6.5, 2 §2.6.6, 2 §2.5.4
 func TestUnsettledComesBack(t *testing.T) {
 	b := start(t, defaults())
 	b.queue("q", nil)
@@ -524,7 +524,7 @@ func TestUnsettledComesBack(t *testing.T) {
 		check(t, sender.Send(soon(t), amqp.NewMessage([]byte{byte(i)}), nil))
 	}
 	for name, end := range map[string]func(*peer){
-		"detach":  func(p *peer) { p.send(0, &frame.Detach{Handle: 1}); expect[*frame.Detach](p) },
+		"detach":  func(p *peer) { p.send(0, &frame.Detach{Handle: 1, Closed: true}); expect[*frame.Detach](p) },
 		"end":     func(p *peer) { p.send(0, &frame.End{}); expect[*frame.End](p) },
 		"close":   func(p *peer) { p.send(0, &frame.Close{}); expect[*frame.Close](p) },
 		"nothing": func(p *peer) { check(p, p.conn.Close()) },

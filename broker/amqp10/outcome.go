@@ -2,6 +2,8 @@ package amqp10
 
 import (
 	"bytes"
+	"slices"
+	"sync/atomic"
 
 	"github.com/turnstone-mq/turnstone/broker/amqp10/frame"
 	"github.com/turnstone-mq/turnstone/broker/hub"
@@ -16,6 +18,8 @@ type awaited struct {
 	first  uint32
 	count  uint32
 	second bool // the receiver settles second: the disposition tells the outcome alone. 2 §2.8.3
+
+	remembered *remembered // the one delivery is, and its sender may wait elsewhere now; nil for others
 }
 
 // deliveryIDs are deliveries next to one another.
@@ -28,7 +32,7 @@ type deliveryIDs struct {
 func (s *session) await(token uint64, id uint32, second bool) {
 	if n := len(s.asked); n > 0 {
 		a := &s.asked[n-1]
-		if a.second == second && a.token+uint64(a.count) == token && a.first+a.count == id {
+		if a.remembered == nil && a.second == second && a.token+uint64(a.count) == token && a.first+a.count == id {
 			a.count++
 			return
 		}
@@ -86,24 +90,47 @@ func (s *session) appendOutcome(dst []byte, ids deliveryIDs, state frame.State) 
 
 // confirm is the publisher's callback: it turns a range of tokens into as few dispositions as there can be.
 func (s *session) confirm(c hub.Confirmation) {
+	for _, e := range s.confirmHere(c) { // one session's lock at a time
+		e.session.tellOutcome(deliveryIDs{first: e.id, last: e.id, second: true}, e.state)
+	}
+}
+
+// elsewhere is the outcome of a delivery whose link was resumed in another session.
+type elsewhere struct {
+	session *session
+	id      uint32
+	state   frame.State
+}
+
+func (s *session) confirmHere(c hub.Confirmation) (others []elsewhere) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || len(s.awaits) == 0 {
-		return
+	if len(s.awaits) == 0 {
+		return nil
 	}
-	s.conn.out.Append(func(dst []byte) []byte {
+	write := func(dst []byte) []byte {
 		for _, r := range c.Refused {
-			dst = s.appendAccepted(dst, r.Token-1)
-			dst = s.appendRefused(dst, r)
+			dst = s.appendAccepted(dst, r.Token-1, &others)
+			dst = s.appendRefused(dst, r, &others)
 		}
-		return s.appendAccepted(dst, c.UpTo)
-	})
+		return s.appendAccepted(dst, c.UpTo, &others)
+	}
+	if s.closed {
+		write(nil) // what is remembered has its outcome all the same
+		return others
+	}
+	s.conn.out.Append(write)
+	return others
 }
 
 // appendAccepted accepts what is awaited up to a token; mu is held.
-func (s *session) appendAccepted(dst []byte, upTo uint64) []byte {
+func (s *session) appendAccepted(dst []byte, upTo uint64, others *[]elsewhere) []byte {
 	for len(s.awaits) > 0 && s.awaits[0].token <= upTo {
 		a := &s.awaits[0]
+		if a.remembered != nil {
+			dst = s.appendRemembered(dst, upTo, others)
+			continue
+		}
 		n := uint32(min(uint64(a.count), upTo-a.token+1))
 		dst = s.appendOutcome(dst, deliveryIDs{first: a.first, last: a.first + n - 1, second: a.second}, frame.Accepted)
 		s.awaited(n)
@@ -111,14 +138,55 @@ func (s *session) appendAccepted(dst []byte, upTo uint64) []byte {
 	return dst
 }
 
+// appendRemembered accepts the remembered deliveries that are awaited next, as one range where they lie side by side; mu is
+// held.
+func (s *session) appendRemembered(dst []byte, upTo uint64, others *[]elsewhere) []byte {
+	var ids deliveryIDs
+	any := false
+	for len(s.awaits) > 0 && s.awaits[0].token <= upTo && s.awaits[0].remembered != nil {
+		id, here := s.decide(s.awaits[0].remembered, frame.Accepted, others)
+		s.awaited(1)
+		switch {
+		case !here:
+		case any && ids.last+1 == id:
+			ids.last = id
+		default:
+			if any {
+				dst = s.appendOutcome(dst, ids, frame.Accepted)
+			}
+			ids, any = deliveryIDs{first: id, last: id, second: true}, true
+		}
+	}
+	if any {
+		dst = s.appendOutcome(dst, ids, frame.Accepted)
+	}
+	return dst
+}
+
+// decide gives a remembered delivery its outcome; false: its sender does not wait for it in this session.
+func (s *session) decide(r *remembered, state frame.State, others *[]elsewhere) (id uint32, here bool) {
+	id, here, other := r.decide(s, state)
+	if other != nil {
+		*others = append(*others, elsewhere{session: other, id: id, state: state})
+	}
+	return id, here
+}
+
 // appendRefused rejects the delivery of a token, which is the first awaited one; mu is held.
-func (s *session) appendRefused(dst []byte, r hub.Refusal) []byte {
+func (s *session) appendRefused(dst []byte, r hub.Refusal, others *[]elsewhere) []byte {
 	if len(s.awaits) == 0 || s.awaits[0].token != r.Token {
 		return dst
 	}
 	a := s.awaits[0]
 	s.awaited(1)
-	return s.appendRejected(dst, a.first, a.second, toError(r.Err))
+	if a.remembered == nil {
+		return s.appendRejected(dst, a.first, a.second, toError(r.Err))
+	}
+	state := (&frame.Rejected{Error: s.conn.fitting(toError(r.Err))}).State()
+	if id, here := s.decide(a.remembered, state, others); here {
+		dst = s.appendOutcome(dst, deliveryIDs{first: id, last: id, second: true}, state)
+	}
+	return dst
 }
 
 // awaited takes out the first n deliveries; mu is held.
@@ -147,7 +215,10 @@ func (s *session) handleDisposition(f *frame.Frame) error {
 	case int32(last-p.First) < 0:
 		return sessionError(frame.InvalidField, "disposition ends with %d before it begins with %d", last, p.First)
 	case p.Role == frame.Sender:
-		return nil // nothing is kept of what the peer sent once it was told the outcome
+		if p.Settled {
+			s.settled(p.First, last)
+		}
+		return nil
 	case p.State.Code == frame.CodeTransactionalState:
 		return s.retire(p, last)
 	case p.State.Code == frame.CodeDeclared:
@@ -178,10 +249,40 @@ func (s *session) handleDisposition(f *frame.Frame) error {
 
 // settleAll settles deliveries as a disposition says.
 func (s *session) settleAll(p *frame.Disposition, last uint32, o queue.Outcome, decided bool, note frame.Map) error {
-	if s.settle(p.First, last, o, decided, note) && !p.Settled { // the peer settles second. 2 §2.6.12
-		return s.settleBack(p)
+	if !s.settle(p.First, last, o, decided, note) || p.Settled {
+		return nil
 	}
-	return nil
+	if len(s.exact) > 0 {
+		s.settleLater(p)
+		return nil
+	}
+	return s.settleBack(p) // the peer settles second. 2 §2.6.12
+}
+
+// settleLater is settleBack when the outcomes are durable: the peer forgets the deliveries then.
+func (s *session) settleLater(p *frame.Disposition) {
+	reply := *p
+	reply.State.Fields = bytes.Clone(reply.State.Fields)
+	s.flushSettled()
+	waiting, failed := new(atomic.Int32), new(atomic.Bool)
+	waiting.Store(int32(len(s.exact)))
+	for i, l := range s.exact {
+		s.exact[i] = nil
+		l.hub.SettleDurably(queue.Accept, func(err error) {
+			if err != nil {
+				failed.Store(true)
+			}
+			if waiting.Add(-1) > 0 || failed.Load() {
+				return // the deliveries are in their queues again
+			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if !s.closed {
+				s.settleBack(&reply) //nolint:errcheck // its annotations do not fit into a frame: the peer knows them
+			}
+		})
+	}
+	s.exact = s.exact[:0]
 }
 
 // outcomeOf is what an outcome means for the queue. A message that its receiver does not want any more dies, as in RabbitMQ:
@@ -227,9 +328,13 @@ func (s *session) settle(first, last uint32, o queue.Outcome, decided bool, note
 	s.mu.Lock()
 	s.taken = s.unsettled.take(first, last, s.taken[:0])
 	s.mu.Unlock()
+	s.exact = s.exact[:0]
 	for i, t := range s.taken {
 		if !decided {
 			o = t.link.otherwise
+		}
+		if t.link.exact && !slices.Contains(s.exact, t.link) {
+			s.exact = append(s.exact, t.link)
 		}
 		if len(note) > 0 {
 			t.link.hub.SettleNoted(o, t.Range, note)

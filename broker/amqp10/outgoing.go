@@ -24,6 +24,8 @@ type outgoing struct {
 	chosen     *chosen // the selector; nil for none
 	browses    bool    // it is shown copies, which it settles without any effect
 	subscribes bool    // the queue is the link's own: what it does not select nobody wants
+	exact      bool    // outcomes are settled when they are durable
+	identity   []byte  // of the queue, where deliveries are known by their tags after a restart; nil otherwise
 
 	// Owned by the reader.
 	outcomes [outcomes][]hub.Range // since the last flush
@@ -34,6 +36,8 @@ type outgoing struct {
 	answers  bool         // guarded by session.mu; there is an answer
 	attached bool         // guarded by session.mu; the client knows of it
 	gone     bool         // guarded by session.mu; it gets nothing any more
+
+	resuming map[uint64]restart // guarded by session.mu; deliveries that are to be resumed, by their tags of the hub; nil for none
 }
 
 // outcomes is how many there are.
@@ -205,8 +209,11 @@ func (s *session) appendTransfers(dst []byte, w *undelivered) ([]byte, bool) {
 			return l.appendTooLarge(dst, len(w.head)+len(w.delivery.Message.Payload)), true
 		}
 		id := s.number(l, &w.delivery)
-		binary.BigEndian.PutUint32(s.tag[:], id)
-		t.DeliveryID, t.DeliveryTag, t.MessageFormat, t.Settled = frame.Some(id), s.tag[:], frame.Some[uint32](0), l.settled
+		s.tag = binary.BigEndian.AppendUint64(append(s.tag[:0], l.identity...), w.delivery.ID)
+		t.DeliveryID, t.DeliveryTag, t.MessageFormat, t.Settled = frame.Some(id), s.tag, frame.Some[uint32](0), l.settled
+		if l.resuming != nil {
+			l.restart(w, &t)
+		}
 	}
 	payload := w.delivery.Message.Payload
 	for {
@@ -292,32 +299,65 @@ func (l *outgoing) isGone() bool {
 }
 
 // fail detaches the link for a reason.
-func (l *outgoing) fail(e *Error) {
+func (l *outgoing) fail(e *Error) { l.endWith(e, failedLink) }
+
+// stolen ends the link, whose terminus stays.
+func (l *outgoing) stolen(e *Error) { l.endWith(e, stolenLink) }
+
+func (l *outgoing) endWith(e *Error, how departure) {
 	l.session.conn.flush()
 	told := l.isGone()
-	l.leave(false)
+	l.leave(how)
 	if !told {
 		l.failed(e)
 	}
 	l.detached = true
 }
 
-// leave ends the link on our side: what it holds goes back to the queue. Closed says that the peer does not come back to it.
-func (l *outgoing) leave(closed bool) {
-	s := l.session
+// leave ends the link on our side.
+func (l *outgoing) leave(how departure) {
+	s, t := l.session, l.terminus
 	if s.conn.links.outgoing[l.name] == l {
 		delete(s.conn.links.outgoing, l.name)
 	}
 	s.abandon(l)
 	s.mu.Lock()
-	l.gone = true
+	if l.gone && how != closedLink { // the peer was told of an error already
+		how = failedLink
+	}
+	l.gone, l.resuming = true, nil
+	s.mu.Unlock()
+	if t == nil {
+		return
+	}
+	l.terminus = nil
+	l.suspend(t, how)
+	if l.owned != "" {
+		t.queue = l.owned
+	} else if l.durable != "" {
+		t.queue = l.durable
+	}
+	s.conn.leave(t, how)
+}
+
+// suspend leaves what the peer has not settled to the terminus, if that stays. Deliveries of a link that was detached can be
+// settled in their session as before. 2 §2.6.5
+func (l *outgoing) suspend(t *terminus, how departure) {
+	s := l.session
+	t.holding = holding{consumer: l.hub, otherwise: l.otherwise}
+	keeps := l.hub != nil && !l.settled && !l.browses && !l.answering && how != failedLink && t.survives(how)
+	if keeps {
+		l.hub.Suspend()
+		keeps = len(l.hub.Holdings()) > 0
+	}
+	if keeps && how == detachedLink {
+		t.holder, t.session = l, s
+		return
+	}
+	s.mu.Lock()
 	s.unsettled.drop(l)
 	s.mu.Unlock()
-	if l.hub != nil {
-		l.hub.Close()
+	if !keeps {
+		t.giveBack()
 	}
-	if closed && l.durable != "" {
-		l.owned = l.durable
-	}
-	l.disown()
 }

@@ -30,7 +30,7 @@ func (l *incoming) post(d *delivery, payload []byte, owned bool) error {
 		return l.refusePost(d, t.failed)
 	}
 	l.session.conn.declared.posting = true
-	routed, err := l.publish(t.publisher, payload, owned, 0)
+	routed, err := l.publish(t.publisher, payload, owned, 0, nil)
 	l.session.conn.declared.posting = false
 	if err != nil {
 		e := toError(err)

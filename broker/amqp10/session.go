@@ -3,6 +3,7 @@ package amqp10
 import (
 	"log/slog"
 	"math"
+	"slices"
 	"sync"
 
 	"github.com/turnstone-mq/turnstone/broker/amqp10/frame"
@@ -15,21 +16,23 @@ type session struct {
 	channel uint16
 
 	// Owned by the reader.
-	publisher *hub.Publisher
-	incoming  map[uint32]*incoming
-	outgoing  map[uint32]*outgoing
-	received  window
-	retiring  map[uint64]*retirement // deliveries with an outcome in a transaction, by id; nil while there are none
-	declared  int                    // transactions of the session's coordinators
-	held      int64                  // bytes in them
-	published uint64                 // deliveries that were given a token
-	asked     []awaited              // since the last flush
-	unrouted  []deliveryIDs          // likewise
-	settling  []*outgoing            // with deliveries settled since the last flush
-	taken     []taken                // scratch of settle
-	crediting []*incoming            // that may send more after the flush
-	touched   bool                   // in conn.touched
-	ending    bool                   // end was sent: everything but the peer's is passed over
+	publisher  *hub.Publisher
+	incoming   map[uint32]*incoming
+	outgoing   map[uint32]*outgoing
+	received   window
+	retiring   map[uint64]*retirement // deliveries with an outcome in a transaction, by id; nil while there are none
+	declared   int                    // transactions of the session's coordinators
+	held       int64                  // bytes in them
+	published  uint64                 // deliveries that were given a token
+	asked      []awaited              // since the last flush
+	unrouted   []deliveryIDs          // likewise
+	settling   []*outgoing            // with deliveries settled since the last flush
+	remembered map[uint32]*remembered // deliveries of the peer that it has not settled, by their ids; nil for none
+	taken      []taken                // scratch of settle
+	exact      []*outgoing            // likewise: of those, whose outcomes are settled when they are durable
+	crediting  []*incoming            // that may send more after the flush
+	touched    bool                   // in conn.touched
+	ending     bool                   // end was sent: everything but the peer's is passed over
 
 	mu        sync.Mutex
 	awaits    []awaited     // guarded by mu
@@ -41,7 +44,7 @@ type session struct {
 	paused    []*outgoing   // guarded by mu; they hold back because there is no room
 	full      []*outgoing   // guarded by mu; they hold back because too much is unsettled
 	scratch   []byte        // guarded by mu
-	tag       [4]byte       // guarded by mu; scratch: that of the delivery at hand
+	tag       []byte        // guarded by mu; scratch: that of the delivery at hand
 	closed    bool          // guarded by mu; nothing is sent any more
 }
 
@@ -168,19 +171,22 @@ func (s *session) end() {
 	s.mu.Lock()
 	again := s.closed
 	s.closed = true
-	s.waiting, s.awaits = nil, nil
+	s.waiting = nil
+	s.awaits = slices.DeleteFunc(s.awaits, func(a awaited) bool { return a.remembered == nil })
 	s.mu.Unlock()
 	if again {
 		return
 	}
 	for _, l := range s.incoming {
-		l.leave(false)
+		l.leave(endedSession)
 	}
 	for _, l := range s.outgoing {
-		l.leave(false)
+		l.leave(endedSession)
 	}
 	clear(s.incoming)
 	clear(s.outgoing)
+	s.conn.restless(endedSession, s)
+	s.unremember()
 }
 
 // touch notes that the session has something to flush.
@@ -215,7 +221,7 @@ func (s *session) grant() {
 		s.crediting[i] = nil
 		l.crediting = false
 		if !l.detached {
-			l.credit = linkCredit
+			l.credit = max(l.credit, l.mostCredit())
 			s.sendFlow(l)
 		}
 	}

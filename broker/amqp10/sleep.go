@@ -36,7 +36,7 @@ func (c *connection) read() (asleep bool, err error) {
 	ready := false
 	if c.state == open && c.waits.few {
 		if raw := c.in.Raw(); raw != nil {
-			if ready, err = c.in.FillNow(); !ready && err == nil && c.bed.Sleep(c.endpoint.bedroom, raw, c, c.restless) {
+			if ready, err = c.in.FillNow(); !ready && err == nil && c.bed.Sleep(c.endpoint.bedroom, raw, c, c.wanted) {
 				return true, nil
 			}
 		}
@@ -49,8 +49,8 @@ func (c *connection) read() (asleep bool, err error) {
 	return false, err
 }
 
-// restless says that the reader is to do something other than to wait for its peer.
-func (c *connection) restless() bool { return c.end.Begun() || c.overdue.Load() }
+// wanted says that the reader is to do something other than to wait for its peer.
+func (c *connection) wanted() bool { return c.end.Begun() || c.overdue.Load() || c.errands.waiting() }
 
 // Wake continues a connection that sleeps; for one that does not it is void.
 func (c *connection) Wake() {

@@ -30,7 +30,7 @@ func TestSleep(t *testing.T) {
 		b.queue(fmt.Sprint(i), nil)
 	}
 	for i := range clients {
-		p := b.open()
+		p := b.as(fmt.Sprint("client ", i))
 		p.sender(1, fmt.Sprint("/queues/", (i+1)%clients))
 		p.receiver(2, fmt.Sprint("/queues/", i))
 		p.credit(2, 0, 5, false)
@@ -83,7 +83,7 @@ func BenchmarkConnectionMemory(b *testing.B) {
 		before := used()
 		conns := make([]any, 0, connections)
 		for range connections {
-			p := x.open()
+			p := x.as(fmt.Sprint("client ", len(conns)))
 			p.send(1, &frame.Begin{IncomingWindow: 1000, OutgoingWindow: 1000, HandleMax: 100})
 			expect[*frame.Begin](p)
 			for channel := range uint16(2) {

@@ -15,13 +15,20 @@ import (
 // attachOutgoing attaches a link to a source.
 func (s *session) attachOutgoing(a *frame.Attach) error {
 	c := s.conn
-	if old := c.links.outgoing[a.Name]; old != nil {
-		old.fail(stolen(a.Name))
+	t, err := c.claim(c.nameOf(a))
+	if err != nil {
+		return err
 	}
-	l := &outgoing{link: link{session: s, handle: a.Handle, name: a.Name}, settled: a.SenderSettleMode == frame.SenderSettled, most: a.MaxMessageSize}
+	l := &outgoing{link: link{session: s, handle: a.Handle, name: a.Name, terminus: t}, settled: a.SenderSettleMode == frame.SenderSettled, most: a.MaxMessageSize}
 	source, err := l.resolve(a)
 	if err != nil {
 		l.disown()
+		c.leave(t, detachedLink)
+		return err
+	}
+	r, err := l.reconcile(a)
+	if err != nil {
+		l.leave(failedLink)
 		return err
 	}
 	mode := frame.SenderUnsettled
@@ -33,18 +40,20 @@ func (s *session) attachOutgoing(a *frame.Attach) error {
 		Name: a.Name, Handle: a.Handle, Role: frame.Sender, SenderSettleMode: mode, ReceiverSettleMode: a.ReceiverSettleMode,
 		Source: source, Target: a.Target, InitialDeliveryCount: frame.Some[uint32](0), Properties: paired(a),
 	}
+	t.attach(c, source)
+	r.describe(&reply, c.mostSent)
 	if !s.send(&reply) {
 		return sessionError(frame.FrameSizeTooSmall, "the answer to an attach does not fit into a frame of %d bytes", c.mostSent)
 	}
 	s.mu.Lock()
-	l.attached = true
+	l.attached, l.resuming = true, r.restarts
 	gone := l.gone
 	s.mu.Unlock()
 	if gone { // before the client was told of the link
 		s.send(l.deleted())
 		return nil
 	}
-	l.hub.Resume()
+	l.resume(r)
 	return nil
 }
 
@@ -72,7 +81,7 @@ var outcomesKnown = []string{"amqp:accepted:list", "amqp:rejected:list", "amqp:r
 func (l *outgoing) resolve(a *frame.Attach) (*frame.Source, error) {
 	s, c := l.session, l.session.conn
 	if a.Source == nil {
-		return l.recover()
+		return l.recover(a)
 	}
 	wanted := a.Source
 	if err := checkSource(wanted); err != nil {
@@ -97,6 +106,9 @@ func (l *outgoing) resolve(a *frame.Attach) (*frame.Source, error) {
 		}
 		source.Address, source.Dynamic = queueAddress(l.owned), true
 		source.DynamicNodeProperties = frame.Map(nil).WithLifetime(frame.CodeDeleteOnClose)
+		if err := l.promise(wanted, source, nodeOwned); err != nil {
+			return nil, err
+		}
 		return source, l.consume(l.owned, a, false)
 	}
 	n, err := parseAddress(wanted.Address, wanted.Capabilities, c.config.MQTT.Exchange)
@@ -110,16 +122,21 @@ func (l *outgoing) resolve(a *frame.Attach) (*frame.Source, error) {
 		if err := c.makeSure(n); err != nil {
 			return nil, err
 		}
+		if err := l.promise(wanted, source, nodeShared); err != nil {
+			return nil, err
+		}
 		return source, l.consume(n.queue, a, false)
 	}
 	if l.browses {
 		return nil, linkError(frame.NotImplemented, "a subscription has its messages for itself: distribution-mode copy is for queues")
 	}
 	l.subscribes = true
-	if wanted.Durable == frame.DurabilityNone && wanted.ExpiryPolicy != frame.ExpireNever {
+	if err := l.promise(wanted, source, nodeSubscription); err != nil {
+		return nil, err
+	}
+	if !l.terminus.lasts() {
 		return source, l.subscribe(n, a)
 	}
-	source.Durable, source.ExpiryPolicy = wanted.Durable, frame.ExpireNever
 	return source, l.subscribeDurably(n, a)
 }
 
@@ -182,6 +199,9 @@ func (l *outgoing) consume(name string, a *frame.Attach, exclusive bool) (err er
 		}
 		o.Priority = int(n)
 	}
+	if took, err := l.takeUp(name, o); took || err != nil {
+		return err
+	}
 	l.hub, err = l.session.conn.host.Consume(l.session.conn.access, name, o)
 	var e *hub.Error
 	if errors.As(err, &e) && e.Code == hub.Refused { // in exclusive use
@@ -221,7 +241,7 @@ func (l *outgoing) subscriptionQueue() string {
 func (l *outgoing) subscribeDurably(n node, a *frame.Attach) error {
 	c := l.session.conn
 	name := l.subscriptionQueue()
-	if err := c.makeSure(node{queue: name, make: true}); err != nil {
+	if err := l.makeLasting(name); err != nil {
 		return err
 	}
 	for _, b := range c.host.BindingsOf(name) {
@@ -239,10 +259,15 @@ func (l *outgoing) subscribeDurably(n node, a *frame.Attach) error {
 	return l.consume(name, a, true)
 }
 
-// recover attaches a link without a source to the durable subscription of its name, as JMS clients do before they end one
-// by closing the link. 2 §2.6.3
-func (l *outgoing) recover() (*frame.Source, error) {
+// recover attaches a link without a source to the one that its name has, or else to the durable subscription of its name, as
+// JMS clients do before they end one by closing the link. 2 §2.6.3
+func (l *outgoing) recover(a *frame.Attach) (*frame.Source, error) {
 	c := l.session.conn
+	if known := l.terminus.source; known != nil {
+		again := *a
+		again.Source = known
+		return l.resolve(&again)
+	}
 	name := l.subscriptionQueue()
 	bindings := c.host.BindingsOf(name)
 	if _, err := c.host.Queue(name, c.origin); err != nil || len(bindings) == 0 {
@@ -254,6 +279,9 @@ func (l *outgoing) recover() (*frame.Source, error) {
 	}
 	if bindings[0].Source != c.config.MQTT.Exchange {
 		source.Address, source.Capabilities = "/exchanges/"+url.PathEscape(bindings[0].Source)+"/"+url.PathEscape(bindings[0].Key), nil
+	}
+	if err := l.promise(source, source, nodeSubscription); err != nil {
+		return nil, err
 	}
 	return source, l.consume(name, &frame.Attach{}, true)
 }

@@ -1,8 +1,6 @@
 package amqp10
 
 import (
-	"time"
-
 	"github.com/turnstone-mq/turnstone/broker/amqp10/frame"
 )
 
@@ -54,14 +52,7 @@ func (c *connection) isOverdue(now uint32) bool {
 }
 
 // endOverdue rolls back the transactions and detaches the links whose time is up; the reader calls it when it was woken for that.
-func (c *connection) endOverdue() error {
-	c.overdue.Store(false)
-	if err := c.conn.SetReadDeadline(time.Time{}); err != nil {
-		return err
-	}
-	if c.end.Begun() {
-		c.interrupt() // stop may have come before the deadline was taken off
-	}
+func (c *connection) endOverdue() {
 	now := c.endpoint.seconds.Load()
 	c.declared.expire(now, c.config.Limits.ConsumerTimeoutMillis)
 	for _, s := range c.sessions {
@@ -69,5 +60,4 @@ func (c *connection) endOverdue() error {
 			l.fail(linkError(frame.DetachForced, "a delivery was not settled within %d ms, the consumer timeout of its queue", ms))
 		}
 	}
-	return nil
 }

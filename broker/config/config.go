@@ -171,6 +171,9 @@ type Limits struct {
 	Channels              int   `json:"channels,omitempty"`              // per AMQP connection
 	ConsumersPerChannel   int   `json:"consumersPerChannel,omitempty"`   //
 	UnackedPerChannel     int   `json:"unackedPerChannel,omitempty"`     //
+	SuspendedLinks        int   `json:"suspendedLinks,omitempty"`        // links of AMQP 1.0 that may outlive their connections, per virtual host
+	SuspendedLinksPerUser int   `json:"suspendedLinksPerUser,omitempty"` // per virtual host and user
+	UnsettledPerLink      int   `json:"unsettledPerLink,omitempty"`      // deliveries that a sender of AMQP 1.0 has not settled, while the broker remembers them
 	ConsumerTimeoutMillis int64 `json:"consumerTimeoutMillis,omitempty"` // that a consumer of AMQP may hold a delivery, and that a transaction of AMQP 1.0 may be open
 	OutboxBytes           int   `json:"outboxBytes,omitempty"`           // waiting to be written to one connection
 	TableDepth            int   `json:"tableDepth,omitempty"`            // nested AMQP tables and arrays
@@ -243,6 +246,9 @@ func Default() Config {
 			Channels:              2047,
 			ConsumersPerChannel:   10_000,
 			UnackedPerChannel:     1_000_000,
+			SuspendedLinks:        10_000,
+			SuspendedLinksPerUser: 1_000,
+			UnsettledPerLink:      10_000,
 			ConsumerTimeoutMillis: 1_800_000,
 			OutboxBytes:           4 << 20,
 			TableDepth:            16,

@@ -76,7 +76,7 @@ func TestRoom(t *testing.T) {
 		}
 		awaited := make(chan struct{})
 		go func() { // ends with the wait
-			room.Await(out, &end)
+			room.Await(out, &end, nil)
 			close(awaited)
 		}()
 		synctest.Wait()
@@ -108,7 +108,7 @@ func TestRoom(t *testing.T) {
 	out := outbox.New(ours, outbox.Options{Limit: 1, Patience: time.Hour, Failed: func(error) {}})
 	out.Write(make([]byte, 4<<10))
 	end.Begin(errors.New("over"))
-	room.Await(out, &end)
+	room.Await(out, &end, nil)
 	theirs.Close() //nolint:errcheck // a pipe
 	out.Close(0)
 }

@@ -71,17 +71,20 @@ func (r *Room) For(c Resumer, out *outbox.Outbox) bool {
 }
 
 // Await blocks the reader while the outbox is full, or until the connection is to end: a peer that does not read its answers
-// is not listened to.
-func (r *Room) Await(out *outbox.Outbox, end *Ending) {
+// is not listened to. True says that asked, which may be nil, came first.
+func (r *Room) Await(out *outbox.Outbox, end *Ending, asked <-chan struct{}) bool {
 	if !out.Full() {
-		return
+		return false
 	}
 	freed, done := r.freed.Channel(), end.Done()
 	for out.Full() {
 		select {
 		case <-freed:
+		case <-asked:
+			return true
 		case <-done:
-			return
+			return false
 		}
 	}
+	return false
 }

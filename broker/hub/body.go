@@ -131,7 +131,9 @@ func (v *bodyVisitor) change(string, session.State, []string) {}
 func (v *bodyVisitor) end(string, session.State)              {}
 func (v *bodyVisitor) returned(uint64, uint64, uint32)        {}
 func (v *bodyVisitor) received(uint64, uint64, uint64)        {}
-func (v *bodyVisitor) receipt(receipt)                        {}
+func (v *bodyVisitor) receipt(receipt, uint16)                {}
+func (v *bodyVisitor) sender(string, uint64, uint32, string)  {}
+func (v *bodyVisitor) leave(string, uint64)                   {}
 func (v *bodyVisitor) complete(receipt)                       {}
 func (v *bodyVisitor) prepare(txID, int)                      {}
 func (v *bodyVisitor) prepared()                              {}

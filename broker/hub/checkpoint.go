@@ -14,7 +14,7 @@ import (
 // A checkpoint of a shard holds positions, not bodies (docs/formats/checkpoint.md):
 //
 //	last session queue id | sessions | queues | retained messages | parts of transactions | decided transactions | receipts
-//	| delayed messages | delayed messages of parts | wills, all three missing in older ones
+//	| delayed messages | delayed messages of parts | wills | senders | receipts of tags, all five missing in older ones
 //	sessions  count | count × (vhost text | session record as a block)
 //	queues    count | count × (queue id | next item id | blocks of items, an empty one at the end)
 //	retained  count | count × (vhost text | entry index | at | share)
@@ -25,6 +25,8 @@ import (
 //	of parts  count | count × (id of a part, 16 bytes | count × waiting)
 //	wills     count | count × (queue of a session | delay | wait | lifetime | when, zero while it does not wait | entry index | at
 //	          | share); those that wait are among the delayed messages, too
+//	senders   count | count × (vhost text | id | seconds that it outlives its connection | name text)
+//	of tags   count | count × (id of a sender | shards that take the message | tag text)
 //	waiting   vhost text | when, as an unsigned number | entry index | at | share
 //
 // Numbers are LEB128; texts and blocks have their length before them. Sessions come first: they own queues.
@@ -38,6 +40,8 @@ type captured struct {
 	parts    []capturedPart
 	decided  []txID
 	receipts []receipt
+	tags     []capturedTag
+	senders  []capturedSender
 	delayed  []delayedEntry
 	leaves   map[txID][]delayedEntry
 	wills    []capturedWill
@@ -46,6 +50,17 @@ type captured struct {
 type capturedWill struct {
 	queue uint64
 	testament
+}
+
+type capturedSender struct {
+	vhost, name string
+	id          uint64
+	expiry      uint32
+}
+
+type capturedTag struct {
+	receipt
+	parts uint16
 }
 
 type capturedSession struct {
@@ -82,10 +97,17 @@ func (s *shard) Capture() func(*cluster.CheckpointWriter) error {
 		c.parts = append(c.parts, p.capture())
 	}
 	c.decided = slices.Collect(maps.Keys(s.decided))
-	for r, written := range s.receipts {
-		if written {
+	for r, t := range s.receipts {
+		switch {
+		case !t.written:
+		case r.tag != "":
+			c.tags = append(c.tags, capturedTag{r, t.parts})
+		default:
 			c.receipts = append(c.receipts, r)
 		}
+	}
+	for _, st := range s.senders {
+		c.senders = append(c.senders, capturedSender{vhost: st.host.name, name: st.name, id: st.id, expiry: st.written})
 	}
 	c.delayed = s.delays.Entries()
 	for d, due := range s.leaving {
@@ -139,7 +161,7 @@ func (c *captured) write(w *cluster.CheckpointWriter) error {
 	}
 	w.Uvarint(uint64(len(c.receipts)))
 	for _, r := range c.receipts {
-		w.Uvarint(r.session)
+		w.Uvarint(r.sender)
 		w.Uvarint(uint64(r.packet))
 	}
 	schedule.Sort(c.delayed)
@@ -156,7 +178,40 @@ func (c *captured) write(w *cluster.CheckpointWriter) error {
 			w.Uvarint(uint64(n))
 		}
 	}
+	c.writeSenders(w)
 	return nil
+}
+
+func (c *captured) writeSenders(w *cluster.CheckpointWriter) {
+	w.Uvarint(uint64(len(c.senders)))
+	for i := range c.senders {
+		st := &c.senders[i]
+		w.Text(st.vhost)
+		w.Uvarint(st.id)
+		w.Uvarint(uint64(st.expiry))
+		w.Text(st.name)
+	}
+	w.Uvarint(uint64(len(c.tags)))
+	for i := range c.tags {
+		t := &c.tags[i]
+		w.Uvarint(t.sender)
+		w.Uvarint(uint64(t.parts))
+		w.Text(t.tag)
+	}
+}
+
+// readSenders reads what writeSenders wrote.
+func (s *shard) readSenders(r *cluster.CheckpointReader) {
+	for n := r.Uvarint(); n > 0 && r.Err() == nil; n-- {
+		vhost, id, expiry, name := r.Text(), r.Uvarint(), uint32(r.Uvarint()), r.Text()
+		if r.Err() == nil {
+			s.restoreSender(vhost, id, expiry, name)
+		}
+	}
+	for n := r.Uvarint(); n > 0 && r.Err() == nil; n-- {
+		sender, parts, tag := r.Uvarint(), uint16(r.Uvarint()), r.Text()
+		s.receipts[receipt{sender, label{tag: tag}}] = taken{written: true, parts: parts}
+	}
 }
 
 func writeDelayed(w *cluster.CheckpointWriter, entries []delayedEntry) {
@@ -207,7 +262,7 @@ func (s *shard) Restore(g *cluster.Group, r *cluster.CheckpointReader) error {
 	}
 	for n := r.Uvarint(); n > 0 && r.Err() == nil; n-- {
 		session := r.Uvarint()
-		s.receipts[receipt{session: session, packet: uint16(r.Uvarint())}] = true
+		s.receipts[receipt{session, label{packet: uint16(r.Uvarint())}}] = taken{written: true}
 	}
 	if r.Err() != nil || !r.More() {
 		return r.Err()
@@ -224,6 +279,9 @@ func (s *shard) Restore(g *cluster.Group, r *cluster.CheckpointReader) error {
 	}
 	for n := r.Uvarint(); n > 0 && r.Err() == nil; n-- {
 		s.readWill(r)
+	}
+	if r.Err() == nil && r.More() {
+		s.readSenders(r)
 	}
 	return r.Err()
 }

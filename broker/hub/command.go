@@ -33,7 +33,11 @@ import (
 //	will     16 | vhost text | queue of a session uvarint | delay, wait and lifetime uvarint each | message
 //	heir     17 | vhost text | queue of a session uvarint | what becomes of its will u8 | when it is due varint
 //	change   18 | vhost text | session record with the subscriptions that are new alone | count uvarint | count × filter text: those that ended
-//	disown   19 | vhost text: what the shard has of the virtual host is nobody's
+//	sender   19 | vhost text | id uvarint | seconds that it outlives its connection uvarint | name text
+//	leave    20 | vhost text | id of a sender uvarint
+//	taken    21 | id of a sender uvarint | shards that take the message uvarint | tag text: of the message of the next command
+//	settled  22 | id of a sender uvarint | count uvarint | count × tag text
+//	disown   23 | vhost text: what the shard has of the virtual host is nobody's
 //
 // The kinds are written to disk: never renumber them.
 const (
@@ -55,6 +59,10 @@ const (
 	commandWill
 	commandHeir
 	commandChange
+	commandSender
+	commandLeave
+	commandTaken
+	commandSettled
 	commandDisown
 )
 
@@ -175,8 +183,10 @@ type commandVisitor interface {
 	forget(id txID)
 	returned(q, item uint64, count uint32)
 	received(q, first, last uint64)
-	receipt(r receipt)
+	receipt(r receipt, parts uint16)
 	complete(r receipt)
+	sender(vhost string, id uint64, expiry uint32, name string)
+	leave(vhost string, id uint64)
 	delay(at uint32, vhost string, due int64, also []string, m *message.Message)
 	due(vhost string, due int64, ref queue.Ref)
 	will(at uint32, vhost string, queue uint64, w *Will)
@@ -215,6 +225,8 @@ func visitCommand(at uint32, src []byte, v commandVisitor) (rest []byte, err err
 		return visitRuns(src, v.received)
 	case commandReceipt, commandComplete:
 		return visitReceipts(kind, src, v)
+	case commandTaken, commandSettled:
+		return visitTags(kind, src, v)
 	case commandPrepare, commandDecide, commandResolve, commandForget:
 		return visitTransaction(at, kind, src, v)
 	case commandReturn:
@@ -229,6 +241,8 @@ func visitCommand(at uint32, src []byte, v commandVisitor) (rest []byte, err err
 		return visitDelay(at, vhost, src, v)
 	case commandDue:
 		return visitDue(vhost, src, v)
+	case commandSender, commandLeave:
+		return visitSender(kind, vhost, src, v)
 	case commandWill, commandHeir:
 		return visitWill(at, kind, vhost, src, v)
 	case commandSession, commandEnd:
@@ -409,23 +423,85 @@ func visitReturn(src []byte, v commandVisitor) (rest []byte, err error) {
 	return src, nil
 }
 
-func appendReceipt(dst []byte, r receipt) []byte {
-	dst = binary.AppendUvarint(append(dst, commandReceipt), r.session)
-	return binary.AppendUvarint(dst, uint64(r.packet))
+func appendReceipt(dst []byte, r receipt, parts uint16) []byte {
+	if r.tag == "" {
+		dst = binary.AppendUvarint(append(dst, commandReceipt), r.sender)
+		return binary.AppendUvarint(dst, uint64(r.packet))
+	}
+	dst = binary.AppendUvarint(append(dst, commandTaken), r.sender)
+	return appendText(binary.AppendUvarint(dst, uint64(parts)), r.tag)
 }
 
-func appendComplete(dst []byte, session uint64, packets []uint16) []byte {
-	dst = binary.AppendUvarint(append(dst, commandComplete), session)
-	dst = binary.AppendUvarint(dst, uint64(len(packets)))
-	for _, p := range packets {
-		dst = binary.AppendUvarint(dst, uint64(p))
+// appendComplete voids receipts, which are all of packet identifiers or all of tags.
+func appendComplete(dst []byte, sender uint64, list []label) []byte {
+	kind := commandComplete
+	if len(list) > 0 && list[0].tag != "" {
+		kind = commandSettled
+	}
+	dst = binary.AppendUvarint(append(dst, kind), sender)
+	dst = binary.AppendUvarint(dst, uint64(len(list)))
+	for _, o := range list {
+		if kind == commandSettled {
+			dst = appendText(dst, o.tag)
+		} else {
+			dst = binary.AppendUvarint(dst, uint64(o.packet))
+		}
 	}
 	return dst
 }
 
+func visitTags(kind byte, src []byte, v commandVisitor) (rest []byte, err error) {
+	sender, src, okSender := cutNumber(src)
+	n, src, ok := cutNumber(src) // shards, or tags
+	if !ok || !okSender || kind == commandTaken && n > math.MaxUint16 {
+		return nil, errShortEntry
+	}
+	parts := n
+	if kind == commandTaken {
+		n = 1
+	}
+	for ; n > 0; n-- {
+		var tag string
+		if tag, src, ok = cutText(src); !ok || tag == "" {
+			return nil, errShortEntry
+		}
+		if r := (receipt{sender, label{tag: tag}}); kind == commandTaken {
+			v.receipt(r, uint16(parts))
+		} else {
+			v.complete(r)
+		}
+	}
+	return src, nil
+}
+
+func appendSender(dst []byte, vhost string, id uint64, expiry uint32, name string) []byte {
+	dst = binary.AppendUvarint(appendText(append(dst, commandSender), vhost), id)
+	return appendText(binary.AppendUvarint(dst, uint64(expiry)), name)
+}
+
+func appendLeave(dst []byte, vhost string, id uint64) []byte {
+	return binary.AppendUvarint(appendText(append(dst, commandLeave), vhost), id)
+}
+
+// visitSender visits what is about a sender, src being behind the virtual host.
+func visitSender(kind byte, vhost string, src []byte, v commandVisitor) (rest []byte, err error) {
+	id, src, ok := cutNumber(src)
+	if kind == commandLeave && ok {
+		v.leave(vhost, id)
+		return src, nil
+	}
+	expiry, src, okExpiry := cutNumber(src)
+	name, src, okName := cutText(src)
+	if !ok || !okExpiry || !okName || expiry > math.MaxUint32 {
+		return nil, errShortEntry
+	}
+	v.sender(vhost, id, uint32(expiry), name)
+	return src, nil
+}
+
 func visitReceipts(kind byte, src []byte, v commandVisitor) (rest []byte, err error) {
 	session, src, ok := cutNumber(src)
-	n, visit := uint64(1), v.receipt
+	n, visit := uint64(1), func(r receipt) { v.receipt(r, 0) }
 	if kind == commandComplete && ok {
 		n, src, ok = cutNumber(src)
 		visit = v.complete
@@ -433,7 +509,7 @@ func visitReceipts(kind byte, src []byte, v commandVisitor) (rest []byte, err er
 	for ; n > 0 && ok; n-- {
 		var id uint64
 		if id, src, ok = cutNumber(src); ok && id <= math.MaxUint16 {
-			visit(receipt{session: session, packet: uint16(id)})
+			visit(receipt{session, label{packet: uint16(id)}})
 		}
 	}
 	if !ok {

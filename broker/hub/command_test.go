@@ -67,14 +67,24 @@ func (v *transcript) received(q, first, last uint64) {
 	fmt.Fprintf(&v.text, "receive %d %d-%d\n", q, first, last)
 }
 
-func (v *transcript) receipt(r receipt) {
-	fmt.Fprintf(&v.text, "receipt %d %d\n", r.session, r.packet)
-	v.again = appendReceipt(v.again, r)
+func (v *transcript) receipt(r receipt, parts uint16) {
+	fmt.Fprintf(&v.text, "receipt %d %d %q %d\n", r.sender, r.packet, r.tag, parts)
+	v.again = appendReceipt(v.again, r, parts)
+}
+
+func (v *transcript) sender(vhost string, id uint64, expiry uint32, name string) {
+	fmt.Fprintf(&v.text, "sender %s %d %d %s\n", vhost, id, expiry, name)
+	v.again = appendSender(v.again, vhost, id, expiry, name)
+}
+
+func (v *transcript) leave(vhost string, id uint64) {
+	fmt.Fprintf(&v.text, "leave %s %d\n", vhost, id)
+	v.again = appendLeave(v.again, vhost, id)
 }
 
 func (v *transcript) complete(r receipt) {
-	fmt.Fprintf(&v.text, "complete %d %d\n", r.session, r.packet)
-	v.again = appendComplete(v.again, r.session, []uint16{r.packet})
+	fmt.Fprintf(&v.text, "complete %d %d %q\n", r.sender, r.packet, r.tag)
+	v.again = appendComplete(v.again, r.sender, []label{r.label})
 }
 
 func (v *transcript) delay(_ uint32, vhost string, due int64, also []string, m *message.Message) {
@@ -125,6 +135,12 @@ func exampleEntry() []byte {
 	e = appendTx(e, commandDecide, id)
 	e = appendResolve(e, id, true)
 	e = appendTx(e, commandForget, id)
+	e = appendReceipt(e, receipt{5, label{packet: 7}}, 0)
+	e = appendComplete(e, 5, []label{{packet: 7}, {packet: 8}})
+	e = appendSender(e, "/", 6, 60, "amqp/ann/container/link")
+	e = appendReceipt(e, receipt{6, label{tag: "tag\x00"}}, 2)
+	e = appendComplete(e, 6, []label{{tag: "a"}, {tag: "b"}})
+	e = appendLeave(e, "/", 6)
 	return appendReturn(e, 7, []queue.Item{{ID: 3, Count: 2}, {ID: 5, Count: 1}})
 }
 
@@ -156,6 +172,14 @@ prepared
 decide 0102
 resolve 0102 true
 forget 0102
+receipt 5 7 "" 0
+complete 5 7 ""
+complete 5 8 ""
+sender / 6 60 amqp/ann/container/link
+receipt 6 0 "tag\x00" 2
+complete 6 0 "a"
+complete 6 0 "b"
+leave / 6
 return 7 3 2
 return 7 5 1
 `

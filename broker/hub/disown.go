@@ -9,7 +9,7 @@ import (
 	"github.com/turnstone-mq/turnstone/broker/retain"
 )
 
-// A virtual host that is deleted leaves retained and delayed messages, sessions and wills in the logs of the shards. Each shard
+// A virtual host that is deleted leaves retained and delayed messages, sessions, senders and wills in the logs of the shards. Each shard
 // writes that they are nobody's before the deletion is answered: a virtual host that gets the name later finds nothing of them
 // after a restart. Where the process ended in between, recovery meets the name of a virtual host that the catalogue does not
 // have, and the shards write it before anybody is let in.
@@ -116,6 +116,11 @@ func (r *replay) disown(vhost string) {
 	for st := range s.sessions {
 		if st.host == v {
 			s.dropSession(st)
+		}
+	}
+	for _, st := range s.senders {
+		if st.host == v {
+			s.dropSender(st)
 		}
 	}
 	for _, e := range s.delays.Drop(func(d delayed) bool { return d.host == v }) {

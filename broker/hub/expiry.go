@@ -75,20 +75,17 @@ func (s *mqttSession) expire() {
 
 // completeAll voids what is left of the session's receipts.
 func (s *mqttSession) completeAll() {
-	s.mu.Lock()
-	packets := make([]uint16, 0, len(s.receipts))
-	for id := range s.receipts {
-		packets = append(packets, id)
-	}
-	s.mu.Unlock()
-	s.complete(packets, func(error) {}) // a session without a record has none at the next start
+	s.receipts.complete(s.queue.id, s.receipts.all(), func(error) {}) // a session without a record has none at the next start
 }
 
-// endWaits ends what sessions wait for, as the hub closes: their time begins anew with the next start.
+// endWaits ends what sessions and senders wait for, as the hub closes: their time begins anew with the next start.
 func (v *VirtualHost) endWaits() {
 	v.mu.RLock()
-	sessions := slices.Collect(maps.Values(v.sessions))
+	sessions, senders := slices.Collect(maps.Values(v.sessions)), slices.Collect(maps.Values(v.senders))
 	v.mu.RUnlock()
+	for _, s := range senders {
+		s.stopEnd()
+	}
 	for _, s := range sessions {
 		s.mu.Lock()
 		s.stopEndLocked()

@@ -45,6 +45,7 @@ type VirtualHost struct {
 	mu       sync.RWMutex
 	queues   map[string]*Queue
 	sessions map[string]*mqttSession
+	senders  map[string]*senderState
 
 	sharing   sync.Mutex
 	groups    map[string]*group       // guarded by sharing; shared subscriptions, by $share/NAME/FILTER
@@ -59,6 +60,7 @@ func (h *Hub) newHost(name string) *VirtualHost {
 		retained: retain.New(),
 		queues:   make(map[string]*Queue),
 		sessions: make(map[string]*mqttSession),
+		senders:  make(map[string]*senderState),
 		groups:   make(map[string]*group),
 
 		exclusive: make(map[string]*mqttSession),
@@ -395,7 +397,7 @@ func (q *Queue) ask(ifUnused, ifEmpty, now bool, messages *int) error {
 	q.do(func(q *Queue, _ int64) {
 		*messages = q.state.Ready()
 		switch {
-		case ifUnused && q.state.Active() > 0:
+		case ifUnused && q.state.Active()+q.state.Suspended() > 0:
 			err = errorf(Precondition, "queue '%s' in vhost '%s' in use", q.name, q.host.name)
 		case ifEmpty && q.state.Ready()+q.state.Unacked()+q.inFlight > 0:
 			*messages = q.state.Ready() + q.state.Unacked() + q.inFlight

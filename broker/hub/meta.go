@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -347,10 +348,16 @@ func (v *VirtualHost) end() {
 	for _, s := range v.sessions {
 		sessions = append(sessions, s)
 	}
+	senders := slices.Collect(maps.Values(v.senders))
 	v.mu.RUnlock()
 	v.hub.fleeting.drop(v)
 	for _, q := range queues {
 		v.remove(q)
+	}
+	for _, s := range senders {
+		if err := s.end(context.Background()); err != nil && !errors.Is(err, ErrClosed) {
+			v.hub.logger.Warn("sender of a deleted virtual host was not forgotten", "vhost", v.name, "sender", s.name, "error", err)
+		}
 	}
 	for _, s := range sessions {
 		s.displace()

@@ -45,7 +45,6 @@ type Publisher struct {
 	order     confirmOrder
 	match     []router.Match[*Queue] // scratch
 	asked     router.Message         // scratch
-	sender    uint64                 // the queue of the session whose messages are published once; see PublishOnce
 	exactly   exactly                // of the message at hand
 	pace      *Pace                  // nil: there are no rates
 	stores    bool                   // the last batch had something for a shard
@@ -475,7 +474,7 @@ func (p *Publisher) HandOver() {
 		p.refuse = nil
 	}
 	for _, s := range p.shard {
-		s.shard.post(&enqueueOp{flush: f, items: p.keep(s.items), sender: p.sender})
+		s.shard.post(&enqueueOp{flush: f, items: p.keep(s.items)})
 		s.items = s.items[:0]
 	}
 	for _, i := range p.retain {

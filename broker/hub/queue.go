@@ -183,7 +183,7 @@ func (q *Queue) effects() aftermath {
 	q.arm()
 	q.publishState()
 	after.examine = q.toExamine()
-	if q.auto && q.hadUser && q.state.Active() == 0 {
+	if q.auto && q.hadUser && q.state.Active()+q.state.Suspended() == 0 {
 		after.remove = true
 	}
 	return after

@@ -2,165 +2,233 @@ package hub
 
 import (
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/turnstone-mq/turnstone/broker/message"
 	"github.com/turnstone-mq/turnstone/broker/router"
 )
 
-// A message of QoS 2 is published once, however often its publisher repeats it. Each shard that takes it writes a receipt,
-// the publisher's session and the packet identifier, into the entry that has the message: either both are durable or none
-// is. A repetition after a crash passes over the shards that have the receipt and reaches those that have not. PUBREL voids
-// the receipts; PUBCOMP waits until that is durable, since the next message may have the same identifier.
-// [MQTT-4.3.3-2], [MQTT5-4.3.3-8 to 12]
+// A message of QoS 2 is published once, however often its publisher repeats it, and so is one of a Sender. Each shard that
+// takes it writes a receipt, the publisher and what it calls the message, into the entry that has the message: either both are
+// durable or none is. A repetition after a crash passes over the shards that have the receipt and reaches those that have not.
+// PUBREL, or that the sender has settled, voids the receipts; PUBCOMP waits until that is durable, since the next message may
+// have the same identifier. [MQTT-4.3.3-2], [MQTT5-4.3.3-8 to 12]
 
-// receipt says that a message of QoS 2 was taken.
+// label is what a publisher calls a message that is published once: by a packet identifier, or by a tag.
+type label struct {
+	packet uint16
+	tag    string
+}
+
+// receipt says that a message was taken.
 type receipt struct {
-	session uint64 // the id of its queue
-	packet  uint16
+	sender uint64 // the id of the session's queue, or of the Sender
+	label
+}
+
+// taken is what a shard knows of a receipt.
+type taken struct {
+	written bool   // false while the entry is on its way
+	parts   uint16 // shards that take the message; of tags
 }
 
 // exactly is what a part of a batch says of its message's receipt; the zero value is none.
 type exactly struct {
-	packet uint16
-	again  bool // the message may have been taken before
+	receipt
+	again bool   // the message may have been taken before
+	parts uint16 // of taken
+}
+
+// ledger is which messages of a publisher were taken, and which shards have that in the log.
+type ledger struct {
+	mu    sync.Mutex
+	taken map[label][]*shard // guarded by mu
 }
 
 // takeReceipt writes the receipt of a message that is about to be enqueued; false says that it was taken before.
-func (s *shard) takeReceipt(now int64, a *enqueueAct, r receipt, again bool) bool {
-	_, known := s.receipts[r]
-	if known && again {
+func (s *shard) takeReceipt(now int64, a *enqueueAct, e exactly) bool {
+	r := e.receipt
+	was, known := s.receipts[r]
+	if known && e.again {
 		return false
 	}
 	entry, _ := s.write(now, s.hub.durability(nil))
-	*entry = appendReceipt(*entry, r)
-	if !known {
-		s.receipts[r] = false
+	*entry = appendReceipt(*entry, r, e.parts)
+	if !known || was.parts != e.parts {
+		s.receipts[r] = taken{written: was.written, parts: e.parts}
 	}
 	a.receipts = append(a.receipts, r)
 	return true
 }
 
-// returnReceipts gives the receipts that the log has to their sessions; those of sessions that ended are void.
+// returnReceipts gives the receipts that the log has to their publishers; those of publishers that ended are void.
 func (s *shard) returnReceipts() {
 	for r := range s.receipts {
-		st := s.hub.sessionOf(r.session)
-		if st == nil {
+		l := s.hub.ledgerOf(r.sender)
+		if l == nil {
 			delete(s.receipts, r)
 			continue
 		}
-		st.note(r.packet, s)
+		l.note(r.label, s)
 	}
 }
 
-// sessionOf finds a durable session by the id of its queue, while the hub recovers.
-func (h *Hub) sessionOf(id uint64) *mqttSession {
+// ledgerOf finds the ledger of a durable session by the id of its queue, or of a Sender, while the hub recovers.
+func (h *Hub) ledgerOf(id uint64) *ledger {
 	for _, s := range h.shards {
-		if q := s.queues[id]; q != nil {
-			return q.session
+		if q := s.queues[id]; q != nil && q.session != nil {
+			return &q.session.receipts
+		}
+		if st := s.senders[id]; st != nil {
+			return &st.ledger
 		}
 	}
 	return nil
 }
 
-// note remembers that a shard has the receipt of a packet identifier; nil notes the identifier alone.
-func (s *mqttSession) note(packet uint16, has *shard) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.receipts == nil {
-		s.receipts = make(map[uint16][]*shard)
+// note remembers that a shard has the receipt of a message; nil notes the message alone.
+func (l *ledger) note(o label, has *shard) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.taken == nil {
+		l.taken = make(map[label][]*shard)
 	}
-	shards := s.receipts[packet]
+	shards := l.taken[o]
 	if has != nil && !slices.Contains(shards, has) {
 		shards = append(shards, has)
 	}
-	s.receipts[packet] = shards
+	l.taken[o] = shards
 }
 
-// Took says that a message of QoS 2 with a packet identifier was taken and not completed since.
-func (s *Session) Took(packet uint16) bool {
-	s.state.mu.Lock()
-	defer s.state.mu.Unlock()
-	_, ok := s.state.receipts[packet]
+func (l *ledger) has(o label) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, ok := l.taken[o]
 	return ok
 }
 
-// Taken is how many messages of QoS 2 were taken and not completed since.
-func (s *Session) Taken() int {
-	s.state.mu.Lock()
-	defer s.state.mu.Unlock()
-	return len(s.state.receipts)
+func (l *ledger) size() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.taken)
 }
+
+// all are the messages that were taken and not completed since.
+func (l *ledger) all() []label {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	list := make([]label, 0, len(l.taken))
+	for o := range l.taken {
+		list = append(list, o)
+	}
+	return list
+}
+
+// Took says that a message of QoS 2 with a packet identifier was taken and not completed since.
+func (s *Session) Took(packet uint16) bool { return s.state.receipts.has(label{packet: packet}) }
+
+// Taken is how many messages of QoS 2 were taken and not completed since.
+func (s *Session) Taken() int { return s.state.receipts.size() }
 
 // PublishOnce is Publish for a message of QoS 2 with a packet identifier of its session. One whose identifier was taken
 // and not completed since is the same message again, whether it says so or not: then it goes only where it has not been.
 // The publisher publishes for no other session.
 func (p *Publisher) PublishOnce(r *Route, m *message.Message, a router.Attributes, token uint64, s *Session, packet uint16) (routed int, err error) {
-	again := s.Took(packet)
-	if !s.state.durable {
-		if again {
-			p.until = 0
-			p.Pass(token)
-			return 1, nil
-		}
-		if routed, err = p.Publish(r, m, a, token); err == nil {
-			s.state.note(packet, nil)
-		}
-		return routed, err
+	o := label{packet: packet}
+	again := s.state.receipts.has(o)
+	if s.state.durable {
+		return p.publishOnce(r, m, a, token, &s.state.receipts, s.state.queue.shard, exactly{receipt: receipt{s.state.queue.id, o}, again: again})
 	}
-	p.sender, p.exactly = s.state.queue.id, exactly{packet: packet, again: again}
+	if again {
+		p.until = 0
+		p.Pass(token)
+		return 1, nil
+	}
+	if routed, err = p.Publish(r, m, a, token); err == nil {
+		s.state.receipts.note(o, nil)
+	}
+	return routed, err
+}
+
+// publishOnce publishes a message for which shards write receipts; own is that of a message which goes to no other.
+func (p *Publisher) publishOnce(r *Route, m *message.Message, a router.Attributes, token uint64, l *ledger, own *shard, e exactly) (routed int, err error) {
+	p.exactly = e
 	defer func() { p.exactly = exactly{} }()
 	if routed, err = p.Publish(r, m, a, token); err != nil {
 		return 0, err
 	}
-	s.state.note(packet, nil)
-	if own := p.shardPart(s.state.queue.shard); !p.stored(s.state, packet) {
-		if len(own.items) == 0 {
-			p.shard = append(p.shard, own)
+	if e.tag != "" && routed == 0 {
+		return 0, nil // its sender is told that nobody took it
+	}
+	l.note(e.label, nil)
+	if !p.stored(l) {
+		part := part{message: int32(len(p.batch) - 1), exactly: p.exactly, token: token}
+		part.exactly.parts = 1
+		to := p.shardPart(own)
+		if len(to.items) == 0 {
+			p.shard = append(p.shard, to)
 		}
-		own.items = append(own.items, part{message: int32(len(p.batch) - 1), exactly: p.exactly, token: token})
-		s.state.note(packet, own.shard)
+		to.items = append(to.items, part)
+		l.note(e.label, own)
 	}
 	return routed, nil
 }
 
 // stored notes which shards take the message that was just added; false says that none does.
-func (p *Publisher) stored(s *mqttSession, packet uint16) (any bool) {
+func (p *Publisher) stored(l *ledger) (any bool) {
+	newest, parts := len(p.batch)-1, uint16(0)
 	for _, sp := range p.shard {
-		if n := len(sp.items); n > 0 && int(sp.items[n-1].message) == len(p.batch)-1 {
-			s.note(packet, sp.shard)
-			any = true
+		if n := len(sp.items); n > 0 && int(sp.items[n-1].message) == newest {
+			parts++
 		}
 	}
-	return any
+	for _, sp := range p.shard {
+		n := len(sp.items)
+		if n == 0 || int(sp.items[n-1].message) != newest {
+			continue
+		}
+		for i := n - 1; i >= 0 && int(sp.items[i].message) == newest; i-- {
+			sp.items[i].exactly.parts = parts
+		}
+		l.note(p.exactly.label, sp.shard)
+	}
+	return parts > 0
 }
 
 // Complete ends the exchange of messages of QoS 2 that their client released, and calls done when their identifiers may
 // be used again: durably, if the session is durable. Those that were never taken count as complete. Done may be called
 // before Complete returns; it must not block and must not call the hub.
-func (s *Session) Complete(packets []uint16, done func(error)) { s.state.complete(packets, done) }
-
-func (s *mqttSession) complete(packets []uint16, done func(error)) {
-	var parts map[*shard][]uint16
-	s.mu.Lock()
-	for _, id := range packets {
-		for _, has := range s.receipts[id] {
-			if parts == nil {
-				parts = make(map[*shard][]uint16)
-			}
-			parts[has] = append(parts[has], id)
-		}
-		delete(s.receipts, id)
+func (s *Session) Complete(packets []uint16, done func(error)) {
+	list := make([]label, len(packets))
+	for i, id := range packets {
+		list[i] = label{packet: id}
 	}
-	s.mu.Unlock()
+	s.state.receipts.complete(s.state.queue.id, list, done)
+}
+
+// complete voids receipts.
+func (l *ledger) complete(sender uint64, list []label, done func(error)) {
+	var parts map[*shard][]label
+	l.mu.Lock()
+	for _, o := range list {
+		for _, has := range l.taken[o] {
+			if parts == nil {
+				parts = make(map[*shard][]label)
+			}
+			parts[has] = append(parts[has], o)
+		}
+		delete(l.taken, o)
+	}
+	l.mu.Unlock()
 	if len(parts) == 0 {
 		done(nil)
 		return
 	}
 	all := &completion{done: done}
 	all.waiting.Store(int32(len(parts)))
-	for has, ids := range parts {
-		has.post(&completeOp{session: s.queue.id, packets: ids, of: all})
+	for has, list := range parts {
+		has.post(&completeOp{sender: sender, list: list, of: all})
 	}
 }
 
@@ -185,11 +253,11 @@ func (c *completion) end(err error) {
 	c.done(nil)
 }
 
-// completeOp voids receipts.
+// completeOp voids receipts, which are all of packet identifiers or all of tags.
 type completeOp struct {
-	session uint64
-	packets []uint16
-	of      *completion
+	sender uint64
+	list   []label
+	of     *completion
 }
 
 func (o *completeOp) size() int64 { return 0 }
@@ -197,14 +265,14 @@ func (o *completeOp) abandon()    { o.of.end(ErrClosed) }
 
 func (o *completeOp) run(s *shard, now int64) {
 	entry, _ := s.write(now, s.hub.durability(nil))
-	*entry = appendComplete(*entry, o.session, o.packets)
+	*entry = appendComplete(*entry, o.sender, o.list)
 	s.act(o)
 	s.wrote(now)
 }
 
 func (o *completeOp) commit(s *shard, _ int64, _ uint64) {
-	for _, id := range o.packets {
-		delete(s.receipts, receipt{session: o.session, packet: id})
+	for _, m := range o.list {
+		delete(s.receipts, receipt{sender: o.sender, label: m})
 	}
 	o.of.end(nil)
 }

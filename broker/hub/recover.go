@@ -133,8 +133,20 @@ func (r *replay) received(id, first, last uint64) {
 	}
 }
 
-func (r *replay) receipt(of receipt)  { r.shard.receipts[of] = true }
+func (r *replay) receipt(of receipt, parts uint16) {
+	r.shard.receipts[of] = taken{written: true, parts: parts}
+}
 func (r *replay) complete(of receipt) { delete(r.shard.receipts, of) }
+
+func (r *replay) sender(vhost string, id uint64, expiry uint32, name string) {
+	r.shard.restoreSender(vhost, id, expiry, name)
+}
+
+func (r *replay) leave(_ string, id uint64) {
+	if st := r.shard.senders[id]; st != nil {
+		r.shard.dropSender(st)
+	}
+}
 
 func (r *replay) delay(at uint32, vhost string, due int64, _ []string, m *message.Message) {
 	v := r.shard.hostOf(vhost)
@@ -320,6 +332,9 @@ func (s *shard) dropSession(old *mqttSession) {
 func (h *Hub) finishRecovery() {
 	now, items := h.now(), 0
 	for _, v := range h.hosts {
+		for _, s := range v.senders {
+			s.awaitEnd()
+		}
 		for _, s := range v.sessions {
 			s.awaitEnd()
 			if _, err := s.install(s.list()); err != nil {

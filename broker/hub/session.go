@@ -34,10 +34,11 @@ type mqttSession struct {
 	current *Session // nil while no connection is attached
 	// subscriptions are guarded by mu; those of a persistent session change in its shard alone, with the log.
 	subscriptions map[string]router.Options
-	receipts      map[uint16][]*shard // of messages of QoS 2 that wait for PUBREL, and which shards have them in the log
-	expiry        uint32              // seconds that it outlives its connection; session.Never is for ever
-	ending        *time.Timer         // ends it; nil while a connection is attached, and for sessions that never expire
+	expiry        uint32      // seconds that it outlives its connection; session.Never is for ever
+	ending        *time.Timer // ends it; nil while a connection is attached, and for sessions that never expire
 	closed        bool
+
+	receipts ledger // of messages of QoS 2 that wait for PUBREL
 
 	willing sync.Mutex  // held while what becomes of the will is written
 	testate atomic.Bool // the log has a will

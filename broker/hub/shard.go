@@ -49,7 +49,8 @@ type shard struct {
 	strangers map[string]bool                // virtual hosts that recovery met and the catalogue does not have
 	void      map[delayed]bool               // delayed messages that recovery found to be nobody's
 	started   atomic.Bool                    // the goroutine runs
-	receipts  map[receipt]bool               // of messages of QoS 2; false while the entry is on its way
+	receipts  map[receipt]taken              // of messages that are published once
+	senders   map[uint64]*senderState        // as the log has them
 	delays    schedule.Schedule[delayed]     // messages that wait in the log for their time
 	leaving   map[delayed]int64              // taken out of delays, and in the log all the same; with their time
 	waiting   waiting                        // read by the clock
@@ -95,7 +96,8 @@ func newShard(h *Hub, number int) *shard {
 		retaining: make(map[retainedKey]int),
 		prepared:  make(map[txID]*prepared),
 		decided:   make(map[txID]bool),
-		receipts:  make(map[receipt]bool),
+		receipts:  make(map[receipt]taken),
+		senders:   make(map[uint64]*senderState),
 		leaving:   make(map[delayed]int64),
 		strangers: make(map[string]bool),
 		void:      make(map[delayed]bool),
@@ -304,9 +306,8 @@ func shareOf(size uint32, queues int) uint32 { return max(1, size/uint32(queues)
 
 // enqueueOp is the part of a publisher's batch for one shard.
 type enqueueOp struct {
-	flush  *flush
-	items  []enqueued
-	sender uint64 // of receipts
+	flush *flush
+	items []enqueued
 }
 
 func (o *enqueueOp) size() (n int64) {
@@ -330,7 +331,7 @@ func (o *enqueueOp) run(s *shard, now int64) {
 		for i+n < len(o.items) && o.items[i+n].message == o.items[i].message {
 			n++
 		}
-		s.propose1(now, a, o.sender, o.items[i:i+n])
+		s.propose1(now, a, o.items[i:i+n])
 		if s.open != nil && len(s.open.entry) >= maxEntry {
 			// The entry is full: what has been gathered acts with it, the rest of the batch with the next one.
 			first := &enqueueAct{items: a.items, receipts: a.receipts, delayed: a.delayed}
@@ -346,9 +347,11 @@ func (o *enqueueOp) run(s *shard, now int64) {
 }
 
 // propose1 writes one message for all its queues of this shard, those that have room.
-func (s *shard) propose1(now int64, a *enqueueAct, sender uint64, items []enqueued) {
+func (s *shard) propose1(now int64, a *enqueueAct, items []enqueued) {
 	m := items[0].message
-	if o := items[0].exactly; o.packet != 0 && !s.takeReceipt(now, a, receipt{session: sender, packet: o.packet}, o.again) {
+	if o := items[0].exactly; o.tag != "" && s.refuseAll(a, items) {
+		return
+	} else if o.sender != 0 && !s.takeReceipt(now, a, o) {
 		if p := items[0].postponed; p != nil {
 			p.host.delayed.Add(-1) // it waits already, or has waited
 		}
@@ -395,6 +398,20 @@ func (s *shard) propose1(now int64, a *enqueueAct, sender uint64, items []enqueu
 	}
 }
 
+// refuseAll refuses a message that no queue of the shard has room for: it is not taken, and its sender is told so.
+func (s *shard) refuseAll(a *enqueueAct, items []enqueued) bool {
+	for _, it := range items {
+		q := it.queue
+		if q == nil || it.postponed != nil || q.closed || q.frozen || !q.state.Full(q.inFlight, q.flightSize) {
+			return false
+		}
+	}
+	for _, it := range items {
+		s.refuse(it.queue, it, a)
+	}
+	return true
+}
+
 func (s *shard) refuse(q *Queue, it enqueued, a *enqueueAct) {
 	s.hub.stats.Refused.add(1)
 	if q.state.DeadLetterOnReject() && q.deadLetter != nil {
@@ -430,7 +447,9 @@ type enqueueAct struct {
 
 func (a *enqueueAct) commit(s *shard, now int64, index uint64) {
 	for _, r := range a.receipts {
-		s.receipts[r] = true
+		t := s.receipts[r]
+		t.written = true
+		s.receipts[r] = t
 	}
 	for i := range a.items {
 		s.enqueue(now, &a.items[i], index)

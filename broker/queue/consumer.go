@@ -19,6 +19,10 @@ type Consumer struct {
 	credit   credit
 	groups   int // that it has
 
+	suspended bool     // see Suspend
+	again     []uint64 // tags that are to be given again, before anything else
+	onlyAgain bool     // it gets nothing else, though it is stopped
+
 	pending []Delivery // to be taken by Take
 	offered int        // bytes of pending
 	held    holding
@@ -64,6 +68,8 @@ func (q *Queue) Leave(c *Consumer) {
 	}
 	q.Stop(c)
 	q.lookAway(c)
+	q.wake(c)
+	q.repeatNone(c)
 	c.gone = true
 	c.held.drain(func(it Item) { q.back(it, Release) })
 }

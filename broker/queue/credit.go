@@ -45,7 +45,7 @@ func (q *Queue) Answers(fn func(*Consumer, Credit)) {
 			return true
 		}
 		k := &c.credit
-		if k.drain && k.left > 0 && (c.paused && q.ready > 0 || q.looks(c)) {
+		if k.drain && k.left > 0 && (c.paused && (q.ready > 0 || len(c.again) > 0) || q.looks(c)) {
 			return false
 		}
 		a := Credit{Available: q.ready, Drain: k.drain}

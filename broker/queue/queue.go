@@ -134,6 +134,8 @@ type Queue struct {
 
 	consumers []*Consumer       // in the order in which they joined, highest priority first
 	active    int               // consumers that get messages by themselves
+	suspended int               // consumers that are
+	repeating int               // consumers that are to be given deliveries again
 	turn      int               // who is next in the round
 	touched   []*Consumer       // consumers with deliveries to take
 	asking    []*Consumer       // consumers that are to be told of their credit
@@ -394,6 +396,9 @@ func (q *Queue) Pump(now int64) {
 		q.rewind()
 	}
 	q.expire(now)
+	if q.repeating > 0 {
+		q.repeat()
+	}
 	q.serve(now)
 	if q.looking > 0 && !q.examining {
 		q.examine(now)
