@@ -98,10 +98,25 @@ func (b *bench) inhabit() {
 			b.Fatal(err)
 		}
 	}
+	s, err := v.OpenSender(context.Background(), "sender", session.Never)
+	if err != nil {
+		b.Fatal(err)
+	}
+	r, err := p.Route([]byte("amq.topic"), []byte("x/1"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	m := durable("tagged")
+	m.Exchange, m.Key, m.Encoding = r.Exchange, r.Key, message.MQTT
+	p.token++
+	if routed, err := p.PublishTagged(r, &m, nil, p.token, s, "tag"); err != nil || routed == 0 {
+		b.Fatal(routed, err)
+	}
+	p.settle()
 }
 
-// remains is what there is of the tenant: retained and delayed messages, and sessions, which it opens.
-func (b *bench) remains() (retained, delayed, sessions int) {
+// remains is what there is of the tenant: retained and delayed messages, and sessions and tags of a sender, which it opens.
+func (b *bench) remains() (retained, delayed, others int) {
 	b.Helper()
 	v, err := b.hub.VirtualHost("tenant")
 	if err != nil {
@@ -116,10 +131,15 @@ func (b *bench) remains() (retained, delayed, sessions int) {
 			b.Fatal(err)
 		}
 		if present {
-			sessions++
+			others++
 		}
 	}
-	return retained, delayed, sessions
+	s, err := v.OpenSender(context.Background(), "sender", session.Never)
+	if err != nil {
+		b.Fatal(err)
+	}
+	s.Tags(func(string, bool) { others++ })
+	return retained, delayed, others
 }
 
 // TestNothingIsLeftToTheNextVirtualHost: a virtual host has nothing of a deleted one of its name, wherever in its deletion
@@ -144,8 +164,8 @@ func TestNothingIsLeftToTheNextVirtualHost(t *testing.T) {
 			b.tenant("")
 			reborn++
 		} else if b.hub.RetainedCount() == 6 {
-			if r, d, s := b.remains(); d != 10 || s != 4 {
-				t.Errorf("moment %d, before the deletion: %d retained, %d delayed messages and wills, %d sessions", i, r, d, s)
+			if r, d, s := b.remains(); d != 10 || s != 5 {
+				t.Errorf("moment %d, before the deletion: %d retained, %d delayed messages and wills, %d sessions and tags", i, r, d, s)
 			}
 			b.close()
 			continue
@@ -153,7 +173,7 @@ func TestNothingIsLeftToTheNextVirtualHost(t *testing.T) {
 		b.close()
 		b = open(t, at, small())
 		if r, d, s := b.remains(); r+d+s > 0 {
-			t.Errorf("moment %d: %d retained, %d delayed messages, %d sessions", i, r, d, s)
+			t.Errorf("moment %d: %d retained, %d delayed messages, %d sessions and tags", i, r, d, s)
 		}
 		b.close()
 	}
@@ -186,6 +206,6 @@ func TestADeletedVirtualHostTakesNothing(t *testing.T) {
 	b.close()
 	b = open(t, fs, small())
 	if r, d, s := b.remains(); r+d+s > 0 {
-		t.Errorf("%d retained, %d delayed messages, %d sessions", r, d, s)
+		t.Errorf("%d retained, %d delayed messages, %d sessions and tags", r, d, s)
 	}
 }
