@@ -284,14 +284,13 @@ func (c *connection) run() error {
 
 // woken does what the reader was woken for.
 func (c *connection) woken() error {
-	overdue := c.overdue.Swap(false)
 	if err := c.conn.SetReadDeadline(time.Time{}); err != nil {
 		return err
 	}
 	if c.stopped() {
 		c.interrupt() // stop may have come before the deadline was taken off
 	}
-	if overdue {
+	if c.overdue.Swap(false) {
 		c.endOverdue()
 	}
 	c.errands.run(false)
