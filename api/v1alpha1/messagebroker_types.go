@@ -538,6 +538,18 @@ type Limits struct {
 	// +kubebuilder:validation:Minimum=1
 	// +optional
 	UnackedPerChannel *int64 `json:"unackedPerChannel,omitempty"`
+	// SuspendedLinks of AMQP 1.0 that may outlive their connections, of one virtual host.
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	SuspendedLinks *int64 `json:"suspendedLinks,omitempty"`
+	// SuspendedLinksPerUser of AMQP 1.0 that may outlive their connections, of one user in one virtual host.
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	SuspendedLinksPerUser *int64 `json:"suspendedLinksPerUser,omitempty"`
+	// UnsettledPerLink is how many deliveries of one sender of AMQP 1.0 the broker remembers until the sender has settled them.
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	UnsettledPerLink *int64 `json:"unsettledPerLink,omitempty"`
 	// ConsumerTimeoutMillis that a consumer of AMQP may hold a delivery, where its queue does not say, and that a
 	// transaction of AMQP 1.0 may be open.
 	// +kubebuilder:validation:Minimum=1

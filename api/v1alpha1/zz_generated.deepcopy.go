@@ -650,6 +650,21 @@ func (in *Limits) DeepCopyInto(out *Limits) {
 		*out = new(int64)
 		**out = **in
 	}
+	if in.SuspendedLinks != nil {
+		in, out := &in.SuspendedLinks, &out.SuspendedLinks
+		*out = new(int64)
+		**out = **in
+	}
+	if in.SuspendedLinksPerUser != nil {
+		in, out := &in.SuspendedLinksPerUser, &out.SuspendedLinksPerUser
+		*out = new(int64)
+		**out = **in
+	}
+	if in.UnsettledPerLink != nil {
+		in, out := &in.UnsettledPerLink, &out.UnsettledPerLink
+		*out = new(int64)
+		**out = **in
+	}
 	if in.ConsumerTimeoutMillis != nil {
 		in, out := &in.ConsumerTimeoutMillis, &out.ConsumerTimeoutMillis
 		*out = new(int64)

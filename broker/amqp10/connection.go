@@ -234,14 +234,13 @@ func (c *connection) run() (asleep bool, err error) {
 
 // attend does what the reader was woken for.
 func (c *connection) attend() error {
-	overdue := c.overdue.Swap(false)
 	if err := c.conn.SetReadDeadline(time.Time{}); err != nil {
 		return err
 	}
 	if c.end.Begun() {
 		c.interrupt() // stop may have come before the deadline was taken off
 	}
-	if overdue {
+	if c.overdue.Swap(false) {
 		c.endOverdue()
 	}
 	c.errands.run(false)

@@ -42,6 +42,30 @@ func FuzzConnection(f *testing.F) {
 		}
 		f.Add(raw)
 	}
+	number := func(n byte) []byte { return []byte{0, 0, 0, 0, 0, 0, 0, n} }
+	maps := unsettledMap(entry{tag: number(1)}, entry{number(2), received(1, 2)}, entry{number(3), frame.Accepted}, entry{tag: []byte("t")}, entry{tag: []byte{0}})
+	never := &frame.Target{Address: "/queues/fuzz", Durable: frame.DurabilityUnsettledState, ExpiryPolicy: frame.ExpireNever}
+	for _, resumed := range [][]frame.Performative{ // links that are attached again, with maps
+		{&frame.Detach{Handle: 2}, &frame.Attach{Name: "r", Handle: 9, Role: frame.Receiver, Unsettled: maps, Source: lasting("/queues/fuzz")},
+			&frame.Flow{NextIncomingID: first, IncomingWindow: 9, Handle: frame.Some[uint32](9), LinkCredit: frame.Some[uint32](9)}},
+		{&frame.Attach{Name: "r", Handle: 9, Role: frame.Receiver, Unsettled: maps, IncompleteUnsettled: true, Source: lasting("/queues/fuzz")}},
+		{&frame.Attach{Name: "d", Handle: 9, Role: frame.Receiver, Unsettled: maps, Source: &frame.Source{Address: "/topic/a", Durable: frame.DurabilityUnsettledState, ExpiryPolicy: frame.ExpireNever}}},
+		{&frame.Attach{Name: "n", Handle: 9, Role: frame.Sender, InitialDeliveryCount: first, ReceiverSettleMode: frame.ReceiverSecond, Unsettled: maps, Target: never},
+			&frame.Transfer{Handle: 9, DeliveryID: frame.Some[uint32](9), DeliveryTag: []byte("t"), Payload: data("x")},
+			&frame.Transfer{Handle: 9, DeliveryID: frame.Some[uint32](10), DeliveryTag: []byte("t"), Resume: true, State: frame.Released},
+			&frame.Transfer{Handle: 9, DeliveryID: frame.Some[uint32](11), DeliveryTag: []byte("p"), More: true, Payload: data("x")[:4]},
+			&frame.Detach{Handle: 9}, &frame.Attach{Name: "n", Handle: 9, Role: frame.Sender, InitialDeliveryCount: first, Unsettled: unsettledMap(entry{tag: []byte("p")}), Target: never},
+			&frame.Transfer{Handle: 9, DeliveryID: frame.Some[uint32](12), DeliveryTag: []byte("p"), Resume: true, State: received(0, 1), Payload: data("x")[1:]}},
+	} {
+		var raw []byte
+		for _, p := range resumed {
+			var err error
+			if raw, err = frame.AppendFrame(raw, 0, p, 4096); err != nil {
+				f.Fatal(err)
+			}
+		}
+		f.Add(raw)
+	}
 	f.Add([]byte{0, 0, 0, 8, 2, 0, 0, 0})
 	c := defaults()
 	c.Limits.ConnectTimeoutMillis = 60_000

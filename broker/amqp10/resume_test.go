@@ -3,6 +3,7 @@ package amqp10_test
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 
@@ -451,16 +452,17 @@ func TestStealFromDeaf(t *testing.T) {
 	c.Limits.OutboxBytes = 64 << 10
 	b := start(t, c)
 	b.queue("q", nil)
-	bodies := make([]string, 100)
+	bodies := make([]string, 200)
 	for i := range bodies {
 		bodies[i] = strings.Repeat("x", 100<<10)
 	}
 	b.publish("/queues/q", bodies...)
 	p := b.as("c")
+	check(t, p.conn.(*net.TCPConn).SetReadBuffer(64<<10)) // what the kernel takes is not enough for the messages
 	p.attachTo("r", 0, &frame.Source{Address: "/queues/q", ExpiryPolicy: frame.ExpireSessionEnd}, false, nil)
 	p.credit(0, 0, 1000, false)
-	eventually(t, "its outbox is full", func() bool { n := b.ready("q"); return n < 100 && n > 0 })
-	for range 10000 { // and its reader waits for room, with answers that nobody reads
+	eventually(t, "its outbox is full", func() bool { n := b.ready("q"); return n < 200 && n > 0 })
+	for range 1000 { // and its reader waits for room, with answers that nobody reads
 		p.send(0, &frame.Flow{NextIncomingID: frame.Some[uint32](0), IncomingWindow: 1000, OutgoingWindow: 1000, Echo: true})
 	}
 	thief := b.as("c")
@@ -596,11 +598,7 @@ func TestResumeSender(t *testing.T) {
 			p.deliver(3, "unknown", durably("x"), resumed) // is passed over
 			p.deliver(4, "never sent", durably("5"), nil)
 			p.told(4, frame.CodeAccepted)
-			for _, q := range []string{"q", "other"} {
-				if n := b.ready(q); n != 6 {
-					t.Errorf("%d messages in %s, want 6", n, q)
-				}
-			}
+			b.are("when all is sent", map[string]int{"q": 6, "other": 6})
 			p.send(0, &frame.Detach{Handle: 0})
 			expect[*frame.Detach](p)
 			reply = p.senderOf("s", target("/exchanges/amq.direct/both"), unsettledMap(entry{tag: []byte("t1")}, entry{tag: []byte("t2")}))
@@ -882,4 +880,90 @@ func TestSubscriptionWithATimeout(t *testing.T) {
 	p.cut()
 	host := must(b.hub.VirtualHost("/"))
 	eventually(t, "the subscription is gone", func() bool { _, err := host.Queue("amqp-subscription/c/sub", 0); return err != nil })
+}
+
+// TestSendersOutlivePowerLoss: whatever the disk has of a message that goes to queues in several shards, its sender brings it to
+// each of them once.
+func TestSendersOutlivePowerLoss(t *testing.T) {
+	var left []*vfs.Crash
+	recording := make(chan bool, 1)
+	recording <- false
+	disk := vfs.NewCrash()
+	disk.Before = func(vfs.Op, string) {
+		on := <-recording
+		if on {
+			for range 3 { // of what the disk may hold at this moment
+				left = append(left, disk.PowerLoss(uint64(len(left))))
+			}
+		}
+		recording <- on
+	}
+	record := func(on bool) { <-recording; recording <- on }
+	queues := []string{"a", "b", "c", "d"} // in several shards
+	b := startOn(t, defaults(), disk)
+	for _, q := range queues {
+		b.queue(q, nil, "amq.fanout", "")
+	}
+	p := b.as("c")
+	everywhere := target("/exchanges/amq.fanout/")
+	p.senderOf("s", everywhere, nil)
+	p.deliver(0, "first", durably("first"), nil)
+	p.told(0, frame.CodeAccepted)
+	record(true)
+	p.deliver(1, "second", durably("second"), nil)
+	p.told(1, frame.CodeAccepted)
+	p.send(0, &frame.Disposition{Role: frame.Sender, First: 0, Settled: true})
+	p.deliver(2, "third", durably("third"), nil)
+	p.told(2, frame.CodeAccepted)
+	record(false)
+	seen := make(map[string]int)
+	for i, d := range append(left, disk.PowerLoss(1)) {
+		after := startOn(t, defaults(), d)
+		p := after.as("c")
+		known := tagsIn(p.senderOf("s", everywhere, unsettledMap(entry{tag: []byte("second")}, entry{tag: []byte("third")})).Unsettled)
+		id := uint32(0)
+		for _, tag := range []string{"second", "third"} {
+			state, there := known[tag]
+			switch {
+			case state == frame.CodeAccepted:
+				seen["accepted"]++
+				continue
+			case there:
+				seen["in some queues"]++
+			default:
+				seen["nowhere"]++
+			}
+			p.deliver(id, tag, durably(tag), func(t *frame.Transfer) { t.Resume = there })
+			p.told(id, frame.CodeAccepted)
+			id++
+		}
+		after.are(fmt.Sprintf("power loss %d of %d, after the sender was done, having found %v", i, len(left), known), map[string]int{"a": 3, "b": 3, "c": 3, "d": 3})
+		check(t, p.conn.Close())
+	}
+	if len(left) == 0 || seen["nowhere"] == 0 || seen["in some queues"] == 0 || seen["accepted"] == 0 {
+		t.Errorf("%d power losses left messages %v", len(left), seen)
+	}
+}
+
+// TestTransactionsAreNotRemembered: what a sender sends in a transaction is no part of its map.
+func TestTransactionsAreNotRemembered(t *testing.T) {
+	b := start(t, defaults())
+	b.queue("q", nil)
+	c := b.controller()
+	c.attach(&frame.Attach{Name: "s", Handle: 7, Role: frame.Sender, ReceiverSettleMode: frame.ReceiverSecond, Target: target("/queues/q")})
+	txn := c.declare()
+	c.send(0, &frame.Transfer{Handle: 7, DeliveryID: frame.Some(c.next), DeliveryTag: []byte("t"), State: in(txn, frame.State{}), Payload: data("x")})
+	c.next++
+	if d := expect[*frame.Disposition](c.peer); d.State.Code != frame.CodeTransactionalState {
+		t.Errorf("%+v", d)
+	}
+	c.send(0, &frame.Detach{Handle: 7})
+	expect[*frame.Detach](c.peer)
+	reply := c.attach(&frame.Attach{Name: "s", Handle: 7, Role: frame.Sender, ReceiverSettleMode: frame.ReceiverSecond, Target: target("/queues/q"), Unsettled: frame.Map{}})
+	if known := tagsIn(reply.Unsettled); len(known) != 0 {
+		t.Errorf("the broker's map is %v", known)
+	}
+	c.discharge(txn, false)
+	c.accepted()
+	b.are("after the commit", map[string]int{"q": 1})
 }

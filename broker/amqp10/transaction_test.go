@@ -508,6 +508,7 @@ func TestTransactionTimeout(t *testing.T) {
 	c.receiver(2, "/queues/q")
 	c.credit(2, 0, 1, false)
 	c.receive()
+	b.are("the delivery is with the receiver", map[string]int{"q": 0})
 	txn := c.declare()
 	c.posted(1, txn, "y")
 	c.retire(0, 0, txn, frame.Accepted, true)

@@ -45,7 +45,8 @@ type Publisher struct {
 	order     confirmOrder
 	match     []router.Match[*Queue] // scratch
 	asked     router.Message         // scratch
-	exactly   exactly                // of the message at hand
+	exactly   *exactly               // of the message at hand; nil for most
+	spare     []exactly              // for the next ones, allocated together
 	pace      *Pace                  // nil: there are no rates
 	stores    bool                   // the last batch had something for a shard
 	until     int64                  // when the next message goes where it is routed to; zero is at once
@@ -125,7 +126,7 @@ type part struct {
 	queue   *Queue
 	group   *group // by which it comes to the queue; nil for none
 	qos     uint8
-	exactly exactly
+	exactly *exactly // nil: it is not published once
 	token   uint64
 
 	postponed *postponed // the message waits in the shard; nil when it goes to the queue
@@ -361,7 +362,7 @@ func (p *Publisher) Publish(r *Route, m *message.Message, a router.Attributes, t
 	for _, d := range r.to { // [MQTT-4.5.0-1]
 		routed += p.add(i, d, token)
 	}
-	if m.Retain && !p.exactly.again { // [MQTT-3.3.1-12]
+	if m.Retain && !p.repeats() { // [MQTT-3.3.1-12]
 		p.retain = append(p.retain, i)
 	}
 	p.published++
@@ -381,7 +382,7 @@ func (p *Publisher) limit(r *Route, m *message.Message) error {
 			m.Expiry = at
 		}
 	}
-	if p.pace != nil && (r.meter != nil || len(p.pace.general) > 0) && !p.exactly.again {
+	if p.pace != nil && (r.meter != nil || len(p.pace.general) > 0) && !p.repeats() {
 		return p.pace.count(r.meter, m)
 	}
 	return nil
@@ -409,7 +410,7 @@ func (p *Publisher) add(i int32, d destination, token uint64) int {
 	qos := min(p.batch[i].QoS, d.options.QoS) // [MQTT-3.8.4-6], [MQTT5-4.8.2-3]
 	it := part{message: i, queue: d.queue, group: g, qos: qos, exactly: p.exactly, token: token}
 	if d.local != nil && (d.shard == nil || qos == 0) {
-		if p.exactly.again {
+		if p.repeats() {
 			return 1
 		}
 		if len(d.local.items) == 0 {
@@ -491,7 +492,7 @@ func (p *Publisher) HandOver() {
 // reset begins a new batch.
 func (p *Publisher) reset() {
 	p.host.hub.stats.Published.add(p.published)
-	p.published = 0
+	p.published, p.spare = 0, nil
 	p.keeper.Done()
 	clear(p.batch)
 	clear(p.clones)
@@ -503,7 +504,7 @@ type enqueued struct {
 	message *message.Message
 	queue   *Queue // nil: the message is here for its receipt alone
 	qos     uint8
-	exactly exactly
+	exactly *exactly // nil: it is not published once
 	token   uint64
 
 	postponed *postponed // the message waits in the shard

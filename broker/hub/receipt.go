@@ -33,7 +33,7 @@ type taken struct {
 	parts   uint16 // shards that take the message; of tags
 }
 
-// exactly is what a part of a batch says of its message's receipt; the zero value is none.
+// exactly is the receipt of a message that is published once, which all parts of the message in a batch share.
 type exactly struct {
 	receipt
 	again bool   // the message may have been taken before
@@ -47,7 +47,7 @@ type ledger struct {
 }
 
 // takeReceipt writes the receipt of a message that is about to be enqueued; false says that it was taken before.
-func (s *shard) takeReceipt(now int64, a *enqueueAct, e exactly) bool {
+func (s *shard) takeReceipt(now int64, a *enqueueAct, e *exactly) bool {
 	r := e.receipt
 	was, known := s.receipts[r]
 	if known && e.again {
@@ -60,6 +60,21 @@ func (s *shard) takeReceipt(now int64, a *enqueueAct, e exactly) bool {
 	}
 	a.receipts = append(a.receipts, r)
 	return true
+}
+
+// takeOnce says whether a message that is published once is to be enqueued, and has its receipt in the log.
+func (s *shard) takeOnce(now int64, a *enqueueAct, items []enqueued) bool {
+	o := items[0].exactly
+	if o.tag != "" && s.refuseAll(a, items) {
+		return false
+	}
+	if s.takeReceipt(now, a, o) {
+		return true
+	}
+	if p := items[0].postponed; p != nil {
+		p.host.delayed.Add(-1) // it waits already, or has waited
+	}
+	return false
 }
 
 // returnReceipts gives the receipts that the log has to their publishers; those of publishers that ended are void.
@@ -153,8 +168,8 @@ func (p *Publisher) PublishOnce(r *Route, m *message.Message, a router.Attribute
 
 // publishOnce publishes a message for which shards write receipts; own is that of a message which goes to no other.
 func (p *Publisher) publishOnce(r *Route, m *message.Message, a router.Attributes, token uint64, l *ledger, own *shard, e exactly) (routed int, err error) {
-	p.exactly = e
-	defer func() { p.exactly = exactly{} }()
+	p.exactly = p.spareExactly(e)
+	defer func() { p.exactly = nil }()
 	if routed, err = p.Publish(r, m, a, token); err != nil {
 		return 0, err
 	}
@@ -164,7 +179,7 @@ func (p *Publisher) publishOnce(r *Route, m *message.Message, a router.Attribute
 	l.note(e.label, nil)
 	if !p.stored(l) {
 		part := part{message: int32(len(p.batch) - 1), exactly: p.exactly, token: token}
-		part.exactly.parts = 1
+		p.exactly.parts = 1
 		to := p.shardPart(own)
 		if len(to.items) == 0 {
 			p.shard = append(p.shard, to)
@@ -177,24 +192,29 @@ func (p *Publisher) publishOnce(r *Route, m *message.Message, a router.Attribute
 
 // stored notes which shards take the message that was just added; false says that none does.
 func (p *Publisher) stored(l *ledger) (any bool) {
-	newest, parts := len(p.batch)-1, uint16(0)
+	newest := len(p.batch) - 1
 	for _, sp := range p.shard {
 		if n := len(sp.items); n > 0 && int(sp.items[n-1].message) == newest {
-			parts++
+			p.exactly.parts++
+			l.note(p.exactly.label, sp.shard)
 		}
 	}
-	for _, sp := range p.shard {
-		n := len(sp.items)
-		if n == 0 || int(sp.items[n-1].message) != newest {
-			continue
-		}
-		for i := n - 1; i >= 0 && int(sp.items[i].message) == newest; i-- {
-			sp.items[i].exactly.parts = parts
-		}
-		l.note(p.exactly.label, sp.shard)
-	}
-	return parts > 0
+	return p.exactly.parts > 0
 }
+
+// spareExactly is e as one that outlives the batch.
+func (p *Publisher) spareExactly(e exactly) *exactly {
+	if len(p.spare) == 0 {
+		p.spare = make([]exactly, 16)
+	}
+	x := &p.spare[0]
+	p.spare = p.spare[1:]
+	*x = e
+	return x
+}
+
+// repeats says that the message at hand may have been taken before.
+func (p *Publisher) repeats() bool { return p.exactly != nil && p.exactly.again }
 
 // Complete ends the exchange of messages of QoS 2 that their client released, and calls done when their identifiers may
 // be used again: durably, if the session is durable. Those that were never taken count as complete. Done may be called

@@ -349,12 +349,7 @@ func (o *enqueueOp) run(s *shard, now int64) {
 // propose1 writes one message for all its queues of this shard, those that have room.
 func (s *shard) propose1(now int64, a *enqueueAct, items []enqueued) {
 	m := items[0].message
-	if o := items[0].exactly; o.tag != "" && s.refuseAll(a, items) {
-		return
-	} else if o.sender != 0 && !s.takeReceipt(now, a, o) {
-		if p := items[0].postponed; p != nil {
-			p.host.delayed.Add(-1) // it waits already, or has waited
-		}
+	if items[0].exactly != nil && !s.takeOnce(now, a, items) {
 		return
 	}
 	if p := items[0].postponed; p != nil {
