@@ -51,7 +51,7 @@ func selecting(selector string) *frame.Attach {
 }
 
 // TestHostile: what no client sends is told on the narrowest scope, takes no memory to speak of, and what is beside it goes on.
-// 1 §1.2, 1 §1.4, 1 §1.5, 2 §2.7, 2 §2.8.14, 2 §2.8.15/frame-size-too-small, 2 §2.8.15/resource-limit-exceeded
+// 1 §1.2, 1 §1.4, 1 §1.5, 2 §2.7, 2 §2.8.13, 2 §2.8.14, 2 §2.8.15/frame-size-too-small, 2 §2.8.15/resource-limit-exceeded
 func TestHostile(t *testing.T) {
 	b := start(t, defaults())
 	b.queue("q", nil)
@@ -98,14 +98,15 @@ func TestHostile(t *testing.T) {
 		"an address without end": {func(p *peer) {
 			p.send(0, &frame.Attach{Name: "l", Handle: 5, Role: frame.Receiver, Source: &frame.Source{Address: "/queues/" + strings.Repeat("x", 100_000), ExpiryPolicy: frame.ExpireSessionEnd}})
 		}, link, frame.NotFound},
-		"a source of an unknown descriptor":   {attach(nameL, handle5, yes, null, null, composite(0x99)), session, frame.DecodeError},
-		"a target as the source":              {attach(nameL, handle5, yes, null, null, composite(0x29)), session, frame.DecodeError},
-		"a symbol longer than the frame":      {attach(nameL, handle5, yes, null, null, append([]byte{0, 0xb3}, longSize...)), session, frame.DecodeError},
-		"a map as a name":                     {attach(recursive(3), handle5, yes), session, frame.DecodeError},
-		"properties of an attach without end": {attach(nameL, handle5, no, null, null, null, null, null, null, []byte{0x43}, null, null, null, recursive(500)), session, frame.ResourceLimitExceeded},
-		"fields behind the last":              {func(p *peer) { p.raw(0, composite(0x16, handle5, yes, null, null)) }, session, frame.DecodeError},
-		"a role that is a number":             {attach(nameL, handle5, []byte{0x43}), session, frame.DecodeError},
-		"a settle mode that there is not":     {attach(nameL, handle5, yes, []byte{0x50, 9}), session, frame.InvalidField},
+		"a source of an unknown descriptor":             {attach(nameL, handle5, yes, null, null, composite(0x99)), session, frame.DecodeError},
+		"a target as the source":                        {attach(nameL, handle5, yes, null, null, composite(0x29)), session, frame.DecodeError},
+		"a symbol longer than the frame":                {attach(nameL, handle5, yes, null, null, append([]byte{0, 0xb3}, longSize...)), session, frame.DecodeError},
+		"a map as a name":                               {attach(recursive(3), handle5, yes), session, frame.DecodeError},
+		"properties of an attach without end":           {attach(nameL, handle5, no, null, null, null, null, null, null, []byte{0x43}, null, null, null, recursive(500)), session, frame.ResourceLimitExceeded},
+		"fields behind the last":                        {func(p *peer) { p.raw(0, composite(0x16, handle5, yes, null, null)) }, session, frame.DecodeError},
+		"properties of an attach with a string for key": {attach(nameL, handle5, no, null, null, null, null, null, null, []byte{0x43}, null, null, null, []byte{0xc1, 5, 2, 0xa1, 1, 'k', 0x40}), session, frame.DecodeError},
+		"a role that is a number":                       {attach(nameL, handle5, []byte{0x43}), session, frame.DecodeError},
+		"a settle mode that there is not":               {attach(nameL, handle5, yes, []byte{0x50, 9}), session, frame.InvalidField},
 		"a delivery-tag of 33 bytes": {func(p *peer) {
 			p.sender(5, "/queues/q")
 			p.raw(0, composite(0x14, handle5, []byte{0x43}, append([]byte{0xa0, 33}, make([]byte, 33)...)))

@@ -279,7 +279,7 @@ func (l *incoming) begin(t *frame.Transfer) error {
 	switch {
 	case !t.DeliveryID.Present:
 		return linkError(frame.InvalidField, "the first transfer of a delivery lacks the delivery-id")
-	case t.MessageFormat.Value != 0:
+	case t.MessageFormat.Value != 0: // 2 §2.8.11
 		return linkError(frame.NotImplemented, "message-format %d is not known", t.MessageFormat.Value)
 	case l.credit == 0:
 		return linkError(frame.TransferLimitExceeded, "transfer without link-credit")

@@ -150,7 +150,7 @@ func TestRefusedLinks(t *testing.T) {
 }
 
 // TestLinkErrors: what detaches the link, and leaves the session as it is.
-// 2 §2.6.5, 2 §2.7.7, 2 §2.8.14, 2 §2.8.15/resource-limit-exceeded, 2 §2.8.18/transfer-limit-exceeded, 2 §2.8.18/message-size-exceeded, 4 §4.5.8/unknown-id
+// 2 §2.6.5, 2 §2.7.7, 2 §2.8.11, 2 §2.8.14, 2 §2.8.15/resource-limit-exceeded, 2 §2.8.18/transfer-limit-exceeded, 2 §2.8.18/message-size-exceeded, 4 §4.5.8/unknown-id
 func TestLinkErrors(t *testing.T) {
 	b := start(t, defaults())
 	b.queue("q", nil)

@@ -64,7 +64,7 @@ func (u *unsettled) add(l *outgoing, hubTag uint64, now uint32) uint32 {
 	return uint32(id)
 }
 
-// wide is an id of the wire with all its bits; those that were not given yet are behind next.
+// wide is an id of the wire with all its bits; those that were not given yet are behind next. 2 §2.8.10
 func (u *unsettled) wide(id uint32) uint64 {
 	return u.next + uint64(int64(int32(id-uint32(u.next))))
 }

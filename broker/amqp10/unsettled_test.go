@@ -7,7 +7,7 @@ import (
 )
 
 // TestUnsettledAgainstModel: whatever is settled in whatever order, each delivery is settled once, by its link and tag.
-// 2 §2.6.12, 2 §2.8.13
+// 2 §2.6.12, 2 §2.8.10
 func TestUnsettledAgainstModel(t *testing.T) {
 	seed := rand.Uint64()
 	defer func() {

@@ -219,13 +219,11 @@ func sectionKind(d Descriptor) Kind {
 	return KindMap
 }
 
-// annotations checks the keys. Those of a footer may be strings, too, as some clients write them. 3 §3.2.10
+// annotations checks the keys. 3 §3.2.10
 func (c *cursor) annotations(d Descriptor, v Value) {
 	m, _ := v.Map()
 	for e := (cursor{src: m}); len(e.src) > 0; e.unchecked() {
-		k := e.unchecked()
-		named := k.Kind() == KindSymbol || k.Kind() == KindUlong || d == CodeFooter && k.Kind() == KindString
-		if !named || k.Described() {
+		if k := e.unchecked(); k.Kind() != KindSymbol && k.Kind() != KindUlong || k.Described() {
 			c.fail(DecodeError, "%s has a key that is neither symbol nor ulong", d)
 			return
 		}

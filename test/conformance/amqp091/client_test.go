@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"syscall"
 	"testing"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -161,15 +160,13 @@ func TestGracefulStop(t *testing.T) {
 	check(t, ch.Confirm(false))
 	declare(t, ch, "q", true, nil)
 	publish(t, ch, "", "q", amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte("kept")})
-	check(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	if code := p.Stop(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
 	if e := receive(t, "connection.close", closed); e.Code != amqp.ConnectionForced || !strings.HasPrefix(e.Reason, "CONNECTION_FORCED - ") {
 		t.Errorf("closed with %v", e)
 	}
-	<-p.ended
-	if code := p.cmd.ProcessState.ExitCode(); code != 0 {
-		t.Errorf("exit code %d", code)
-	}
-	p.begin()
+	p.Begin()
 	_, ch = p.channel()
 	if d := get(t, ch, "q"); string(d.Body) != "kept" {
 		t.Errorf("got %q", d.Body)
