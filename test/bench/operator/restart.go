@@ -39,6 +39,9 @@ func restart(ctx context.Context, b *bench, o options) error {
 	if err == nil {
 		err = watched.wait(ctx, len(first))
 	}
+	if err == nil {
+		err = op.calm(ctx)
+	}
 	op.end()
 	if err != nil {
 		return err
