@@ -350,7 +350,10 @@ func TestConfigurationComesAhead(t *testing.T) {
 	file := filepath.Join(dir, "turnstone.yaml")
 	write := func(content string) {
 		t.Helper()
-		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		if err := os.WriteFile(file+".new", []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(file+".new", file); err != nil { // nobody reads half of it
 			t.Fatal(err)
 		}
 	}

@@ -199,10 +199,17 @@ var _ = Describe("The ways to a MessageBroker", func() {
 		Expect(s.Spec.ExternalTrafficPolicy).To(Equal(corev1.ServiceExternalTrafficPolicyLocal))
 		Expect(s.Spec.Ports[0].NodePort).To(BeEquivalentTo(31883))
 		Expect(s.Spec.IPFamilyPolicy).To(HaveValue(Equal(corev1.IPFamilyPolicyPreferDualStack)))
+		Expect(o.Status.Endpoints.External).To(BeEmpty())
+		was := s.DeepCopy()
+		s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "2001:db8::1"}, {Hostname: "lb.example.com"}}
+		Expect(api.Status().Patch(ctx, s, client.MergeFrom(was))).To(Succeed())
+		b.settle(ctx, o)
+		Expect(o.Status.Endpoints.External).To(And(HaveLen(10), ContainElements("mqtts://[2001:db8::1]:8883", "amqps://lb.example.com:5671")))
 		change(ctx, o, func(s *v1alpha1.MessageBrokerSpec) { s.Service = v1alpha1.Service{Type: corev1.ServiceTypeClusterIP} })
 		b.settle(ctx, o)
 		Expect(reread(ctx, s).Spec.Type).To(Equal(corev1.ServiceTypeClusterIP))
 		Expect(s.Spec.Ports[0].NodePort).To(BeZero())
+		Expect(o.Status.Endpoints.External).To(BeEmpty())
 	}, NodeTimeout(time.Minute))
 
 	It("lead to the WebSocket listener by Ingress and by Gateway, and go again", func(ctx SpecContext) {
@@ -218,6 +225,7 @@ var _ = Describe("The ways to a MessageBroker", func() {
 		b.settle(ctx, o)
 		Expect(p.listen).To(And(HaveKey("ws"), HaveKey("wss")))
 		Expect(o.Status.Endpoints.WS).To(Equal("ws://broker." + o.Namespace + ".svc:8083/mqtt"))
+		Expect(o.Status.Endpoints.External).To(Equal([]string{"ws://mqtt.example.com/mqtt"}))
 		Expect(readiness(o)).To(because(metav1.ConditionFalse, condition.GatewayMissing))
 		Expect(readiness(o).Message).To(ContainSubstring("install the Gateway API, or use spec.webSocket.ingress"))
 		ingress := &networkingv1.Ingress{}

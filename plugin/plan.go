@@ -36,7 +36,8 @@ const (
 )
 
 // signs stand before the actions.
-var signs = map[action]string{actionCreate: "+", actionUpdate: "~", actionRecreate: "-/+", actionUnchanged: "=", actionWait: "?", actionRefused: "!"}
+var signs = map[action]string{actionCreate: "+", actionUpdate: "~", actionRecreate: "-/+", actionUnchanged: "=", actionWait: "?", actionRefused: "!",
+	actionDelete: "-", actionRetain: "=", actionBlock: "!"}
 
 // planned is what applying one manifest would do.
 type planned struct {
@@ -47,7 +48,7 @@ type planned struct {
 	Action  action             `json:"action"`
 	Fields  []difference.Field `json:"fields,omitempty"`
 	Message string             `json:"message,omitempty"`
-	// MessagesLost is how many messages wait in a queue that would be recreated.
+	// MessagesLost is how many messages wait in what would be recreated or deleted.
 	MessagesLost int `json:"messagesLost,omitempty"`
 
 	wanted object.Object
@@ -61,6 +62,7 @@ type planner struct {
 	*plugin
 	cluster   *cluster.Cluster
 	local     bool // do not ask the API server
+	deletes   bool // what deleting the manifests would do
 	forbidden bool // it does not let us ask
 	rows      []*planned
 }
@@ -68,18 +70,22 @@ type planner struct {
 func (p *plugin) planCommand() *cobra.Command {
 	var output format
 	var files []string
-	var recursive, local bool
+	var recursive, local, deletes bool
 	c := &cobra.Command{
 		Use:   "plan -f FILE|DIR|- [flags]",
 		Short: "Say what applying manifests would do in the brokers, and change nothing",
 		Long: "Say what applying manifests would do in the brokers: what would be created, updated field by field, recreated, and how many messages\n" +
 			"that would lose. The API server checks the manifests (a dry run), and the broker says what would become of them (a dry run of its\n" +
-			"admin API). Exit code 1 when something would be refused or has to be recreated.",
-		Example: "  kubectl turnstone plan -f topology/\n  helm template chart | kubectl turnstone plan -f -",
+			"admin API). With --delete, what `kubectl delete` of the manifests would do: what is deleted in the brokers, with how many messages, what stays\n" +
+			"there, and what would block. Exit code 1 when something would be refused, would block or has to be recreated.",
+		Example: "  kubectl turnstone plan -f topology/\n  helm template chart | kubectl turnstone plan -f -\n  kubectl turnstone plan --delete -f topology/",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if len(files) == 0 {
 				return usagef("name manifests with -f FILE, -f DIR or -f -")
+			}
+			if deletes && local {
+				return usagef("--client is about manifests that are applied: leave it out with --delete")
 			}
 			docs, err := manifest.Read(files, recursive, p.In)
 			if err != nil {
@@ -89,13 +95,14 @@ func (p *plugin) planCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return (&planner{plugin: p, cluster: k, local: local}).run(c.Context(), docs, output)
+			return (&planner{plugin: p, cluster: k, local: local, deletes: deletes}).run(c.Context(), docs, output)
 		},
 	}
 	output.addFormat(c, formatWide, formatJSON, formatYAML)
 	c.Flags().StringArrayVarP(&files, "filename", "f", nil, "`FILE`, directory, or - for standard input; repeats")
 	c.Flags().BoolVarP(&recursive, "recursive", "R", false, "also what lies in directories below")
 	c.Flags().BoolVar(&local, "client", false, "do not ask the API server whether it takes the manifests")
+	c.Flags().BoolVar(&deletes, "delete", false, "say what deleting the manifests would do")
 	p.addAddress(c)
 	return c
 }
@@ -104,6 +111,23 @@ func (p *planner) run(ctx context.Context, docs []manifest.Document, output form
 	if err := p.load(docs); err != nil {
 		return usageError{err}
 	}
+	ask := p.applied
+	if p.deletes {
+		ask = p.deleted
+	}
+	if err := ask(ctx); err != nil {
+		return err
+	}
+	ok := !p.blocked()
+	if done, err := output.structured(p.Out, p.rows); done || err != nil {
+		return answer(ok, err)
+	}
+	p.print(p.Out, output == formatWide)
+	return answer(ok, nil)
+}
+
+// applied says what applying the manifests would do.
+func (p *planner) applied(ctx context.Context) error {
 	for _, r := range p.rows {
 		if err := p.admit(ctx, r); err != nil {
 			return err
@@ -117,12 +141,7 @@ func (p *planner) run(ctx context.Context, docs []manifest.Document, output form
 			return err
 		}
 	}
-	ok := !slices.ContainsFunc(p.rows, func(r *planned) bool { return r.Action == actionRefused || r.Action == actionRecreate })
-	if done, err := output.structured(p.Out, p.rows); done || err != nil {
-		return answer(ok, err)
-	}
-	p.print(p.Out, output == formatWide)
-	return answer(ok, nil)
+	return nil
 }
 
 // load takes the objects that live in brokers, and says what is passed over.
@@ -420,7 +439,7 @@ func (r *planned) print(w io.Writer, wide bool) {
 		fmt.Fprintf(w, " (%s)", visible(r.Object))
 	}
 	switch r.Action {
-	case actionCreate, actionUpdate, actionUnchanged:
+	case actionCreate, actionUpdate, actionUnchanged, actionDelete:
 		if r.Message != "" {
 			fmt.Fprintf(w, ": %s", visible(r.Message))
 		}
@@ -449,6 +468,7 @@ func (p *planner) summary() string {
 		text   string
 	}{
 		{actionCreate, "to create"}, {actionUpdate, "to update"}, {actionRecreate, "to recreate"}, {actionWait, "to wait"},
+		{actionDelete, "to delete"}, {actionRetain, "retained"}, {actionBlock, "blocked"},
 		{actionRefused, "refused"}, {actionUnchanged, "unchanged"},
 	} {
 		if n := count[a.action]; n > 0 {

@@ -155,6 +155,41 @@ var _ = Describe("plan", func() {
 	})
 })
 
+var _ = Describe("plan --delete", func() {
+	It("says what deleting manifests would do, and does nothing", func(ctx SpecContext) {
+		b := newBroker(ctx)
+		startOperator(b)
+		text := queue("empty", "") + queue("full", "") + queue("lost", ", deletionPolicy: Delete") + queue("kept", ", deletionPolicy: Retain") +
+			head("Binding", "bound") + "spec: {brokerRef: {name: broker}, source: amq.topic, destination: lost}\n" +
+			head("Exchange", "used") + "spec: {brokerRef: {name: broker}, type: topic}\n" +
+			head("Binding", "other") + "spec: {brokerRef: {name: broker}, source: used, destination: empty}\n"
+		apply(ctx, b.namespace, text)
+		synced(ctx, b.namespace)
+		for _, q := range []string{"full", "lost"} {
+			Expect(run(ctx, b.namespace, nil, "pub", "broker", "--queue", q, "one", "--count", "2", "--address", b.amqps).code).To(Equal(0))
+		}
+		before, err := b.admin.Objects(ctx, "", "")
+		Expect(err).NotTo(HaveOccurred())
+		text = queue("empty", "") + queue("full", ", deletionPolicy: Delete") + queue("lost", "") + queue("kept", "") + queue("fresh", "") +
+			head("Exchange", "used") + "spec: {brokerRef: {name: broker}, type: topic}\n"
+
+		r := run(ctx, b.namespace, strings.NewReader(text), "plan", "--delete", "-f", "-", "--address", b.url, "-o", "wide")
+		Expect(r.code).To(Equal(ExitNo), r.err)
+		Expect(r.out).To(Equal("MessageBroker " + b.namespace + "/broker\n" +
+			"  -   queue/empty (Queue \"empty\" in vhost \"/\"): takes along 1 binding\n" +
+			"  !   queue/full (Queue \"full\" in vhost \"/\"): block: queue 'full' in vhost '/' not empty: it holds 2 messages\n" +
+			"  -   queue/lost (Queue \"lost\" in vhost \"/\"): takes along 1 binding; 2 messages would be lost\n" +
+			"  =   queue/kept (Queue \"kept\" in vhost \"/\"): retain: left in the broker, as spec.deletionPolicy says\n" +
+			"  =   queue/fresh: it is not in Kubernetes\n" +
+			"  -   exchange/used (Exchange \"used\" in vhost \"/\")\n" + // its binding went with the queue
+			"plan: 3 to delete, 1 retained, 1 blocked, 1 unchanged; 2 messages would be lost\n"))
+		after, err := b.admin.Objects(ctx, "", "")
+		Expect(err).NotTo(HaveOccurred())
+		Expect(after.Revision).To(Equal(before.Revision))
+		Expect(run(ctx, b.namespace, strings.NewReader(text), "plan", "--delete", "--client", "-f", "-").code).To(Equal(ExitUsage))
+	})
+})
+
 var _ = Describe("diff", func() {
 	It("says in what Kubernetes and the broker are not of one mind", func(ctx SpecContext) {
 		b := newBroker(ctx)

@@ -664,6 +664,11 @@ type Endpoints struct {
 	WS string `json:"ws,omitempty"`
 	// +optional
 	WSS string `json:"wss,omitempty"`
+	// External are the URLs from outside of the cluster that are known: those of the load balancer once it has an address, and that
+	// of spec.webSocket.ingress. Those of node ports begin with any node's address.
+	// +optional
+	// +listType=atomic
+	External []string `json:"external,omitempty"`
 }
 
 // MessageBroker is a message broker for MQTT and AMQP.

@@ -149,17 +149,21 @@ type QueueStatus struct {
 	TopologyStatus `json:",inline"`
 	// Messages that wait or are unacknowledged. This and what follows is written when it changed by much, and not more often
 	// than the operator's --queue-status-writes allows.
+	// +kubebuilder:default=0
 	// +optional
 	Messages int64 `json:"messages"`
 	// Consumers of the queue.
+	// +kubebuilder:default=0
 	// +optional
 	Consumers int64 `json:"consumers"`
 	// PublishRate is how many messages came in a second, averaged over half a minute.
+	// +kubebuilder:default=0
 	// +optional
-	PublishRate int64 `json:"publishRate,omitempty"`
+	PublishRate int64 `json:"publishRate"`
 	// DeliverRate is how many messages were delivered in a second, averaged over half a minute.
+	// +kubebuilder:default=0
 	// +optional
-	DeliverRate int64 `json:"deliverRate,omitempty"`
+	DeliverRate int64 `json:"deliverRate"`
 }
 
 // Queue is an AMQP queue.

@@ -38,6 +38,7 @@ type scope struct {
 	content    string               // identifies it
 	size       apiresource.Quantity // of the volume, by volumes
 	recreating bool                 // the StatefulSet is deleted, and made again by a later look
+	external   []string             // URLs from outside; those of the status until services finds others
 	pods       *appsv1.StatefulSet
 	health     *adminapi.Health // nil: not asked, or it did not answer
 	inForce    *v1alpha1.ConfigurationStatus
@@ -109,7 +110,11 @@ const (
 )
 
 func newScope(r *Reconciler, b *v1alpha1.MessageBroker) *scope {
-	return &scope{Reconciler: r, broker: b, now: r.Now(), notes: map[string]*metav1.Condition{}}
+	s := &scope{Reconciler: r, broker: b, now: r.Now(), notes: map[string]*metav1.Condition{}}
+	if e := b.Status.Endpoints; e != nil {
+		s.external = e.External
+	}
+	return s
 }
 
 func (s *scope) key() types.NamespacedName {

@@ -51,6 +51,7 @@ func (s *scope) status(st *v1alpha1.MessageBrokerStatus) {
 	}
 	st.Selector = resource.SelectorText(s.broker.Name)
 	st.Endpoints = resource.Endpoints(s.broker)
+	st.Endpoints.External = s.external
 	st.Binding = &v1alpha1.LocalReference{Name: resource.DefaultUserSecret(s.broker.Name)}
 	st.AdminSecret = &v1alpha1.LocalReference{Name: resource.AdminSecret(s.broker.Name)}
 	if s.pods != nil {

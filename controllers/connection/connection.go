@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"sync"
 
@@ -35,6 +36,8 @@ type Pool struct {
 	Address func(*v1alpha1.MessageBroker) string
 	// Proxy is an HTTP proxy to go through, for an operator outside of the brokers' network; nil is none.
 	Proxy *url.URL
+	// Wrap goes around the HTTP of every client, inside of what counts calls; nil is nothing.
+	Wrap func(http.RoundTripper) http.RoundTripper
 
 	mu      sync.Mutex
 	clients map[types.NamespacedName]entry
@@ -99,7 +102,7 @@ func (p *Pool) known(name types.NamespacedName, version string, options func() (
 	if err != nil {
 		return nil, err
 	}
-	o.Wrap, o.Proxy = metrics.Admin, p.Proxy
+	o.Wrap, o.Proxy = p.counted, p.Proxy
 	c, err := admin.New(o)
 	if err != nil {
 		return nil, err
@@ -110,6 +113,13 @@ func (p *Pool) known(name types.NamespacedName, version string, options func() (
 	}
 	p.clients[name] = entry{client: c, version: version}
 	return c, nil
+}
+
+func (p *Pool) counted(next http.RoundTripper) http.RoundTripper {
+	if p.Wrap != nil {
+		next = p.Wrap(next)
+	}
+	return metrics.Admin(next)
 }
 
 func (p *Pool) secret(ctx context.Context, namespace, name string) (*corev1.Secret, error) {

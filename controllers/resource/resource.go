@@ -3,9 +3,12 @@
 package resource
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -122,6 +125,29 @@ func Endpoints(b *v1alpha1.MessageBroker) *v1alpha1.Endpoints {
 		e.WS, e.WSS = url("ws", PortWS)+w.Path, url("wss", PortWSS)+w.Path
 	}
 	return e
+}
+
+// External are the URLs by which a broker is reached from outside: those of its load balancer's addresses, and of its Ingress.
+func External(b *v1alpha1.MessageBroker, addresses []corev1.LoadBalancerIngress) (urls []string) {
+	w := b.Spec.WebSocket
+	for _, a := range addresses {
+		host := cmp.Or(a.Hostname, a.IP)
+		for _, p := range portsOf(b) {
+			url := p.name + "://" + net.JoinHostPort(host, strconv.Itoa(int(p.number)))
+			if w != nil && (p.number == PortWS || p.number == PortWSS) {
+				url += w.Path
+			}
+			urls = append(urls, url)
+		}
+	}
+	if w == nil || w.Ingress == nil || w.Ingress.Host == "" {
+		return urls
+	}
+	scheme := "ws"
+	if w.Ingress.TLSSecretRef != nil {
+		scheme = "wss"
+	}
+	return append(urls, scheme+"://"+w.Ingress.Host+webSocketPath(b))
 }
 
 // ClientService is where clients connect.

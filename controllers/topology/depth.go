@@ -9,6 +9,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/turnstone-mq/turnstone/api/v1alpha1"
 	admin "github.com/turnstone-mq/turnstone/broker/admin/client"
@@ -36,21 +37,24 @@ func shownBy(o v1alpha1.Topology) figures {
 	return figures{st.Messages, st.Consumers, st.PublishRate, st.DeliverRate}
 }
 
-// depths reads what happens in queues when it is time, and writes the statuses that changed most, as far as the budget goes;
-// the others have their turn a second later.
+// depths has what happens in queues read when it is time, and writes the statuses that changed most, as far as the budget goes;
+// the others have their turn a second later. Reading is not the look's: a broker may have very many queues, and a change waits
+// for the look to end.
 func (r *Reconciler) depths(ctx context.Context, s *scope) error {
 	m, now := s.realm, time.Now()
 	if s.admin == nil || m.err != nil {
 		return nil
 	}
-	if now.Before(m.depthsAt) {
+	changed, done := r.index.measured(m)
+	switch {
+	case done:
+		m.changing = changed
+	case now.Before(m.depthsAt):
 		return nil
+	case len(m.changing) == 0 && r.index.measures(m):
+		r.streams.measure(ctx, m, s.admin)
 	}
-	if len(m.changing) == 0 && r.index.queues(m) {
-		if err := r.measure(ctx, s); err != nil {
-			return err
-		}
-	}
+	m.depthsAt = now.Add(r.options.Refresh)
 	for len(m.changing) > 0 && r.budget.Allow() {
 		q := m.changing[0]
 		m.changing = m.changing[1:]
@@ -58,46 +62,78 @@ func (r *Reconciler) depths(ctx context.Context, s *scope) error {
 			return err
 		}
 	}
-	m.depthsAt = now.Add(r.options.Refresh)
 	if len(m.changing) > 0 {
 		m.depthsAt = now.Add(time.Second)
 	}
 	return nil
 }
 
-// queues says whether there are any.
-func (x *index) queues(m *realm) bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return m.records[kindIndex(object.KindQueue)] > 0
+// measure reads the queues of a broker, and then asks for a look that writes what changed.
+func (s *streams) measure(ctx context.Context, m *realm, from *admin.Client) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx == nil || s.ctx.Err() != nil {
+		s.index.readQueues(m, nil)
+		return
+	}
+	logger := log.FromContext(ctx)
+	s.running.Go(func() { // ends with its call, or with the manager
+		ctx, cancel := context.WithTimeout(s.ctx, callTimeout)
+		defer cancel()
+		now := time.Now()
+		err := from.EachQueue(ctx, "", func(q admin.QueueState) { s.index.measure(m, q, now) })
+		if err != nil && s.ctx.Err() == nil {
+			logger.Error(err, "figures of queues are not read")
+		}
+		s.index.readQueues(m, err)
+	})
 }
 
-// measure reads the queues of a broker and finds those whose status is to be written.
-func (r *Reconciler) measure(ctx context.Context, s *scope) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	now := time.Now()
-	if err := s.admin.EachQueue(ctx, "", func(q admin.QueueState) { r.index.measured(s.realm, q, now) }); err != nil {
-		return fmt.Errorf("read queues: %w", err)
+// measures says whether the queues of a broker are to be read, and notes that they are.
+func (x *index) measures(m *realm) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if m.measuring || m.records[kindIndex(object.KindQueue)] == 0 {
+		return false
 	}
-	r.index.mu.Lock()
-	defer r.index.mu.Unlock()
-	m := s.realm
+	m.measuring = true
+	return true
+}
+
+// readQueues notes that the queues of a broker were read, or why not.
+func (x *index) readQueues(m *realm, err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	m.measuring, m.figures = false, err == nil
+	if err == nil && len(m.depths) > 0 {
+		x.wakeNow(m)
+	}
+}
+
+// measured answers the queues whose status is to be written, those that changed most first. Done is false when no figures have
+// come since it was asked last.
+func (x *index) measured(m *realm) (changed []*record, done bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !m.figures {
+		return nil, false
+	}
+	m.figures = false
 	change := func(q *record) float64 { d := m.depths[q]; return share(d.shown, d.now) }
 	for q, d := range m.depths {
 		switch {
 		case change(q) >= worthWriting:
-			m.changing = append(m.changing, q)
+			changed = append(changed, q)
 		case d.now == figures{} && d.shown == figures{} && d.published == 0 && d.delivered == 0:
 			delete(m.depths, q)
 		}
 	}
-	slices.SortFunc(m.changing, func(a, b *record) int { return cmp.Compare(change(b), change(a)) })
-	return nil
+	slices.SortFunc(changed, func(a, b *record) int { return cmp.Compare(change(b), change(a)) })
+	return changed, true
 }
 
-// measured takes what a broker says of a queue.
-func (x *index) measured(m *realm, q admin.QueueState, now time.Time) {
+// measure takes what a broker says of a queue.
+func (x *index) measure(m *realm, q admin.QueueState, now time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	first := m.byKey[object.Key{Kind: object.KindQueue, VirtualHost: q.VirtualHost, Name: q.Name}.Sum()]
@@ -149,7 +185,7 @@ func share(a, b figures) float64 {
 // writeDepth writes the figures of one queue.
 func (r *Reconciler) writeDepth(ctx context.Context, q *record) error {
 	r.index.mu.Lock()
-	d, current := q.realm.depths[q], r.index.records[q.id] == q
+	d, current := q.realm.depths[q], r.index.records.get(q.id) == q
 	if d == nil || !current {
 		r.index.mu.Unlock()
 		return nil

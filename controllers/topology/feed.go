@@ -2,14 +2,21 @@ package topology
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
+	"strconv"
 	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -22,9 +29,22 @@ import (
 // It lists by pages, one kind after the other, so that not all objects are in memory at once.
 type feed struct {
 	api        client.WithWatch
+	lists      rest.Interface
 	index      *index
 	namespaces []string // "" is all
 	synced     chan struct{}
+}
+
+// listing is a client for lists of our kinds, which answers what the API server sends.
+func listing(m ctrl.Manager) (rest.Interface, error) {
+	c := rest.CopyConfig(m.GetConfig())
+	c.APIPath, c.GroupVersion, c.NegotiatedSerializer = "/apis", &v1alpha1.GroupVersion, serializer.NewCodecFactory(m.GetScheme()).WithoutConversion()
+	c.AcceptContentTypes, c.ContentType = runtime.ContentTypeJSON, runtime.ContentTypeJSON
+	lists, err := rest.RESTClientForConfigAndClient(c, m.GetHTTPClient())
+	if err != nil {
+		return nil, fmt.Errorf("client of lists: %w", err)
+	}
+	return lists, nil
 }
 
 // pageSize is how many objects are listed in a call.
@@ -100,27 +120,81 @@ func (o *origin) pause(ctx context.Context, err error) bool {
 	}
 }
 
-// list reads all objects, and forgets those that are no more.
+// list reads all objects, and forgets those that are no more. While one page is taken in, the API server makes the next one.
 func (o *origin) list(ctx context.Context) error {
-	k := &kinds[o.kind]
 	o.epoch++
-	at := &client.ListOptions{Namespace: o.namespace, Limit: pageSize}
+	ctx, cancel := context.WithCancel(ctx)
+	pages := make(chan *page, 1)
+	read := make(chan error, 1)
+	go func() { // ends when the last page was taken, or with ctx
+		defer close(pages)
+		read <- o.read(ctx, pages)
+	}()
+	err := o.take(pages)
+	cancel()
+	for range pages { //nolint:revive // until the goroutine has ended
+	}
+	if err == nil {
+		err = <-read
+	}
+	if err != nil {
+		return fmt.Errorf("list %s objects: %w", kinds[o.kind].name, err)
+	}
+	o.index.sweep(o.kind, o.namespace, o.epoch)
+	return nil
+}
+
+// read hands out pages, one after the other.
+func (o *origin) read(ctx context.Context, pages chan<- *page) error {
+	next := ""
 	for {
-		page := k.list()
-		if err := o.api.List(ctx, page, at); err != nil {
-			return fmt.Errorf("list %s objects: %w", k.name, err)
+		p, err := o.page(ctx, next)
+		if err != nil {
+			return err
 		}
-		for _, t := range k.items(page) {
+		select {
+		case pages <- p:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if next = p.next; next == "" {
+			o.version = p.version
+			return nil
+		}
+	}
+}
+
+// page asks for one page.
+func (o *origin) page(ctx context.Context, next string) (*page, error) {
+	k := &kinds[o.kind]
+	body, err := o.lists.Get().NamespaceIfScoped(o.namespace, o.namespace != "").Resource(k.plural).
+		Param("limit", strconv.Itoa(pageSize)).Param("continue", next).Stream(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close() //nolint:errcheck // it was read only
+	text, err := io.ReadAll(body)
+	if err != nil {
+		return nil, err
+	}
+	return newPage(text)
+}
+
+// take puts pages into the index.
+func (o *origin) take(pages <-chan *page) error {
+	k := &kinds[o.kind]
+	for p := range pages {
+		for _, item := range p.items {
+			t := k.sample.DeepCopyObject().(v1alpha1.Topology)
+			if err := json.Unmarshal(withoutManagedFields(item), t); err != nil {
+				return err
+			}
 			if err := o.index.put(o.kind, t, o.epoch); err != nil {
 				return err
 			}
 		}
-		o.version, at.Continue = page.GetResourceVersion(), page.GetContinue()
-		if at.Continue == "" {
-			o.index.sweep(o.kind, o.namespace, o.epoch)
-			return nil
-		}
 	}
+	return nil
 }
 
 // follow watches from where the list ended, and lists again when the API server does not go back that far.
@@ -144,7 +218,7 @@ func (o *origin) follow(ctx context.Context) {
 func (o *origin) watch(ctx context.Context) error {
 	k := &kinds[o.kind]
 	lasting := int64(300 + o.kind*17) // seconds; not all at once
-	w, err := o.api.Watch(ctx, k.list(), &client.ListOptions{Namespace: o.namespace, Raw: &metav1.ListOptions{
+	w, err := o.api.Watch(ctx, k.list, &client.ListOptions{Namespace: o.namespace, Raw: &metav1.ListOptions{
 		ResourceVersion: o.version, AllowWatchBookmarks: true, TimeoutSeconds: &lasting,
 	}})
 	if err != nil {

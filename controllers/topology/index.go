@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"hash/maphash"
 	"maps"
 	"sync"
 	"time"
@@ -41,7 +42,7 @@ type index struct {
 
 	mu      sync.Mutex // guards everything below, and all records and realms
 	queue   workqueue.TypedRateLimitingInterface[reconcile.Request]
-	records map[id]*record
+	records roster
 	realms  map[types.NamespacedName]*realm
 	// readers are the users who read a Secret, or whose binding it is; reads is the reverse.
 	readers map[types.NamespacedName]map[*record]struct{}
@@ -69,22 +70,36 @@ type record struct {
 	have object.Sum // what the broker has under the key that is ours; zero is nothing
 	at   uint64     // the revision of the broker that this is known of
 
-	version     uint64 // resourceVersion
-	signature   uint64 // see signatureOf
-	incarnation unique.Handle[string]
-	vhost       unique.Handle[string]
-	epoch       uint8 // of the list that had it last
-	standing    unique.Handle[metrics.Standing]
+	version   uint64 // resourceVersion
+	signature uint64 // see signatureOf
+	traits    unique.Handle[traits]
+	epoch     uint8 // of the list that had it last
+	settled   bool  // its status says that the broker has this generation
+	resend    bool  // somebody touched the user in the broker: its password may be another
+	told      bool  // its status says that there is no broker, or that it cannot be reached
+	taken     bool  // a look is dealing with it
+}
+
+// traits are what many records have in common, which keep it once.
+type traits struct {
+	vhost       string
+	incarnation string // of the broker's data that it was given to
+	standing    metrics.Standing
 	drift       v1alpha1.DriftPolicy
-	settled     bool // its status says that the broker has this generation
-	resend      bool // somebody touched the user in the broker: its password may be another
-	told        bool // its status says that there is no broker, or that it cannot be reached
-	taken       bool // a look is dealing with it
+}
+
+func (r *record) vhost() string { return r.traits.Value().vhost }
+
+// moveTo says that a record lives in another virtual host.
+func (r *record) moveTo(vhost string) {
+	t := r.traits.Value()
+	t.vhost = vhost
+	r.traits = unique.Make(t)
 }
 
 func newIndex(owner string, gather time.Duration) *index {
 	return &index{
-		owner: owner, gather: gather, records: make(map[id]*record), realms: make(map[types.NamespacedName]*realm),
+		owner: owner, gather: gather, records: newRoster(), realms: make(map[types.NamespacedName]*realm),
 		readers: make(map[types.NamespacedName]map[*record]struct{}), reads: make(map[*record][]types.NamespacedName),
 		standing: make(map[metrics.Standing]int),
 	}
@@ -114,25 +129,81 @@ func (x *index) wake(key types.NamespacedName) {
 	}
 }
 
+// roster finds records by their id. It is a map by a hash of the id, which is half as large as one by the id itself.
+type roster struct {
+	hash   func(id) uint64
+	byHash map[uint64]*record
+	// beside are those whose hash another record has.
+	beside map[id]*record
+}
+
+func newRoster() roster {
+	seed := maphash.MakeSeed()
+	hash := func(i id) uint64 { return maphash.Comparable(seed, i) }
+	return roster{hash: hash, byHash: make(map[uint64]*record), beside: make(map[id]*record)}
+}
+
+func (s *roster) get(i id) *record {
+	if r := s.byHash[s.hash(i)]; r != nil && r.id == i {
+		return r
+	}
+	return s.beside[i]
+}
+
+// put enters a record whose id has none.
+func (s *roster) put(r *record) {
+	if h := s.hash(r.id); s.byHash[h] == nil {
+		s.byHash[h] = r
+	} else {
+		s.beside[r.id] = r
+	}
+}
+
+func (s *roster) drop(r *record) {
+	if h := s.hash(r.id); s.byHash[h] == r {
+		delete(s.byHash, h)
+	} else {
+		delete(s.beside, r.id)
+	}
+}
+
+// all visits every record; those that it has visited may be dropped meanwhile.
+func (s *roster) all(yield func(*record) bool) {
+	for _, r := range s.byHash {
+		if !yield(r) {
+			return
+		}
+	}
+	for _, r := range s.beside {
+		if !yield(r) {
+			return
+		}
+	}
+}
+
 func idOf(kind int, namespace, name string) id {
 	return id{uint8(kind), unique.Make(namespace), name}
 }
 
 // put takes an object as the API server has it now. The object belongs to the index.
 func (x *index) put(kind int, o v1alpha1.Topology, epoch uint8) error {
+	if x.knows(kind, o, epoch) {
+		return nil
+	}
 	k := &kinds[kind]
 	w := wishOf(k, x.owner, o, x.usersOf(o))
 	fresh := &record{
 		id: idOf(kind, o.GetNamespace(), o.GetName()), version: versionOf(o), signature: signatureOf(o), epoch: epoch,
-		drift: o.Managed().DriftPolicy, settled: settled(o), vhost: unique.Make(w.VirtualHost), incarnation: unique.Make(""),
+		settled: settled(o),
 	}
 	if w.known {
 		fresh.key, fresh.wanted = w.Key.Sum(), w.sum
 	}
+	t := traits{vhost: w.VirtualHost, standing: metrics.StandingOf(string(k.name), o), drift: o.Managed().DriftPolicy}
 	if a := o.Common().Applied; a != nil {
-		fresh.incarnation = unique.Make(a.Incarnation)
+		t.incarnation = a.Incarnation
 	}
-	fresh.standing = unique.Make(metrics.StandingOf(string(k.name), o))
+	fresh.traits = unique.Make(t)
 	broker, shown, secrets, user := brokerOf(o), shownBy(o), secretsOf(o), userOf(o)
 	var err error
 	if fresh.packed, err = pack(o); err != nil {
@@ -140,7 +211,7 @@ func (x *index) put(kind int, o v1alpha1.Topology, epoch uint8) error {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	r := x.records[fresh.id]
+	r := x.records.get(fresh.id)
 	if r != nil && r.realm.key != broker {
 		x.remove(r)
 		r = nil
@@ -159,6 +230,19 @@ func (x *index) put(kind int, o v1alpha1.Topology, epoch uint8) error {
 		r.realm.refer(r, user)
 	}
 	return nil
+}
+
+// knows says whether the index has this version of an object already, or a newer one, as it has of what the operator itself
+// wrote when the watch brings it.
+func (x *index) knows(kind int, o v1alpha1.Topology, epoch uint8) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	r, version := x.records.get(idOf(kind, o.GetNamespace(), o.GetName())), versionOf(o)
+	if r == nil || version == 0 || version > r.version || r.realm.key != brokerOf(o) {
+		return false
+	}
+	r.epoch = epoch
+	return true
 }
 
 // reading notes which Secrets a record reads.
@@ -210,11 +294,11 @@ func settled(o v1alpha1.Topology) bool {
 }
 
 func (x *index) add(r *record, shown figures) {
-	x.records[r.id] = r
+	x.records.put(r)
 	m := r.realm
 	m.records[r.id.kind]++
 	m.namespaces[r.namespace]++
-	x.standing[r.standing.Value()]++
+	x.standing[r.traits.Value().standing]++
 	m.arrived = time.Now()
 	m.join(r)
 	if shown != (figures{}) {
@@ -234,19 +318,23 @@ func (x *index) add(r *record, shown figures) {
 func (x *index) update(r, fresh *record) {
 	m := r.realm
 	changed := r.signature != fresh.signature
-	x.stands(r.standing.Value(), -1)
-	x.stands(fresh.standing.Value(), 1)
-	r.standing = fresh.standing
-	if fresh.key != (object.Sum{}) && (r.key != fresh.key || r.vhost != fresh.vhost) {
+	x.stands(r.traits.Value().standing, -1)
+	x.stands(fresh.traits.Value().standing, 1)
+	vhost := r.vhost()
+	if fresh.key != (object.Sum{}) && (r.key != fresh.key || vhost != fresh.vhost()) {
 		m.part(r)
-		r.key, r.vhost, r.wanted = fresh.key, fresh.vhost, fresh.wanted
+		vhost = fresh.vhost()
+		r.moveTo(vhost)
+		r.key, r.wanted = fresh.key, fresh.wanted
 		m.join(r)
 	}
 	if fresh.key != (object.Sum{}) { // else it cannot be said now what it stands for, and it does what it did until somebody looks
 		r.wanted = fresh.wanted
 	}
+	r.traits = fresh.traits
+	r.moveTo(vhost)
 	r.packed, r.version, r.signature = fresh.packed, fresh.version, fresh.signature
-	r.incarnation, r.drift, r.settled = fresh.incarnation, fresh.drift, fresh.settled
+	r.settled = fresh.settled
 	if changed {
 		if r.id.kind == uint8(userKind) {
 			m.userChanged(userKey(r.namespace.Value(), r.name))
@@ -270,7 +358,7 @@ func (x *index) wrote(r *record, o v1alpha1.Topology) error {
 func (x *index) drop(kind int, namespace, name string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if r := x.records[idOf(kind, namespace, name)]; r != nil {
+	if r := x.records.get(idOf(kind, namespace, name)); r != nil {
 		x.remove(r)
 	}
 }
@@ -279,22 +367,22 @@ func (x *index) drop(kind int, namespace, name string) {
 func (x *index) sweep(kind int, namespace string, epoch uint8) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for i, r := range x.records {
-		if int(i.kind) == kind && (namespace == "" || i.namespace.Value() == namespace) && r.epoch != epoch {
+	for r := range x.records.all {
+		if int(r.id.kind) == kind && (namespace == "" || r.namespace.Value() == namespace) && r.epoch != epoch {
 			x.remove(r)
 		}
 	}
 }
 
 func (x *index) remove(r *record) {
-	delete(x.records, r.id)
+	x.records.drop(r)
 	m := r.realm
 	m.records[r.id.kind]--
 	if m.namespaces[r.namespace]--; m.namespaces[r.namespace] == 0 {
 		delete(m.namespaces, r.namespace)
 		delete(m.verdicts, r.namespace.Value())
 	}
-	x.stands(r.standing.Value(), -1)
+	x.stands(r.traits.Value().standing, -1)
 	x.reading(r, nil)
 	m.part(r)
 	m.forget(r)
@@ -339,7 +427,7 @@ func (x *index) usersOf(o v1alpha1.Topology) map[types.NamespacedName]*v1alpha1.
 		return nil
 	}
 	x.mu.Lock()
-	r := x.records[idOf(userKind, p.Namespace, p.Spec.UserRef.Name)]
+	r := x.records.get(idOf(userKind, p.Namespace, p.Spec.UserRef.Name))
 	x.mu.Unlock()
 	if r == nil || r.realm.key != brokerOf(o) {
 		return nil
@@ -364,12 +452,13 @@ func (x *index) moved(r *record, o v1alpha1.Topology, users map[types.Namespaced
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	key := w.Key.Sum()
-	if r.key == key || x.records[r.id] != r {
+	if r.key == key || x.records.get(r.id) != r {
 		return false
 	}
 	m := r.realm
 	m.part(r)
-	r.key, r.vhost, r.wanted, r.taken = key, unique.Make(w.VirtualHost), w.sum, false
+	r.moveTo(w.VirtualHost)
+	r.key, r.wanted, r.taken = key, w.sum, false
 	m.join(r)
 	m.touch(r)
 	return true

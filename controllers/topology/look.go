@@ -119,7 +119,7 @@ func (x *index) has(m *realm, e *entry) object.Sum {
 func (x *index) speaks(m *realm, i id, key object.Sum) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	r := x.records[i]
+	r := x.records.get(i)
 	return r != nil && (r.realm != m || r.key == key || r.key == (object.Sum{}))
 }
 
@@ -129,7 +129,7 @@ func (x *index) living(m *realm, vhost string) (n int) {
 	defer x.mu.Unlock()
 	for namespace := range m.namespaces {
 		if m.verdicts[namespace.Value()] == "" {
-			n += m.living[place{unique.Make(vhost), namespace}]
+			n += m.living[place{vhost, namespace}]
 		}
 	}
 	return n
@@ -190,7 +190,7 @@ func (x *index) done(s *scope, refresh time.Duration) {
 	for _, e := range s.entries {
 		r := e.record
 		r.taken = false
-		if x.records[r.id] != r {
+		if x.records.get(r.id) != r {
 			m.forget(r)
 			continue // it is gone
 		}
@@ -216,7 +216,7 @@ func (x *index) settle(m *realm, e *entry, now time.Time, refresh time.Duration)
 		if e.postponed {
 			wait = missingAfter
 		}
-		m.retries[r] = retry{at: now.Add(wait)}
+		m.again(r, now.Add(wait), 0)
 		return
 	case reason == condition.BrokerNotFound, e.unreached && m.state == unreachable:
 		r.told = true
@@ -230,7 +230,7 @@ func (x *index) settle(m *realm, e *entry, now time.Time, refresh time.Duration)
 		delete(m.retries, r) // another verdict is seen
 		return
 	case e.planned:
-		m.retries[r] = retry{at: now.Add(refresh)} // what it would lose changes
+		m.again(r, now.Add(refresh), 0) // what it would lose changes
 		return
 	case !e.state.Ready && !e.state.Stalled && !e.released:
 		m.later(r, now)
@@ -239,7 +239,7 @@ func (x *index) settle(m *realm, e *entry, now time.Time, refresh time.Duration)
 	r.resend = r.resend && !e.state.Ready
 	delete(m.retries, r)
 	m.awaitNothing(r)
-	if alone := m.byKey[r.key] == r && r.next == nil; e.state.Ready && alone && r.have != e.sum && r.drift != v1alpha1.DriftIgnore {
+	if alone := m.byKey[r.key] == r && r.next == nil; e.state.Ready && alone && r.have != e.sum && r.traits.Value().drift != v1alpha1.DriftIgnore {
 		m.touch(r) // it changed in the broker meanwhile
 	}
 }
@@ -251,7 +251,8 @@ func (r *record) become(m *realm, e *entry) {
 	}
 	if key := e.wanted.Key.Sum(); r.key != key {
 		m.part(r)
-		r.key, r.vhost = key, unique.Make(e.wanted.VirtualHost)
+		r.moveTo(e.wanted.VirtualHost)
+		r.key = key
 		m.join(r)
 	}
 	r.wanted = e.sum

@@ -41,7 +41,7 @@ var words = []string{
 	`","observedGeneration":`,
 	`"lastTransitionTime":"`,
 	`"applied":{"generation":`,
-	`,"messages":0,"consumers":0}}`,
+	`,"messages":0,"consumers":0,"publishRate":0,"deliverRate":0}}`,
 	`{"metadata":{"uid":"`,
 	`","resourceVersion":"`,
 	`"ownershipPolicy":"`,
@@ -101,7 +101,7 @@ func (r *record) unpack() (v1alpha1.Topology, error) {
 	o.SetNamespace(r.namespace.Value())
 	o.SetName(r.name)
 	if a := o.Common().Applied; a != nil {
-		a.Incarnation = r.incarnation.Value()
+		a.Incarnation = r.traits.Value().incarnation
 	}
 	return o, nil
 }

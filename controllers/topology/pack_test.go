@@ -48,7 +48,7 @@ func TestPackKeepsWhatMatters(t *testing.T) {
 	want.Annotations = map[string]string{annotations + "plan": "true"}
 	want.Labels, want.ManagedFields = nil, nil
 
-	r := &record{id: idOf(kindIndex(object.KindQueue), "ns", "q"), incarnation: unique.Make("one")}
+	r := &record{id: idOf(kindIndex(object.KindQueue), "ns", "q"), traits: unique.Make(traits{incarnation: "one"})}
 	var err error
 	if r.packed, err = pack(q); err != nil {
 		t.Fatal(err)
@@ -90,8 +90,8 @@ func TestRealmCountsWhatTheBrokerHas(t *testing.T) {
 	m := newRealm(types.NamespacedName{Name: "b"})
 	queue := kindIndex(object.KindQueue)
 	sum := func(name string) object.Sum { return object.Key{Kind: object.KindQueue, Name: name}.Sum() }
-	a := &record{id: idOf(queue, "ns", "a"), key: sum("k"), vhost: unique.Make("/")}
-	b := &record{id: idOf(queue, "ns", "b"), key: sum("k"), vhost: unique.Make("/")}
+	a := &record{id: idOf(queue, "ns", "a"), key: sum("k"), traits: unique.Make(traits{vhost: "/"})}
+	b := &record{id: idOf(queue, "ns", "b"), key: sum("k"), traits: unique.Make(traits{vhost: "/"})}
 	check := func(step string, want ...object.Sum) {
 		t.Helper()
 		var all tally
@@ -153,4 +153,42 @@ func TestDifferenceSaysFieldsFromOldToNew(t *testing.T) {
 	if parts := namesIn(slices.Repeat([]string{"x"}, 10)); !strings.HasSuffix(parts, "and 2 more") {
 		t.Errorf("many differences %q", parts)
 	}
+}
+
+func TestRosterKeepsThoseWhoseHashIsTheSame(t *testing.T) {
+	s := newRoster()
+	s.hash = func(id) uint64 { return 7 }
+	a, b, c := &record{id: idOf(1, "ns", "a")}, &record{id: idOf(1, "ns", "b")}, &record{id: idOf(2, "ns", "a")}
+	is := func(step string, want ...*record) {
+		t.Helper()
+		for _, r := range []*record{a, b, c} {
+			have := s.get(r.id)
+			if slices.Contains(want, r) != (have == r) || have != nil && have != r {
+				t.Errorf("%s: %v is %p, and its record is %p", step, r.id, have, r)
+			}
+		}
+		n := 0
+		for r := range s.all {
+			n++
+			if !slices.Contains(want, r) {
+				t.Errorf("%s: %v is visited", step, r.id)
+			}
+		}
+		if n != len(want) {
+			t.Errorf("%s: %d records are visited, wanted %d", step, n, len(want))
+		}
+	}
+	s.put(a)
+	s.put(b)
+	s.put(c)
+	is("all", a, b, c)
+	s.drop(a)
+	is("without the first", b, c)
+	s.put(a)
+	s.drop(c)
+	is("without the last", a, b)
+	for r := range s.all {
+		s.drop(r)
+	}
+	is("none")
 }

@@ -38,6 +38,8 @@ type realm struct {
 	// found is what the broker has for keys whose drift is to be told, as far as it is known; at most mostFound.
 	found  map[object.Sum]object.Object
 	depths map[*record]*depth
+	// measuring says that the queues of the broker are being read, figures that they were and nobody has looked at that yet.
+	measuring, figures bool
 
 	arrived     time.Time // when an object that was new came last
 	verified    bool      // have of every record is what the broker had, and the stream brings changes
@@ -58,7 +60,7 @@ type look struct {
 	tale     string    // what its objects were told of that, see tale
 	verifyAt time.Time // when the digests are compared again
 	depthsAt time.Time // when the queues are read again
-	changing []*record // queues whose depth is to be written
+	changing []*record // queues, those that changed most first, whose depth is to be written
 }
 
 // reachability is how a broker was found.
@@ -72,7 +74,10 @@ const (
 )
 
 // place is a virtual host, and the namespace of those who live there.
-type place struct{ vhost, namespace unique.Handle[string] }
+type place struct {
+	vhost     string
+	namespace unique.Handle[string]
+}
 
 type tally struct {
 	count int
@@ -114,7 +119,7 @@ func (m *realm) count() (n int) {
 
 // join enters a record under its key, part takes it out.
 func (m *realm) join(r *record) {
-	m.living[place{r.vhost, r.namespace}]++
+	m.living[place{r.vhost(), r.namespace}]++
 	if r.key == (object.Sum{}) {
 		return
 	}
@@ -133,10 +138,10 @@ func (m *realm) join(r *record) {
 }
 
 func (m *realm) part(r *record) {
-	in := place{r.vhost, r.namespace}
+	in := place{r.vhost(), r.namespace}
 	if m.living[in]--; m.living[in] == 0 {
 		delete(m.living, in)
-		m.emptied(r.vhost.Value())
+		m.emptied(in.vhost)
 	}
 	if r.key == (object.Sum{}) {
 		return
@@ -288,7 +293,7 @@ func (m *realm) userChanged(user object.Sum) {
 
 // touchAll makes every record dirty that is chosen.
 func (m *realm) touchAll(x *index, chosen func(*record) bool) {
-	for _, r := range x.records {
+	for r := range x.records.all {
 		if r.realm == m && chosen(r) {
 			m.touch(r)
 		}
@@ -346,10 +351,16 @@ const (
 	lastRetry  = 10 * time.Second
 )
 
-// later puts a record off.
+// later puts a record off, each time for longer.
 func (m *realm) later(r *record, now time.Time) {
 	n := m.retries[r].failures + 1
-	m.retries[r] = retry{now.Add(backoff(n)), n}
+	m.again(r, now.Add(backoff(n)), n)
+}
+
+// again says when a record is looked at again: at the end of a second, so that all those of a broker whose time it is come
+// together, and the broker is asked about them once a second at most, however many there are.
+func (m *realm) again(r *record, at time.Time, failures int) {
+	m.retries[r] = retry{at.Truncate(time.Second).Add(time.Second), failures}
 }
 
 // backoff is how long to wait after so many failures in a row.

@@ -12,6 +12,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/turnstone-mq/turnstone/api/v1alpha1"
@@ -100,6 +101,18 @@ var _ = Describe("Many objects", func() {
 		Eventually(func(g Gomega) int { return readyQueues(ctx, g, b.namespace) }, patience).Should(Equal(50))
 		Expect(writes.Load()).To(BeNumerically("==", 100))
 		Expect(eventsOf(ctx, b.namespace, condition.Synced)()).To(BeEmpty(), "the broker's own event says it")
+	})
+
+	It("show zeros before anything happens", func(ctx SpecContext) {
+		ns := newNamespace(ctx, "zeros")
+		q := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"brokerRef": map[string]any{"name": "none"}}}}
+		q.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Queue"))
+		q.SetNamespace(ns)
+		q.SetName("q")
+		Expect(api.Create(ctx, q)).To(Succeed())
+		Expect(api.Get(ctx, client.ObjectKeyFromObject(q), q)).To(Succeed())
+		Expect(q.Object["status"]).To(And(HaveKeyWithValue("messages", int64(0)), HaveKeyWithValue("consumers", int64(0)),
+			HaveKeyWithValue("publishRate", int64(0)), HaveKeyWithValue("deliverRate", int64(0))), "columns of kubectl get are not empty")
 	})
 
 	It("show what happens in queues within a budget", func(ctx SpecContext) {

@@ -215,14 +215,21 @@ func (r *Reconciler) send(ctx context.Context, s *scope, batch []*entry) error {
 	return nil
 }
 
+// Deletion is how the broker is asked to delete what an object stands for; deletes is false when its deletionPolicy leaves that there.
+func Deletion(o v1alpha1.Topology) (how object.Deletion, deletes bool) {
+	how, deletes = deletions[o.Deletion()]
+	return how, deletes
+}
+
+var deletions = map[v1alpha1.DeletionPolicy]object.Deletion{
+	v1alpha1.DeletionDelete: object.DeleteAlways, v1alpha1.DeletionDeleteIfEmpty: object.DeleteIfEmpty, v1alpha1.DeletionDeleteIfUnused: object.DeleteIfUnused,
+}
+
 // change is what the broker is asked to do for an entry; ask is false when that is nothing.
 func (e *entry) change() (c object.Change, ask bool, err error) {
 	c.Object = e.wanted
 	if e.deleting {
-		policies := map[v1alpha1.DeletionPolicy]object.Deletion{
-			v1alpha1.DeletionDelete: object.DeleteAlways, v1alpha1.DeletionDeleteIfEmpty: object.DeleteIfEmpty, v1alpha1.DeletionDeleteIfUnused: object.DeleteIfUnused,
-		}
-		c.Delete, ask = policies[e.object.Deletion()]
+		c.Delete, ask = Deletion(e.object)
 		switch {
 		case e.instead != "":
 			c.Ref = e.instead

@@ -116,7 +116,11 @@ func SetupWithManager(ctx context.Context, m ctrl.Manager, o Options) error {
 	if err != nil {
 		return fmt.Errorf("client of topology objects: %w", err)
 	}
-	objects := &feed{api: api, index: x, namespaces: o.Namespaces, synced: make(chan struct{})}
+	lists, err := listing(m)
+	if err != nil {
+		return err
+	}
+	objects := &feed{api: api, lists: lists, index: x, namespaces: o.Namespaces, synced: make(chan struct{})}
 	if r.everywhere() {
 		objects.namespaces = []string{metav1.NamespaceAll}
 	}

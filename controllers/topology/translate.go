@@ -19,48 +19,24 @@ import (
 // kind is what one Kubernetes kind supplies to the common reconciler.
 type kind struct {
 	name   object.Kind
+	plural string // in URLs of the API
 	sample v1alpha1.Topology
-	list   func() client.ObjectList
-	// items answers the objects of a list.
-	items func(client.ObjectList) []v1alpha1.Topology
+	list   client.ObjectList // of a watch
 	// translate says what the broker should have for an object.
 	translate func(o v1alpha1.Topology, s *scope) (object.Object, error)
 }
 
 // kinds are all kinds that live in a broker.
 var kinds = []kind{
-	{object.KindVirtualHost, &v1alpha1.VirtualHost{}, func() client.ObjectList { return &v1alpha1.VirtualHostList{} },
-		func(l client.ObjectList) []v1alpha1.Topology { return pointers(l.(*v1alpha1.VirtualHostList).Items) }, virtualHost},
-	{object.KindUser, &v1alpha1.User{}, func() client.ObjectList { return &v1alpha1.UserList{} },
-		func(l client.ObjectList) []v1alpha1.Topology { return pointers(l.(*v1alpha1.UserList).Items) }, user},
-	{object.KindPermission, &v1alpha1.Permission{}, func() client.ObjectList { return &v1alpha1.PermissionList{} },
-		func(l client.ObjectList) []v1alpha1.Topology { return pointers(l.(*v1alpha1.PermissionList).Items) }, permission},
-	{object.KindTopicPolicy, &v1alpha1.TopicPolicy{}, func() client.ObjectList { return &v1alpha1.TopicPolicyList{} },
-		func(l client.ObjectList) []v1alpha1.Topology { return pointers(l.(*v1alpha1.TopicPolicyList).Items) }, topicPolicy},
-	{object.KindPolicy, &v1alpha1.Policy{}, func() client.ObjectList { return &v1alpha1.PolicyList{} },
-		func(l client.ObjectList) []v1alpha1.Topology { return pointers(l.(*v1alpha1.PolicyList).Items) }, policy},
-	{object.KindOperatorPolicy, &v1alpha1.OperatorPolicy{}, func() client.ObjectList { return &v1alpha1.OperatorPolicyList{} },
-		func(l client.ObjectList) []v1alpha1.Topology {
-			return pointers(l.(*v1alpha1.OperatorPolicyList).Items)
-		}, operatorPolicy},
-	{object.KindExchange, &v1alpha1.Exchange{}, func() client.ObjectList { return &v1alpha1.ExchangeList{} },
-		func(l client.ObjectList) []v1alpha1.Topology { return pointers(l.(*v1alpha1.ExchangeList).Items) }, exchange},
-	{object.KindQueue, &v1alpha1.Queue{}, func() client.ObjectList { return &v1alpha1.QueueList{} },
-		func(l client.ObjectList) []v1alpha1.Topology { return pointers(l.(*v1alpha1.QueueList).Items) }, queue},
-	{object.KindBinding, &v1alpha1.Binding{}, func() client.ObjectList { return &v1alpha1.BindingList{} },
-		func(l client.ObjectList) []v1alpha1.Topology { return pointers(l.(*v1alpha1.BindingList).Items) }, binding},
-}
-
-// pointers answers the items as Topology objects.
-func pointers[T any, P interface {
-	*T
-	v1alpha1.Topology
-}](items []T) []v1alpha1.Topology {
-	out := make([]v1alpha1.Topology, len(items))
-	for i := range items {
-		out[i] = P(&items[i])
-	}
-	return out
+	{object.KindVirtualHost, "virtualhosts", &v1alpha1.VirtualHost{}, &v1alpha1.VirtualHostList{}, virtualHost},
+	{object.KindUser, "users", &v1alpha1.User{}, &v1alpha1.UserList{}, user},
+	{object.KindPermission, "permissions", &v1alpha1.Permission{}, &v1alpha1.PermissionList{}, permission},
+	{object.KindTopicPolicy, "topicpolicies", &v1alpha1.TopicPolicy{}, &v1alpha1.TopicPolicyList{}, topicPolicy},
+	{object.KindPolicy, "policies", &v1alpha1.Policy{}, &v1alpha1.PolicyList{}, policy},
+	{object.KindOperatorPolicy, "operatorpolicies", &v1alpha1.OperatorPolicy{}, &v1alpha1.OperatorPolicyList{}, operatorPolicy},
+	{object.KindExchange, "exchanges", &v1alpha1.Exchange{}, &v1alpha1.ExchangeList{}, exchange},
+	{object.KindQueue, "queues", &v1alpha1.Queue{}, &v1alpha1.QueueList{}, queue},
+	{object.KindBinding, "bindings", &v1alpha1.Binding{}, &v1alpha1.BindingList{}, binding},
 }
 
 func virtualHost(o v1alpha1.Topology, _ *scope) (object.Object, error) {

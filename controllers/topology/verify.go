@@ -67,12 +67,12 @@ func (x *index) begin(m *realm, incarnation string) {
 	clear(m.strays)
 	clear(m.found)
 	clear(m.total)
-	for _, r := range x.records {
+	for r := range x.records.all {
 		if r.realm != m {
 			continue
 		}
 		r.have, r.at = object.Sum{}, 0
-		given := r.incarnation.Value()
+		given := r.traits.Value().incarnation
 		if m.byKey[r.key] == r && r.next == nil && r.settled && (given == incarnation || given == "") {
 			m.learn(int(r.id.kind), r.key, r.wanted, 0)
 		} else {
@@ -207,7 +207,7 @@ func (x *index) saw(m *realm, kind int, key, have object.Sum, at uint64, o *obje
 		m.found[key] = kept
 	}
 	asWished := have == first.wanted && first.next == nil && first.settled
-	ignored := first.next == nil && first.settled && first.drift == v1alpha1.DriftIgnore
+	ignored := first.next == nil && first.settled && first.traits.Value().drift == v1alpha1.DriftIgnore
 	if !asWished && !ignored {
 		m.touch(first)
 	}

@@ -189,6 +189,27 @@ func (o *operator) calls() (map[string]int, error) {
 	return out, nil
 }
 
+// calm waits until the operator has written nothing for a while: what it left undone the next one would do.
+func (o *operator) calm(ctx context.Context) error {
+	const while = 5 * time.Second
+	for before := -1; ; {
+		calls, err := o.calls()
+		if err != nil {
+			return err
+		}
+		writes := calls["PATCH"] + calls["POST"] + calls["PUT"]
+		if writes == before {
+			return nil
+		}
+		before = writes
+		select {
+		case <-time.After(while):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 // heap asks the operator's runtime for what lives on its heap, in MB.
 func (o *operator) heap() float64 {
 	resp, err := http.Get(o.metrics)

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -37,11 +39,17 @@ func restart(ctx context.Context, b *bench, o options) error {
 	if err == nil {
 		err = watched.wait(ctx, len(first))
 	}
+	if err == nil {
+		err = op.calm(ctx)
+	}
 	op.end()
 	if err != nil {
 		return err
 	}
 	if err := b.copies(ctx, p, ns, o.objects/2); err != nil {
+		return err
+	}
+	if err := b.settled(ctx, ns, o.objects/2); err != nil {
 		return err
 	}
 	return b.startOver(ctx, p, ns, o)
@@ -96,6 +104,28 @@ func (b *bench) copies(ctx context.Context, p *broker, ns string, n int) error {
 		for _, x := range done.Results {
 			if x.Outcome != object.Created {
 				return fmt.Errorf("%s: %s %s", x.Key, x.Outcome, x.Message)
+			}
+		}
+	}
+	return nil
+}
+
+// settled waits until kube-apiserver has read the copies: what is measured is a start of the operator, beside an API server that knows
+// its objects.
+func (b *bench) settled(ctx context.Context, ns string, n int) error {
+	for _, o := range []client.Object{newQueue(ns, fmt.Sprintf("queue-%06d", n-1)), newBinding(ns, fmt.Sprintf("binding-%06d", n-1), "", "", "")} {
+		for {
+			err := b.api.Get(ctx, client.ObjectKeyFromObject(o), o, &client.GetOptions{Raw: &metav1.GetOptions{ResourceVersion: "0"}})
+			if err == nil {
+				break
+			}
+			if !apierrors.IsNotFound(err) {
+				return err
+			}
+			select {
+			case <-time.After(200 * time.Millisecond):
+			case <-ctx.Done():
+				return ctx.Err()
 			}
 		}
 	}
