@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -86,6 +87,16 @@ func (b *broker) want(ctx context.Context, kind object.Kind, vhost, name string,
 }
 
 var _ = Describe("status", func() {
+	It("waits only so long for a broker that says nothing", func(ctx SpecContext) {
+		b := newBroker(ctx)
+		silent, err := net.Listen("tcp", "127.0.0.1:0") // the kernel takes connections, and nobody reads them
+		Expect(err).NotTo(HaveOccurred())
+		defer silent.Close()
+		r := run(ctx, b.namespace, nil, "status", "broker", "--address", "https://"+silent.Addr().String())
+		Expect(r.code).To(Equal(ExitNo), r.err)
+		Expect(r.out).To(ContainSubstring("  - the broker does not answer within 5s\n"))
+	})
+
 	It("says how a broker does, and what is not ready", func(ctx SpecContext) {
 		b := newBroker(ctx)
 		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: b.namespace, Name: "broker-0", Labels: resource.Labels(brokerName)}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "broker", Image: "x"}}}}
