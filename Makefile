@@ -51,7 +51,7 @@ fuzz: ## Every fuzz target, FUZZTIME (20s) each
 	hack/fuzz
 
 .PHONY: e2e
-e2e: ## End to end, on a local cluster of its own (KEEP=1 leaves it up)
+e2e: ## End to end, on a local cluster of three nodes of its own (KEEP=1 leaves it up)
 	hack/e2e
 
 .PHONY: crash

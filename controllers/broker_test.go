@@ -333,6 +333,16 @@ var _ = Describe("A MessageBroker", func() {
 		Expect(readiness(b.settle(ctx, o))).To(because(metav1.ConditionTrue, condition.Available))
 	}, NodeTimeout(time.Minute))
 
+	It("is no failure while its namespace goes, in which nothing can be made", func(ctx SpecContext) {
+		b := newBench(api)
+		n := newNamespace(ctx)
+		o := newBroker(ctx, n, nil)
+		Expect(api.Delete(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: n}})).To(Succeed())
+		_, err := b.reconcile(ctx, o)
+		Expect(err).NotTo(HaveOccurred())
+		Expect(children(ctx, n)).To(BeEmpty())
+	}, NodeTimeout(time.Minute))
+
 	It("is left alone while it is deleted", func(ctx SpecContext) {
 		b := newBench(api)
 		o := newBroker(ctx, newNamespace(ctx), nil)

@@ -84,9 +84,9 @@ func (p *plugin) root(v Version) *cobra.Command {
 		Short: "See and change what Turnstone brokers in a Kubernetes do",
 		Long: "See and change what Turnstone brokers in a Kubernetes do.\n\n" +
 			"A broker is named by its MessageBroker in the namespace of -n or of the context. Most commands talk to the broker's admin API,\n" +
-			"through a port of one of its pods, as its administrator: they need to read the Secrets BROKER-admin and BROKER-ca and to forward\n" +
-			"ports. Exit codes: 0 done, or yes; 1 no (not allowed, not ready, something differs); 2 the command line or a file is wrong;\n" +
-			"3 it could not be found out or done.",
+			"through a port of one of its pods, as its administrator: they need to read the Secrets BROKER-admin, BROKER-ca and BROKER-tls\n" +
+			"and to forward ports. Exit codes: 0 done, or yes; 1 no (not allowed, not ready, something differs); 2 the command line or a file\n" +
+			"is wrong; 3 it could not be found out or done.",
 		SilenceErrors: true, SilenceUsage: true,
 		Annotations: map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl turnstone"},
 	}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,11 +22,13 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	kube "sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/turnstone-mq/turnstone/api/v1alpha1"
 	admin "github.com/turnstone-mq/turnstone/broker/admin/client"
 	"github.com/turnstone-mq/turnstone/broker/object"
 	"github.com/turnstone-mq/turnstone/controllers/condition"
+	"github.com/turnstone-mq/turnstone/controllers/connection"
 	"github.com/turnstone-mq/turnstone/controllers/resource"
 	"github.com/turnstone-mq/turnstone/plugin/cluster"
 	"github.com/turnstone-mq/turnstone/plugin/manifest"
@@ -84,6 +87,16 @@ func (b *broker) want(ctx context.Context, kind object.Kind, vhost, name string,
 }
 
 var _ = Describe("status", func() {
+	It("waits only so long for a broker that says nothing", func(ctx SpecContext) {
+		b := newBroker(ctx)
+		silent, err := net.Listen("tcp", "127.0.0.1:0") // the kernel takes connections, and nobody reads them
+		Expect(err).NotTo(HaveOccurred())
+		defer silent.Close()
+		r := run(ctx, b.namespace, nil, "status", "broker", "--address", "https://"+silent.Addr().String())
+		Expect(r.code).To(Equal(ExitNo), r.err)
+		Expect(r.out).To(ContainSubstring("  - the broker does not answer within 5s\n"))
+	})
+
 	It("says how a broker does, and what is not ready", func(ctx SpecContext) {
 		b := newBroker(ctx)
 		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: b.namespace, Name: "broker-0", Labels: resource.Labels(brokerName)}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "broker", Image: "x"}}}}
@@ -320,6 +333,28 @@ var _ = Describe("pub and sub", func() {
 		Expect(r.out).To(ContainSubstring(`"bodyBase64":"` + base64.StdEncoding.EncodeToString(body) + `"`))
 		r = run(ctx, b.namespace, nil, "sub", "broker", "nothing", "--count", "1", "--timeout", "50ms", "--address", b.mqtts)
 		Expect(r).To(Equal(result{ExitNo, "", "0 messages within 50ms\n"}))
+	})
+
+	It("know a broker by the certificate that was brought for it", func(ctx SpecContext) {
+		b := newBroker(ctx)
+		own := &corev1.Secret{}
+		Expect(api.Get(ctx, kube.ObjectKey{Namespace: b.namespace, Name: connection.AuthoritySecret(brokerName)}, own)).To(Succeed())
+		shown := &corev1.Secret{Type: corev1.SecretTypeTLS, Data: map[string][]byte{corev1.TLSCertKey: own.Data["ca.crt"], corev1.TLSPrivateKeyKey: []byte("not needed")}}
+		shown.Namespace, shown.Name = b.namespace, resource.ServerSecret(brokerName)
+		shown.Annotations = map[string]string{resource.AnnotationSource: "secret/brought"}
+		own.Data["ca.crt"] = []byte(certificate(GinkgoT().TempDir(), "somebody.else"))
+		Expect(api.Update(ctx, own)).To(Succeed())
+		publish := func() result {
+			return run(ctx, b.namespace, nil, "pub", "broker", "a", "x", "--qos", "0", "--address", b.mqtts)
+		}
+		r := publish()
+		Expect(r.code).To(Equal(ExitFailed))
+		Expect(r.err).To(ContainSubstring("who answers at the address is not this broker"))
+
+		Expect(api.Create(ctx, shown)).To(Succeed())
+		r = publish()
+		Expect(r.code).To(Equal(0), r.err)
+		Expect(b.ask(ctx, "top", "broker", "--once", "--interval", "100ms").code).To(Equal(0))
 	})
 
 	It("speak AMQP, look into queues, and take out of them", func(ctx SpecContext) {

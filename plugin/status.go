@@ -229,6 +229,10 @@ func (s *brokerStatus) addLive(ctx context.Context, p *plugin, c *cluster.Cluste
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	live, problems, err := askLive(ctx, p, c, b)
+	if ctx.Err() != nil {
+		s.Problems = append(s.Problems, fmt.Sprintf("the broker does not answer within %s", patience))
+		return
+	}
 	if err != nil {
 		s.Problems = append(s.Problems, fmt.Sprintf("the broker was not asked: %v", cluster.ExplainAdmin(err)))
 		return

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -159,7 +160,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	s.clear(condition.Paused)
 	failed := s.run(ctx, steps)
 	after, wrote := s.report(ctx)
-	if err := errors.Join(failed, wrote); err != nil {
+	switch err := errors.Join(failed, wrote); {
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return ctrl.Result{}, nil // it goes with its namespace
+	case err != nil:
 		return ctrl.Result{}, err // the rate limiter says when
 	}
 	return ctrl.Result{RequeueAfter: after}, nil

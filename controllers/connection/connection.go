@@ -4,8 +4,6 @@ package connection
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -65,29 +63,15 @@ func (p *Pool) To(ctx context.Context, b *v1alpha1.MessageBroker) (*admin.Client
 	if err != nil {
 		return nil, err
 	}
-	authority, err := p.secret(ctx, b.Namespace, AuthoritySecret(b.Name))
-	if err != nil {
-		return nil, err
-	}
-	shown, err := p.shown(ctx, b)
+	trusted, err := p.trust(ctx, b)
 	if err != nil {
 		return nil, err
 	}
 	address := p.address(b)
-	version := fmt.Sprint(address, shown.version(), credentials.UID, credentials.ResourceVersion, authority.UID, authority.ResourceVersion)
+	version := fmt.Sprint(address, trusted.version(), credentials.UID, credentials.ResourceVersion)
 	return p.known(name, version, func() (admin.Options, error) {
-		roots := x509.NewCertPool()
-		if !roots.AppendCertsFromPEM(authority.Data["ca.crt"]) {
-			return admin.Options{}, fmt.Errorf("secret %s: key ca.crt holds no certificate", authority.Name)
-		}
-		return admin.Options{
-			URL: address, User: string(credentials.Data["username"]), Password: string(credentials.Data["password"]),
-			TLS: &tls.Config{
-				ServerName: serverName(b), MinVersion: tls.VersionTLS13,
-				// VerifyConnection does what is skipped, and knows certificates of other authorities.
-				InsecureSkipVerify: true, VerifyConnection: shown.verifier(roots),
-			},
-		}, nil
+		t, err := trusted.tls(serverName(b))
+		return admin.Options{URL: address, User: string(credentials.Data["username"]), Password: string(credentials.Data["password"]), TLS: t}, err
 	})
 }
 

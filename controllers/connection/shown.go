@@ -17,6 +17,45 @@ import (
 	"github.com/turnstone-mq/turnstone/controllers/resource"
 )
 
+// trust is by what a broker is known: its own authority, and what it may show beside that.
+type trust struct {
+	authority *corev1.Secret
+	shown     shown
+}
+
+func (p *Pool) trust(ctx context.Context, b *v1alpha1.MessageBroker) (t trust, err error) {
+	if t.authority, err = p.secret(ctx, b.Namespace, AuthoritySecret(b.Name)); err == nil {
+		t.shown, err = p.shown(ctx, b)
+	}
+	return t, err
+}
+
+// TLS is for connections to a broker, to any of its listeners: they are verified as those to its admin API are.
+func (p *Pool) TLS(ctx context.Context, b *v1alpha1.MessageBroker) (*tls.Config, error) {
+	t, err := p.trust(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	return t.tls(serverName(b))
+}
+
+// version tells contents apart.
+func (t trust) version() string {
+	return fmt.Sprint(t.shown.version(), t.authority.UID, t.authority.ResourceVersion)
+}
+
+func (t trust) tls(serverName string) (*tls.Config, error) {
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(t.authority.Data[resource.KeyCA]) {
+		return nil, fmt.Errorf("secret %s: key %s holds no certificate", t.authority.Name, resource.KeyCA)
+	}
+	return &tls.Config{
+		ServerName: serverName, MinVersion: tls.VersionTLS13,
+		// VerifyConnection does what is skipped, and knows certificates of other authorities.
+		InsecureSkipVerify: true, VerifyConnection: t.shown.verifier(roots),
+	}, nil
+}
+
 // shown is what a broker may show beside certificates of its own authority: certificates that users brought need not be
 // for the name by which the operator connects, nor of an authority that it trusts. So it knows them one by one, the
 // present one, and those of before, which the broker shows until it has read the present one.

@@ -10,7 +10,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/turnstone-mq/turnstone/api/v1alpha1"
@@ -119,17 +118,12 @@ func (c *Cluster) Credentials(ctx context.Context, b *v1alpha1.MessageBroker, se
 	return Credentials{Username: user, Password: password, TLS: t}, err
 }
 
-// trust verifies that the peer is the broker.
+// trust verifies that the peer is the broker, as the admin API's client does.
 func (c *Cluster) trust(ctx context.Context, b *v1alpha1.MessageBroker) (*tls.Config, error) {
-	s := &corev1.Secret{}
-	name := connection.AuthoritySecret(b.Name)
-	if err := c.Client.Get(ctx, client.ObjectKey{Namespace: b.Namespace, Name: name}, s); err != nil {
-		return nil, fmt.Errorf("secret %s: %w", name, Explain(err))
+	t, err := (&connection.Pool{Reader: c.Client}).TLS(ctx, b)
+	if err != nil {
+		return nil, Explain(err)
 	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(s.Data[resource.KeyCA]) {
-		return nil, fmt.Errorf("secret %s: key %s holds no certificate", name, resource.KeyCA)
-	}
-	host := resource.Host(types.NamespacedName{Namespace: b.Namespace, Name: b.Name})
-	return &tls.Config{RootCAs: roots, ServerName: host, MinVersion: tls.VersionTLS12}, nil
+	t.MinVersion = tls.VersionTLS12 // who ends TLS at an --address may know no more
+	return t, nil
 }

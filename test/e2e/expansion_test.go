@@ -21,18 +21,18 @@ func expansion(p *plant) {
 
 		_, err = p.kubectl(ctx, "patch", p.object(), "--type=merge", "-p", `{"spec":{"storage":{"size":"`+size+`"}}}`)
 		Expect(err).NotTo(HaveOccurred())
-		_, err = p.kubectl(ctx, "wait", claim, "--for=jsonpath={.status.capacity.storage}="+size, "--timeout=30s")
+		_, err = p.kubectl(ctx, "wait", claim, "--for=jsonpath={.status.capacity.storage}="+size, "--timeout=60s")
 		Expect(err).NotTo(HaveOccurred())
-		Expect(admin.Overview(ctx)).To(HaveField("StorageSize", BeNumerically("==", bytes)))
+		Expect(admin.Overview(ctx)).To(HaveField("StorageSize", BeNumerically("==", bytes)), "of the file system")
 		Eventually(ctx, p.field).WithArguments("statefulset/"+p.broker, "{.spec.volumeClaimTemplates[0].spec.resources.requests.storage}").Should(Equal(size))
 		Eventually(ctx, p.waitingFor).Should(BeEmpty())
 		Eventually(ctx, p.field).WithArguments(p.object(), `{.status.conditions[?(@.type=="StorageExpanding")]}`).Should(BeEmpty())
-		Expect(p.field(ctx, p.object(), "{.status.usage.storageSize}")).To(Equal(size))
+		Eventually(ctx, p.field).WithArguments(p.object(), "{.status.usage.storageSize}").WithTimeout(90 * time.Second).Should(Equal(size))
 		load.goOn(ctx, 5)
 
 		load.stop()
 		Expect(load.failures()).To(BeEmpty())
 		Expect(p.running(ctx)).To(Equal(process), "no restart")
 		p.takeAll(ctx, load.ledger)
-	}, NodeTimeout(2*time.Minute))
+	}, NodeTimeout(4*time.Minute))
 }

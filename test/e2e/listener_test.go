@@ -40,10 +40,10 @@ func (l listener) serial(ctx context.Context, port string) (string, error) {
 	return fmt.Sprintf("%X", conn.(*tls.Conn).ConnectionState().PeerCertificates[0].SerialNumber), nil
 }
 
-// Clients that meet a machine without power find out within a few seconds.
+// How soon clients notice a machine without power; a slow one is not taken for that.
 const (
-	dialPatience = 5 * time.Second
-	heartbeat    = 2 * time.Second
+	dialPatience = 10 * time.Second
+	heartbeat    = 10 * time.Second
 )
 
 func (l listener) amqp(who account) (*amqp.Connection, error) {

@@ -81,10 +81,10 @@ spec: {brokerRef: {name: main}, durable: false}
 			Expect(says(ctx, 0, "diff", p.broker)).To(HavePrefix("4 objects are as written"))
 		}, NodeTimeout(time.Minute))
 
-		It("export writes manifests that the API server takes", func(ctx SpecContext) {
-			said := says(ctx, 0, "export", p.broker)
+		It("export writes manifests for another broker", func(ctx SpecContext) {
+			said := says(ctx, 0, "export", p.broker, "--to", "other")
 			Expect(said).NotTo(ContainSubstring(p.who.password))
-			taken, err := p.apply(ctx, said, "apply", "--dry-run=server", "-o", "name", "-f", "-")
+			taken, err := samples.apply(ctx, said, "apply", "--dry-run=server", "-o", "name", "-f", "-")
 			Expect(err).NotTo(HaveOccurred())
 			Expect(taken).To(ContainSubstring("queue.messaging.turnstone.dev/events\n"))
 			Expect(taken).To(ContainSubstring("user.messaging.turnstone.dev/sensors\n"))
@@ -127,6 +127,8 @@ spec: {brokerRef: {name: main}, durable: false}
 			Expect(says(ctx, 0, "drain", p.broker)).To(HaveSuffix("pod main-0: safe to stop\n"))
 			_, err := protocols["MQTT"](p.to, p.who)
 			Expect(err).To(HaveOccurred())
+			_, err = p.kubectl(ctx, "wait", p.object(), "--for=condition=Ready=false", "--timeout=30s")
+			Expect(err).NotTo(HaveOccurred())
 			Expect(says(ctx, 1, "status", p.broker)).To(ContainSubstring("the broker is draining"))
 			Expect(says(ctx, 0, "undrain", p.broker)).To(Equal("pod main-0: clients are let in\n"))
 			p.becomesReady(ctx)

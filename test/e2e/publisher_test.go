@@ -54,11 +54,13 @@ func (p *amqpPublisher) publish(ctx context.Context, body string) error {
 		err = errors.New("refused, or the connection ended before the confirm")
 	}
 	select {
-	case r := <-p.returned: // the broker returns a message before it confirms it
-		return fmt.Errorf("returned: %d %s", r.ReplyCode, r.ReplyText)
+	case r, ok := <-p.returned: // the broker returns a message before it confirms it
+		if ok {
+			return fmt.Errorf("returned: %d %s", r.ReplyCode, r.ReplyText)
+		}
 	default:
-		return err
 	}
+	return err
 }
 
 func (p *amqpPublisher) close() { p.conn.Close() } //nolint:errcheck // it may have ended by itself

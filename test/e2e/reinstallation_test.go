@@ -31,7 +31,7 @@ func reinstallation(p *plant) {
 		Expect(err).NotTo(HaveOccurred())
 
 		By("removing the brokers, the chart and the CRDs")
-		_, err = p.kubectl(ctx, "delete", "turnstone", "--all", "--timeout=60s")
+		_, err = p.kubectl(ctx, "delete", "turnstone", "--all", "--timeout=90s")
 		Expect(err).NotTo(HaveOccurred())
 		_, err = p.kubectl(ctx, "wait", p.pod(), "--for=delete", "--timeout=60s")
 		Expect(err).NotTo(HaveOccurred())

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -151,13 +152,24 @@ type Options struct {
 	Proxy *url.URL
 }
 
+// A machine that lost its power says nothing, not even that a connection is gone. Requests share one connection of HTTP/2, and
+// without pings all of them would wait on it until the kernel gives it up, a quarter of an hour later.
+const (
+	silence  = 10 * time.Second // after which a connection is asked whether it is there
+	patience = 5 * time.Second  // to answer that, and to accept a connection
+)
+
 // New makes a client; it does not connect yet.
 func New(o Options) (*Client, error) {
 	base, err := url.Parse(o.URL)
 	if err != nil || base.Host == "" {
 		return nil, fmt.Errorf("admin URL %q: want http://HOST:PORT or https://HOST:PORT", o.URL)
 	}
-	direct := &http.Transport{TLSClientConfig: o.TLS, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 4, IdleConnTimeout: 90 * time.Second}
+	direct := &http.Transport{
+		TLSClientConfig: o.TLS, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 4, IdleConnTimeout: 90 * time.Second,
+		DialContext: (&net.Dialer{Timeout: patience}).DialContext,
+		HTTP2:       &http.HTTP2Config{SendPingTimeout: silence, PingTimeout: patience},
+	}
 	if o.Proxy != nil {
 		direct.Proxy = http.ProxyURL(o.Proxy)
 	}
