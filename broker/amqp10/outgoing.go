@@ -19,6 +19,7 @@ type outgoing struct {
 	otherwise queue.Outcome // of deliveries that are settled without a state
 	most      uint64        // bytes of a message that the peer takes; zero is any
 	answering bool          // it has the answers of the management node
+	shared    string        // the queue of a durable subscription that links share, which ends when the last one of them is closed; empty for none
 	durable   string        // the queue of a durable subscription, which ends with the link's being closed; empty for none
 
 	chosen     *chosen // the selector; nil for none
@@ -304,6 +305,7 @@ func (l *outgoing) fail(e *Error) {
 
 // leave ends the link on our side: what it holds goes back to the queue. Closed says that the peer does not come back to it.
 func (l *outgoing) leave(closed bool) {
+	defer l.leaveShared(closed)
 	s := l.session
 	if s.conn.links.outgoing[l.name] == l {
 		delete(s.conn.links.outgoing, l.name)

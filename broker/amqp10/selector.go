@@ -16,41 +16,15 @@ const (
 	selectorSymbol = "apache.org:selector-filter:string"
 )
 
-func isSelector(descriptor frame.Value) bool {
-	n, _ := descriptor.Uint()
-	b, _ := descriptor.Bytes()
-	return n == selectorCode || string(b) == selectorSymbol
-}
-
-// chosenOf is what of the filters of a source is in force, and the selector in it; nil when there is none. What is not
-// understood is left out of the answer, by which the client sees that. 2 §3.5.8
-func chosenOf(filters frame.Map) (inForce frame.Map, c *chosen, err error) {
-	for name, v := range filters.All() {
-		if !isSelector(v.Descriptor()) {
-			continue
-		}
-		text, isText := v.Plain().Bytes()
-		switch {
-		case c != nil:
-			return nil, nil, linkError(frame.InvalidField, "there are several message selectors: join them with AND")
-		case !isText || v.Plain().Kind() != frame.KindString:
-			return nil, nil, linkError(frame.InvalidField, "a message selector must be a string")
-		}
-		s, err := selector.Compile(string(text), selector.DefaultLimits)
-		if err != nil {
-			return nil, nil, linkError(frame.InvalidField, "%v", err)
-		}
-		inForce = v.Append(name.Append(inForce))
-		c = &chosen{selector: s}
-	}
-	return inForce, c, nil
-}
-
-// chosen is a message as the selector of one link sees it: as its receiver would. It belongs to the owner of the link's
+// chosen is a message as the filters of one link see it: as its receiver would. It belongs to the owner of the link's
 // queue, who asks about one message after the other.
 type chosen struct {
-	selector   *selector.Selector
+	selector   *selector.Selector // nil for none
 	evaluation selector.Evaluation
+	conditions []requirement
+	noLocal    bool   // what the connection itself publishes is not chosen
+	origin     uint64 // the connection
+	binding    *bindingFilter
 
 	item    *queue.Item
 	message frame.Message
@@ -59,6 +33,12 @@ type chosen struct {
 
 // matches is the queue.Filter.
 func (c *chosen) matches(it *queue.Item) bool {
+	if c.noLocal && it.Message.Origin == c.origin {
+		return false
+	}
+	if c.selector == nil && len(c.conditions) == 0 {
+		return true
+	}
 	head := it.Message.Properties
 	if it.Message.Encoding != message.AMQP10 {
 		c.scratch = mapping.AppendAMQP10(c.scratch[:0], it.Message, nil)
@@ -68,7 +48,10 @@ func (c *chosen) matches(it *queue.Item) bool {
 	// The body is not there, and Scan may say so: what comes before it has been read by then, and was checked when it was
 	// published.
 	c.message.Scan(head, stored) //nolint:errcheck // as said
-	matches := c.selector.Matches(c, &c.evaluation)
+	matches := c.selector == nil || c.selector.Matches(c, &c.evaluation)
+	for i := 0; i < len(c.conditions) && matches; i++ {
+		matches = c.holds(&c.conditions[i])
+	}
 	c.item, c.message = nil, frame.Message{}
 	return matches
 }
