@@ -8,6 +8,7 @@ import (
 
 	"github.com/turnstone-mq/turnstone/broker/amqp10/frame"
 	"github.com/turnstone-mq/turnstone/broker/hub"
+	"github.com/turnstone-mq/turnstone/broker/object"
 )
 
 // Addresses of a client name an exchange, with or without a key, or a queue, in the spelling of one of these brokers:
@@ -15,6 +16,7 @@ import (
 //	RabbitMQ 4              /queues/NAME   /exchanges/NAME   /exchanges/NAME/KEY
 //	RabbitMQ 3              /queue/NAME    /amq/queue/NAME   /exchange/NAME[/KEY]   /topic/KEY
 //	Artemis, Qpid, JMS      NAME           with the capability queue or topic, or none
+//	Service Bus             TOPIC/Subscriptions/NAME   and QUEUE/$DeadLetterQueue behind any name
 //
 // The parts of those that begin with a slash are percent-encoded.
 
@@ -27,6 +29,10 @@ type node struct {
 	queue    string
 	make     bool // a queue that is not there is to be made
 	plain    bool // what the name means depends on what there is
+
+	arguments object.Arguments // of the binding to an exchange
+	topic     string           // the queue is a subscription of Service Bus to this exchange
+	dead      bool             // where the messages are that died in the queue
 }
 
 type nodeKind uint8
@@ -101,6 +107,9 @@ func parsePlain(name string, capabilities []string, topics string) (node, error)
 	} else if n, ok := strings.CutPrefix(name, topicPrefix); ok {
 		name, topic = n, true
 	}
+	if n, ok := parseServiceBus(name); ok && !topic {
+		return n, nil
+	}
 	switch {
 	case name == "":
 		return node{}, linkError(frame.InvalidField, "address is empty")
@@ -114,6 +123,9 @@ func parsePlain(name string, capabilities []string, topics string) (node, error)
 
 // lookUp decides what a plain name means: a queue, or an exchange, or a queue that is to be made.
 func (c *connection) lookUp(n node) node {
+	if n.dead {
+		return c.lookUpDead(n)
+	}
 	if n.plain && !c.hasQueue(n.queue) && c.host.HasExchange(n.queue) {
 		return node{kind: exchangeNode, exchange: n.queue}
 	}

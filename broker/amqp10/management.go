@@ -211,7 +211,11 @@ func text(fields frame.Map, name string) string {
 func arguments(fields frame.Map) object.Arguments {
 	v, _ := fields.Lookup("arguments")
 	m, _ := v.Map()
-	var a object.Arguments
+	return plainMap(m)
+}
+
+// plainMap is a map as arguments.
+func plainMap(m frame.Map) (a object.Arguments) {
 	for k, w := range m.All() {
 		if a == nil {
 			a = object.Arguments{}

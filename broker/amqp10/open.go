@@ -96,7 +96,7 @@ func (c *connection) enter(name string) error {
 }
 
 // offered are the capabilities of the connection.
-var offered = []string{"ANONYMOUS-RELAY"}
+var offered = []string{"ANONYMOUS-RELAY", "SHARED-SUBS"}
 
 func (c *connection) sendOpen() {
 	c.opened = true

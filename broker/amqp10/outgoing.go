@@ -19,6 +19,7 @@ type outgoing struct {
 	otherwise queue.Outcome // of deliveries that are settled without a state
 	most      uint64        // bytes of a message that the peer takes; zero is any
 	answering bool          // it has the answers of the management node
+	shared    string        // the queue of a durable subscription that links share, which ends when the last one of them is closed; empty for none
 	durable   string        // the queue of a durable subscription, which ends with the link's being closed; empty for none
 
 	chosen     *chosen // the selector; nil for none
@@ -316,6 +317,7 @@ func (l *outgoing) endWith(e *Error, how departure) {
 
 // leave ends the link on our side.
 func (l *outgoing) leave(how departure) {
+	defer l.leaveShared(how == closedLink)
 	s, t := l.session, l.terminus
 	if s.conn.links.outgoing[l.name] == l {
 		delete(s.conn.links.outgoing, l.name)

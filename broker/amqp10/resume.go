@@ -86,7 +86,7 @@ func (l *outgoing) takeUp(name string, o hub.ConsumerOptions) (took bool, err er
 	t := l.terminus
 	filter := ""
 	if l.chosen != nil {
-		filter = l.chosen.selector.String()
+		filter = l.chosen.asked
 	}
 	stands := fmt.Sprintf("%q %t %t %d %t %q %t", name, o.Exclusive, o.Browse, o.Priority, o.NoAck, filter, l.identity != nil)
 	l.identify(name)

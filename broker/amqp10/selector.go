@@ -16,41 +16,16 @@ const (
 	selectorSymbol = "apache.org:selector-filter:string"
 )
 
-func isSelector(descriptor frame.Value) bool {
-	n, _ := descriptor.Uint()
-	b, _ := descriptor.Bytes()
-	return n == selectorCode || string(b) == selectorSymbol
-}
-
-// chosenOf is what of the filters of a source is in force, and the selector in it, 3 §3.5.8/selector; nil when there is none. What is not
-// understood is left out of the answer, by which the client sees that. 3 §3.5.8
-func chosenOf(filters frame.Map) (inForce frame.Map, c *chosen, err error) {
-	for name, v := range filters.All() {
-		if !isSelector(v.Descriptor()) {
-			continue
-		}
-		text, isText := v.Plain().Bytes()
-		switch {
-		case c != nil:
-			return nil, nil, linkError(frame.InvalidField, "there are several message selectors: join them with AND")
-		case !isText || v.Plain().Kind() != frame.KindString:
-			return nil, nil, linkError(frame.InvalidField, "a message selector must be a string")
-		}
-		s, err := selector.Compile(string(text), selector.DefaultLimits)
-		if err != nil {
-			return nil, nil, linkError(frame.InvalidField, "%v", err)
-		}
-		inForce = v.Append(name.Append(inForce))
-		c = &chosen{selector: s}
-	}
-	return inForce, c, nil
-}
-
-// chosen is a message as the selector of one link sees it: as its receiver would. It belongs to the owner of the link's
+// chosen is a message as the filters of one link see it: as its receiver would. It belongs to the owner of the link's
 // queue, who asks about one message after the other.
 type chosen struct {
-	selector   *selector.Selector
+	asked      string             // the filters, by which a link is told that it is the same as before
+	selector   *selector.Selector // nil for none
 	evaluation selector.Evaluation
+	conditions []requirement
+	noLocal    bool   // what the connection itself publishes is not chosen
+	origin     uint64 // the connection
+	binding    *bindingFilter
 
 	item       *queue.Item
 	sections   frame.Sections   // before the body
@@ -61,6 +36,12 @@ type chosen struct {
 
 // matches is the queue.Filter.
 func (c *chosen) matches(it *queue.Item) bool {
+	if c.noLocal && it.Message.Origin == c.origin {
+		return false
+	}
+	if c.selector == nil && len(c.conditions) == 0 {
+		return true
+	}
 	head := it.Message.Properties
 	if it.Message.Encoding != message.AMQP10 {
 		c.scratch = mapping.AppendAMQP10(c.scratch[:0], it.Message, nil)
@@ -68,7 +49,10 @@ func (c *chosen) matches(it *queue.Item) bool {
 	}
 	c.item, c.read = it, false
 	c.sections.Locate(head) // what is in them was checked when the message was published
-	matches := c.selector.Matches(c, &c.evaluation)
+	matches := c.selector == nil || c.selector.Matches(c, &c.evaluation)
+	for i := 0; i < len(c.conditions) && matches; i++ {
+		matches = c.holds(&c.conditions[i])
+	}
 	c.item, c.sections, c.properties = nil, frame.Sections{}, frame.Properties{}
 	return matches
 }

@@ -70,7 +70,7 @@ func paired(a *frame.Attach) frame.Map {
 // understood are the capabilities of a terminus that mean something here.
 func understood(capabilities []string) []string {
 	return slices.DeleteFunc(slices.Clone(capabilities), func(c string) bool {
-		return !slices.Contains(queueCapabilities, c) && !slices.Contains(topicCapabilities, c)
+		return !slices.Contains(queueCapabilities, c) && !slices.Contains(topicCapabilities, c) && !slices.Contains(sharedCapabilities, c) && c != globalCapability
 	})
 }
 
@@ -122,6 +122,7 @@ func (l *outgoing) resolve(a *frame.Attach) (*frame.Source, error) {
 		if err := c.makeSure(n); err != nil {
 			return nil, err
 		}
+		l.restrict(source, n, true)
 		if err := l.promise(wanted, source, nodeShared); err != nil {
 			return nil, err
 		}
@@ -131,9 +132,16 @@ func (l *outgoing) resolve(a *frame.Attach) (*frame.Source, error) {
 		return nil, linkError(frame.NotImplemented, "a subscription has its messages for itself: distribution-mode copy is for queues")
 	}
 	l.subscribes = true
+	if n, err = l.rebind(n); err != nil {
+		return nil, err
+	}
+	if hasAny(wanted.Capabilities, sharedCapabilities) {
+		return source, l.subscribeTogether(n, a, source)
+	}
 	if err := l.promise(wanted, source, nodeSubscription); err != nil {
 		return nil, err
 	}
+	l.restrict(source, n, l.terminus.lasts())
 	if !l.terminus.lasts() {
 		return source, l.subscribe(n, a)
 	}
@@ -157,6 +165,10 @@ func (c *connection) makeSure(n node) error {
 	switch {
 	case err == nil, hub.CodeOf(err) == hub.Locked: // whether it may be used is decided later
 		return nil
+	case n.dead:
+		return linkError(frame.NotFound, "there is no queue %q: a queue has a dead-letter queue when its x-dead-letter-exchange is \"\" and its x-dead-letter-routing-key names one", n.queue)
+	case n.topic != "":
+		return c.makeSubscription(n)
 	case !n.make:
 		return err
 	}
@@ -189,7 +201,7 @@ func (s *session) makeExclusive() (name string, err error) {
 func (l *outgoing) consume(name string, a *frame.Attach, exclusive bool) (err error) {
 	o := l.options()
 	o.Exclusive, o.Browse = exclusive, l.browses
-	if l.chosen != nil && !l.chosen.selector.Always() {
+	if l.chosen != nil && !l.chosen.always() {
 		o.Select, o.Discard = l.chosen.matches, l.subscribes
 	}
 	if v, ok := a.Properties.Lookup("rabbitmq:priority"); ok {
@@ -228,7 +240,7 @@ func (l *outgoing) subscribe(n node, a *frame.Attach) (err error) {
 
 func (l *outgoing) bind(name string, n node) error {
 	c := l.session.conn
-	return c.host.Bind(context.Background(), c.access, hub.Binding{Source: n.exchange, Destination: name, Key: n.key, Origin: c.origin})
+	return c.host.Bind(context.Background(), c.access, hub.Binding{Source: n.exchange, Destination: name, Key: n.key, Arguments: n.arguments, Origin: c.origin})
 }
 
 // subscriptionQueue is the name of the queue of a durable subscription: that of the client and the link.
@@ -245,7 +257,7 @@ func (l *outgoing) subscribeDurably(n node, a *frame.Attach) error {
 		return err
 	}
 	for _, b := range c.host.BindingsOf(name) {
-		if b.Source != n.exchange || b.Key != n.key {
+		if _, differ := b.Arguments.Differ(n.arguments); b.Source != n.exchange || b.Key != n.key || differ {
 			b.Origin = c.origin
 			if err := c.host.Unbind(context.Background(), c.access, b); err != nil {
 				return err
@@ -271,6 +283,9 @@ func (l *outgoing) recover(a *frame.Attach) (*frame.Source, error) {
 	name := l.subscriptionQueue()
 	bindings := c.host.BindingsOf(name)
 	if _, err := c.host.Queue(name, c.origin); err != nil || len(bindings) == 0 {
+		if source, err := l.recoverShared(); source != nil || err != nil {
+			return source, err
+		}
 		return nil, linkError(frame.NotFound, "there is no durable subscription %q of container %q", l.name, c.container)
 	}
 	l.durable = name

@@ -137,6 +137,12 @@ func (v *VirtualHost) HasExchange(name string) bool {
 	return ok
 }
 
+// ExchangeType is the type of an exchange; empty when there is none of that name.
+func (v *VirtualHost) ExchangeType(name string) string {
+	spec, _ := v.router.Exchange(name)
+	return spec.Type
+}
+
 func equivalentExchange(d ExchangeDeclaration, spec object.ExchangeSpec, vhost string) error {
 	differ := func(field string, want, have any) error {
 		return errorf(Precondition, "inequivalent arg '%s' for exchange '%s' in vhost '%s': received '%v' but current is '%v'", field, d.Name, vhost, want, have)

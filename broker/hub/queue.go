@@ -293,6 +293,16 @@ func (q *Queue) Name() string           { return q.name }
 func (q *Queue) Spec() object.QueueSpec { return q.spec }
 func (q *Queue) Exclusive() bool        { return q.exclusive != 0 }
 
+// DeadLetterQueue is the queue that messages which die go to through the default exchange; empty for none.
+func (q *Queue) DeadLetterQueue() string {
+	a := q.arguments()
+	key, _, _ := a.Text("x-dead-letter-routing-key")
+	if exchange, has, _ := a.Text("x-dead-letter-exchange"); has && exchange == "" {
+		return key
+	}
+	return ""
+}
+
 // ConsumerTimeout is for how many milliseconds a consumer may hold a delivery, if the queue says so; zero is for ever.
 func (q *Queue) ConsumerTimeout() (ms int64, ok bool) {
 	ms = q.live.timeout.Load()

@@ -142,6 +142,7 @@ type Queue struct {
 	more      bool              // one of them was given as much as Take passes on at a time
 	notes     map[uint64][]byte // by the ID of the item
 	groups    *groups           // nil without groups
+	arriving  Item              // scratch of taker
 	again     bool              // consumers that have looked are to look again, at items with IDs from from on
 	from      uint64
 	last      map[uint64]uint64 // ID of the newest item that is not done with, by Key; nil while the queue does not index them
@@ -262,7 +263,10 @@ func (q *Queue) taker(it *Item) *Consumer {
 	case q.looking == 0:
 		return q.chosen(nil)
 	case q.groups != nil:
-		return q.chosen(it)
+		q.arriving = *it // it is shown to filters, for which every item would have to be allocated
+		c := q.chosen(&q.arriving)
+		q.arriving = Item{}
+		return c
 	}
 	return nil
 }
