@@ -1,6 +1,7 @@
 package amqp10_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -67,6 +68,14 @@ func FuzzConnection(f *testing.F) {
 		f.Add(raw)
 	}
 	f.Add([]byte{0, 0, 0, 8, 2, 0, 0, 0})
+	for _, body := range [][]byte{
+		composite(0x99), composite(0x12, nameL, handle5, yes, null, null, composite(0x99)), composite(0x12, recursive(3), handle5, yes),
+		append(composite(0x14, []byte{0x52, 1}, []byte{0x52, 9}, []byte{0xa0, 1, 't'}), append([]byte{0, 0x53, 0x78}, recursive(50)...)...),
+		append(composite(0x14, []byte{0x52, 1}, []byte{0x52, 9}, []byte{0xa0, 1, 't'}), 0, 0x53, 0x77, 0xf0, 0, 0, 0, 5, 0xff, 0xff, 0xff, 0xff, 0x40),
+		composite(0x15, yes, []byte{0x43}, null, yes, composite(0x99)), composite(0x16, handle5, yes, null, null),
+	} {
+		f.Add(append(binary.BigEndian.AppendUint32(nil, uint32(8+len(body))), append([]byte{2, 0, 0, 0}, body...)...))
+	}
 	c := defaults()
 	c.Limits.ConnectTimeoutMillis = 60_000
 	b := start(f, c)

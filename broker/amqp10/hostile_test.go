@@ -143,8 +143,7 @@ func TestHostile(t *testing.T) {
 				t.Errorf("%d bytes were allocated", took)
 			}
 			if scope == connection {
-				p.send(0, &frame.Close{})
-				p.gone()
+				check(t, p.conn.Close())
 				return
 			}
 			if scope == link {
