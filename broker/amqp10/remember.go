@@ -27,9 +27,10 @@ import (
 // memory is what the broker keeps of the deliveries of one sender. Its owner is that of the terminus.
 type memory struct {
 	sender *hub.Sender // has them in the log, too; nil where they are kept for this process alone
+	expiry uint32      // of sender
 
 	mu    sync.Mutex
-	known map[string]*remembered // guarded by mu, and changed by the owner alone; by delivery-tag
+	known map[string]*remembered // guarded by mu; by delivery-tag
 }
 
 // remembered is one delivery.
@@ -124,29 +125,41 @@ func (t *terminus) openMemory(c *connection) error {
 	if t.memory != nil && (t.memory.sender != nil) != durable {
 		t.forgetAll()
 	}
-	if t.memory != nil {
+	if !durable {
+		if t.memory == nil {
+			t.memory = &memory{known: make(map[string]*remembered)}
+		}
 		return nil
 	}
-	m := &memory{known: make(map[string]*remembered)}
-	if durable {
-		expiry := t.timeout
-		if t.policy == frame.ExpireNever {
-			expiry = math.MaxUint32
-		}
-		var err error
-		if m.sender, err = c.host.OpenSender(context.Background(), t.name.senderName(), expiry); err != nil {
-			return err
-		}
-		m.sender.Tags(func(tag string, whole bool) {
-			r := &remembered{of: m, tag: tag, again: !whole}
-			if whole {
-				r.state = frame.Accepted
-			}
-			m.known[tag] = r
-		})
+	expiry := t.timeout
+	if t.policy == frame.ExpireNever {
+		expiry = math.MaxUint32
 	}
-	t.memory = m
+	if t.memory != nil && t.memory.expiry == expiry {
+		return nil
+	}
+	sender, err := c.host.OpenSender(context.Background(), t.name.senderName(), expiry)
+	if err != nil {
+		return err
+	}
+	if t.memory == nil {
+		t.memory = recalled(sender)
+	}
+	t.memory.sender, t.memory.expiry = sender, expiry
 	return nil
+}
+
+// recalled is the memory that the log has of a sender.
+func recalled(sender *hub.Sender) *memory {
+	m := &memory{known: make(map[string]*remembered)}
+	sender.Tags(func(tag string, whole bool) {
+		r := &remembered{of: m, tag: tag, again: !whole}
+		if whole {
+			r.state = frame.Accepted
+		}
+		m.known[tag] = r
+	})
+	return m
 }
 
 // forgetAll ends the memory of a terminus, in the log, too.
@@ -164,6 +177,13 @@ func (t *terminus) forgetAll() {
 	if m.sender != nil {
 		m.sender.End(context.Background()) //nolint:errcheck // the log does not take it: it is there after the next start
 	}
+}
+
+// find is the delivery with a tag; nil when it is not remembered.
+func (m *memory) find(tag string) *remembered {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.known[tag]
 }
 
 // size is how many deliveries are remembered.
@@ -270,7 +290,7 @@ func (l *incoming) recall(t *frame.Transfer) error {
 		return linkError(frame.NotAllowed, "a new delivery on a link that was attached with an incomplete map: detach it and attach it again when the others are settled")
 	}
 	if l.memory != nil {
-		d.known = l.memory.known[tag]
+		d.known = l.memory.find(tag)
 	}
 	switch {
 	case d.known != nil:
@@ -436,7 +456,7 @@ func (s *session) settled(first, last uint32) {
 			}
 			return r.of == m
 		})
-		m.settleTags(tags)
+		m.settleIn(s, tags)
 	}
 	for _, l := range s.incoming {
 		if l.memory != nil {
@@ -445,12 +465,12 @@ func (s *session) settled(first, last uint32) {
 	}
 }
 
-// settleTags forgets some deliveries.
-func (m *memory) settleTags(tags map[string]bool) {
+// settleIn forgets some deliveries of a session, but for those whose link was resumed elsewhere.
+func (m *memory) settleIn(s *session, tags map[string]bool) {
 	list := make([]string, 0, len(tags))
 	m.mu.Lock()
 	for tag := range tags {
-		if r := m.known[tag]; r != nil {
+		if r := m.known[tag]; r != nil && r.at == s {
 			r.gone, r.at = true, nil
 			delete(m.known, tag)
 			list = append(list, tag)

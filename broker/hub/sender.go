@@ -46,6 +46,9 @@ func (v *VirtualHost) OpenSender(ctx context.Context, name string, expiry uint32
 		}
 		return &Sender{state: st}, nil
 	}
+	if limit := v.hub.Limits().SuspendedLinks; v.senderCount() >= limit {
+		return nil, errorf(TooMany, "vhost '%s' has %d senders whose deliveries are in the log, as many as limits.suspendedLinks allows: close links that are not used any more", v.name, limit)
+	}
 	st = &senderState{host: v, name: name, shard: v.hub.shardFor(v.name, name), expiry: expiry, used: true}
 	if err := st.shard.propose(ctx, &senderOp{state: st, expiry: expiry}); err != nil {
 		return nil, err
@@ -57,6 +60,12 @@ func (v *VirtualHost) OpenSender(ctx context.Context, name string, expiry uint32
 		return nil, errors.Join(errorf(NotFound, "vhost '%s' was deleted", v.name), st.end(ctx))
 	}
 	return &Sender{state: st}, nil
+}
+
+func (v *VirtualHost) senderCount() int {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return len(v.senders)
 }
 
 // senderKey tells names of senders from client ids, none of which has a zero.
@@ -77,20 +86,29 @@ func (st *senderState) use(expiry uint32) bool {
 // Tags calls fn for each message that was taken and not settled since. Whole says that it is everywhere where it was to go.
 func (s *Sender) Tags(fn func(tag string, whole bool)) {
 	st := s.state
-	parts := make(map[string]int)
-	found := make(map[string]int)
-	for _, sh := range st.host.hub.shards {
+	in := make(map[*shard][]label)
+	st.mu.Lock()
+	for o, shards := range st.taken {
+		for _, sh := range shards {
+			in[sh] = append(in[sh], o)
+		}
+	}
+	st.mu.Unlock()
+	missing := make(map[string]int) // shards that do not have the message, though they should
+	for sh, list := range in {
 		sh.ask(func(sh *shard) {
-			for r, t := range sh.receipts {
-				if r.sender == st.id && t.written {
-					parts[r.tag] = int(t.parts)
-					found[r.tag]++
+			for _, o := range list {
+				if t := sh.receipts[receipt{st.id, o}]; t.written {
+					if _, ok := missing[o.tag]; !ok {
+						missing[o.tag] = int(t.parts)
+					}
+					missing[o.tag]--
 				}
 			}
 		})
 	}
-	for tag, n := range found {
-		fn(tag, n >= parts[tag])
+	for tag, n := range missing {
+		fn(tag, n <= 0)
 	}
 }
 
