@@ -32,6 +32,7 @@ type node struct {
 
 	arguments object.Arguments // of the binding to an exchange
 	topic     string           // the queue is a subscription of Service Bus to this exchange
+	spelled   string           // how the client spells a subscription of Service Bus
 	dead      bool             // where the messages are that died in the queue
 }
 
@@ -125,6 +126,9 @@ func parsePlain(name string, capabilities []string, topics string) (node, error)
 func (c *connection) lookUp(n node) node {
 	if n.dead {
 		return c.lookUpDead(n)
+	}
+	if n.spelled != "" && c.hasQueue(n.spelled) { // it was made under this very name
+		return node{kind: queueNode, queue: n.spelled}
 	}
 	if n.plain && !c.hasQueue(n.queue) && c.host.HasExchange(n.queue) {
 		return node{kind: exchangeNode, exchange: n.queue}

@@ -330,6 +330,7 @@ func TestServiceBusAddresses(t *testing.T) {
 	b.queue("work-dead", nil)
 	b.queue("orders/Subscriptions/audit/$DeadLetterQueue", nil)
 	b.queue("plain", nil)
+	b.queue("orders/subscriptions/own", nil)
 	_, s := b.client()
 	billing := must(s.NewReceiver(soon(t), "orders/subscriptions/billing", &amqp.ReceiverOptions{Credit: 5}))
 	shipping := must(s.NewReceiver(soon(t), "orders/Subscriptions/shipping", &amqp.ReceiverOptions{Credit: 5}))
@@ -352,6 +353,10 @@ func TestServiceBusAddresses(t *testing.T) {
 		t.Errorf("dead letter %s", m.GetData())
 	}
 	must(s.NewReceiver(soon(t), "orders/Subscriptions/audit/$DeadLetterQueue", nil))
+	must(s.NewReceiver(soon(t), "orders/subscriptions/own", nil))
+	if names := b.queues("orders/"); !slices.Equal(names, []string{"orders/Subscriptions/audit/$DeadLetterQueue", "orders/Subscriptions/billing", "orders/Subscriptions/shipping", "orders/subscriptions/own"}) {
+		t.Errorf("there are %q", names)
+	}
 	for address, want := range map[string]string{
 		"none/Subscriptions/x":    `no exchange "none" to which it could be bound`,
 		"plain/$DeadLetterQueue":  "x-dead-letter-routing-key names one",

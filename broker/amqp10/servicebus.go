@@ -31,7 +31,7 @@ func parseServiceBus(name string) (n node, ok bool) {
 	}
 	n = node{kind: queueNode, queue: queue, dead: dead}
 	if subscribed && !dead {
-		n.topic = topic
+		n.topic, n.spelled = topic, name
 	}
 	return n, true
 }
