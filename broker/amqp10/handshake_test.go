@@ -1,6 +1,7 @@
 package amqp10_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -176,6 +177,11 @@ func TestOpen(t *testing.T) {
 	o := expect[*frame.Open](p)
 	if o.MaxFrameSize != 128<<10 || o.ChannelMax != 2046 || o.IdleTimeout != 60_000 || o.ContainerID != "turnstone-test" {
 		t.Errorf("open %+v", o)
+	}
+	for _, c := range []string{"ANONYMOUS-RELAY", "SHARED-SUBS", "DELAYED_DELIVERY"} {
+		if !slices.Contains(o.OfferedCapabilities, c) {
+			t.Errorf("capability %s is not offered: %v", c, o.OfferedCapabilities)
+		}
 	}
 	p.send(0, &frame.Close{})
 	if c := expect[*frame.Close](p); c.Error != nil {

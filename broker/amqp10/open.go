@@ -95,8 +95,8 @@ func (c *connection) enter(name string) error {
 	return nil
 }
 
-// offered are the capabilities of the connection.
-var offered = []string{"ANONYMOUS-RELAY", "SHARED-SUBS"}
+// offered are the capabilities of the connection, as JMS clients look for them.
+var offered = []string{"ANONYMOUS-RELAY", "SHARED-SUBS", "DELAYED_DELIVERY"}
 
 func (c *connection) sendOpen() {
 	c.opened = true
