@@ -57,7 +57,8 @@ const mostParts = 4
 
 // senderName is what the hub knows the sender of a link by.
 func (n linkName) senderName() string {
-	return "amqp/" + url.PathEscape(n.user) + "/" + url.PathEscape(n.container) + "/" + url.PathEscape(n.name)
+	at := n.at.Value()
+	return "amqp/" + url.PathEscape(at.user) + "/" + url.PathEscape(at.id) + "/" + url.PathEscape(n.name)
 }
 
 // remembers says whether the outcomes of a link's deliveries are kept until their sender has settled them.
@@ -77,12 +78,14 @@ func (l *incoming) remember(a *frame.Attach) error {
 	t.session = nil
 	l.memory = t.memory
 	if reattached {
-		l.delivery = t.carried
-		l.delivery.carried = l.delivery.begun
-		l.part, t.part, t.carried = part{}, part{}, delivery{}
+		if t.carried != nil {
+			l.delivery = *t.carried
+			l.delivery.carried = true
+		}
+		l.part, t.part, t.carried = part{}, part{}, nil
 		return nil
 	}
-	l.part, t.part, t.carried = t.part, part{}, delivery{}
+	l.part, t.part, t.carried = t.part, part{}, nil
 	theirs, err := tagsOf(a)
 	if err != nil {
 		return err
@@ -338,7 +341,8 @@ func (l *incoming) leavePart(t *terminus) {
 	if !d.begun || d.passed || d.known != nil || d.transactional || d.settled || len(d.body) == 0 || d.tagged == 0 {
 		return
 	}
-	t.carried = *d
+	carried := *d
+	t.carried = &carried
 	if most := mostParts * l.session.conn.config.Limits.MessageBytes; ts.parts.Add(int64(len(d.body))) > most {
 		ts.parts.Add(-int64(len(d.body)))
 		return

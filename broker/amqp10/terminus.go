@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"unique"
 
 	"github.com/turnstone-mq/turnstone/broker/amqp10/frame"
 	"github.com/turnstone-mq/turnstone/broker/auth"
@@ -23,9 +24,15 @@ import (
 // linkName is what names a link among all. A user has names of his own: another one that says it is the same container
 // cannot take his links. 2 §2.6.1
 type linkName struct {
-	host, user, container, name string
-	role                        frame.Role // the peer's
-	origin                      uint64     // of the connection of a container without an id, which no other one is; else zero
+	at   unique.Handle[container]
+	name string
+	role frame.Role // the peer's
+}
+
+// container is who has links. It is the same for all that it has.
+type container struct {
+	host, user, id string
+	origin         uint64 // of the connection of one without an id, which no other one is; else zero
 }
 
 // lifetime is how long a terminus is there without a link. 3 §3.5.5, 3 §3.5.6
@@ -95,9 +102,9 @@ type terminus struct {
 	holder *outgoing // the link that was detached, in whose session the deliveries still have their ids; nil for none
 
 	// Of a target.
-	memory  *memory  // of deliveries that the sender has not settled; nil where none is kept
-	part    part     // of a delivery that can be resumed
-	carried delivery // that can go on in the session in which the link was detached
+	memory  *memory   // of deliveries that the sender has not settled; nil where none is kept
+	part    part      // of a delivery that can be resumed
+	carried *delivery // that has begun, and can go on in the session in which the link was detached
 
 	session *session // in which the link was detached; nil when that has ended
 
@@ -214,11 +221,12 @@ func (ts *termini) reserve(t *terminus, lasts bool, perHost, perUser int) error 
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	if lasts && !t.counted {
-		if n := ts.lasting[crowd{host: t.name.host}]; n >= perHost {
-			return linkError(frame.ResourceLimitExceeded, "vhost '%s' has %d links that outlive their connections, as many as limits.suspendedLinks allows", t.name.host, n)
+		at := t.name.at.Value()
+		if n := ts.lasting[crowd{host: at.host}]; n >= perHost {
+			return linkError(frame.ResourceLimitExceeded, "vhost '%s' has %d links that outlive their connections, as many as limits.suspendedLinks allows", at.host, n)
 		}
-		if n := ts.lasting[crowd{t.name.host, t.name.user, true}]; n >= perUser {
-			return linkError(frame.ResourceLimitExceeded, "user '%s' has %d links that outlive their connections, as many as limits.suspendedLinksPerUser allows", t.name.user, n)
+		if n := ts.lasting[crowd{at.host, at.user, true}]; n >= perUser {
+			return linkError(frame.ResourceLimitExceeded, "user '%s' has %d links that outlive their connections, as many as limits.suspendedLinksPerUser allows", at.user, n)
 		}
 	}
 	ts.count(t, lasts)
@@ -230,7 +238,8 @@ func (ts *termini) count(t *terminus, lasts bool) {
 		return
 	}
 	t.counted = lasts
-	for _, key := range [...]crowd{{host: t.name.host}, {t.name.host, t.name.user, true}} {
+	at := t.name.at.Value()
+	for _, key := range [...]crowd{{host: at.host}, {at.host, at.user, true}} {
 		if lasts {
 			ts.lasting[key]++
 		} else if ts.lasting[key]--; ts.lasting[key] == 0 {
@@ -362,7 +371,7 @@ func (t *terminus) dispose(e *Endpoint) {
 
 // empty says that nothing would be lost with the terminus: another one can be made of what its next link says.
 func (t *terminus) empty() bool {
-	return t.consumer == nil && (t.queue == "" || t.policy == frame.ExpireNever) && t.part.tag == "" && !t.carried.begun &&
+	return t.consumer == nil && (t.queue == "" || t.policy == frame.ExpireNever) && t.part.tag == "" && t.carried == nil &&
 		(t.memory == nil || t.memory.size() == 0 && (t.memory.sender == nil || t.policy == frame.ExpireNever))
 }
 
@@ -409,7 +418,7 @@ func (c *connection) restless(how departure, s *session) {
 			continue
 		}
 		t.unhold()
-		t.session, t.carried = nil, delivery{}
+		t.session, t.carried = nil, nil
 		delete(c.resting, t)
 		c.leave(t, how)
 	}
@@ -476,11 +485,11 @@ func (c *connection) claim(name linkName) (*terminus, error) {
 }
 
 func (c *connection) nameOf(a *frame.Attach) linkName {
-	n := linkName{host: c.host.Name(), user: c.access.User(), container: c.container, name: a.Name, role: a.Role}
-	if n.container == "" {
-		n.origin = c.origin
+	at := container{host: c.host.Name(), user: c.access.User(), id: c.container}
+	if at.id == "" {
+		at.origin = c.origin
 	}
-	return n
+	return linkName{at: unique.Make(at), name: a.Name, role: a.Role}
 }
 
 // yield ends the link of a terminus of this connection; false: the terminus is gone with it.
@@ -504,6 +513,6 @@ func (c *connection) hand(name linkName) {
 		return
 	}
 	t.unhold()
-	t.session, t.carried = nil, delivery{}
+	t.session, t.carried = nil, nil
 	c.endpoint.termini.rest(t, stolenLink, c.endpoint.now(), t.patience(c), true)
 }
