@@ -61,7 +61,7 @@ type connection struct {
 	in       endpoint.Input
 	waits    waits
 	exchange *auth.Exchange         // while SASL goes on in steps
-	sessions map[uint16]*session    // written with sessionsMu held, so that others may read with it
+	sessions few[uint16, *session]  // written with sessionsMu held, so that others may read with it
 	links    links                  // of all sessions
 	declared transactions           // likewise
 	resting  map[*terminus]struct{} // termini that have no link now
@@ -110,10 +110,7 @@ func newConnection(e *Endpoint, conn net.Conn) *connection {
 		origin:   e.hub.NewOrigin(),
 		since:    time.Now(),
 		config:   e.hub.Configuration(),
-		sessions: make(map[uint16]*session),
-		links:    links{incoming: make(map[string]*incoming), outgoing: make(map[string]*outgoing)},
 		mostSent: frame.MinMax,
-		resting:  make(map[*terminus]struct{}),
 	}
 	c.in = endpoint.NewInput(conn, frame.Size)
 	if t, ok := conn.(interface{ SetNoDelay(bool) error }); ok {
@@ -372,7 +369,7 @@ func (c *connection) handleFrame(f *frame.Frame) error {
 	case frame.CodeBegin:
 		return c.handleBegin(f)
 	}
-	s := c.sessions[f.Channel]
+	s := c.sessions.get(f.Channel)
 	if s == nil {
 		return connectionError(frame.NotAllowed, "%s on channel %d, where no session is", d, f.Channel)
 	}
@@ -471,11 +468,11 @@ func (c *connection) endSessions() {
 	c.handOver()
 	clear(c.flushed) // nobody is held back any more
 	c.flushed = c.flushed[:0]
-	for _, s := range c.sessions {
+	for _, s := range c.sessions.all() {
 		s.end()
 	}
 	c.sessionsMu.Lock()
-	clear(c.sessions)
+	c.sessions.clear()
 	c.sessionsMu.Unlock()
 	c.numbers.Store(0)
 	c.restless(endedConnection, nil)

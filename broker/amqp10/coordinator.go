@@ -25,7 +25,8 @@ func (s *session) attachCoordinator(a *frame.Attach) error {
 		Name: a.Name, Handle: a.Handle, Role: frame.Receiver, SenderSettleMode: a.SenderSettleMode, ReceiverSettleMode: a.ReceiverSettleMode,
 		Source: a.Source, Coordinator: &frame.Coordinator{Capabilities: coordinatorCapabilities}, MaxMessageSize: uint64(s.conn.config.Limits.MessageBytes),
 	}
-	s.incoming[a.Handle], s.conn.links.incoming[a.Name] = l, l
+	s.incoming.set(a.Handle, l)
+	s.conn.links.incoming.set(a.Name, l)
 	if !s.send(&reply) {
 		return sessionError(frame.FrameSizeTooSmall, "the answer to an attach does not fit into a frame of %d bytes", s.conn.mostSent)
 	}

@@ -84,7 +84,8 @@ func (s *session) attachIncoming(a *frame.Attach) error {
 		Name: a.Name, Handle: a.Handle, Role: frame.Receiver, SenderSettleMode: a.SenderSettleMode, ReceiverSettleMode: a.ReceiverSettleMode,
 		Source: a.Source, Target: &target, MaxMessageSize: uint64(c.config.Limits.MessageBytes), Properties: paired(a),
 	}
-	s.incoming[a.Handle], c.links.incoming[a.Name] = l, l
+	s.incoming.set(a.Handle, l)
+	c.links.incoming.set(a.Name, l)
 	if !reattached {
 		l.describe(&reply, a.Unsettled, c.mostSent)
 	}
@@ -163,8 +164,8 @@ func (l *incoming) endWith(e *Error, how departure) {
 // leave ends the link on our side.
 func (l *incoming) leave(how departure) {
 	c, t := l.session.conn, l.terminus
-	if c.links.incoming[l.name] == l {
-		delete(c.links.incoming, l.name)
+	if c.links.incoming.get(l.name) == l {
+		c.links.incoming.remove(l.name)
 	}
 	if t == nil {
 		return

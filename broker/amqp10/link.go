@@ -19,8 +19,8 @@ type link struct {
 
 // links are those of a connection by name, one of a name in each direction. 2 §2.6.1 The reader owns them.
 type links struct {
-	incoming map[string]*incoming
-	outgoing map[string]*outgoing
+	incoming few[string, *incoming]
+	outgoing few[string, *outgoing]
 }
 
 // handleAttach attaches a link. 2 §2.6.3
@@ -32,7 +32,7 @@ func (s *session) handleAttach(f *frame.Frame) error {
 	switch {
 	case a.Handle >= s.mostHandles():
 		return connectionError(frame.FramingError, "handle %d is above the handle-max of %d", a.Handle, s.mostHandles()-1) // 2 §2.7.2
-	case s.incoming[a.Handle] != nil || s.outgoing[a.Handle] != nil:
+	case s.incoming.get(a.Handle) != nil || s.outgoing.get(a.Handle) != nil:
 		return sessionError(frame.HandleInUse, "handle %d is in use", a.Handle)
 	}
 	var err error
@@ -57,10 +57,10 @@ func (s *session) refuse(a *frame.Attach, e *Error) error {
 	reply := frame.Attach{Name: a.Name, Handle: a.Handle, Role: !a.Role, SenderSettleMode: a.SenderSettleMode, ReceiverSettleMode: a.ReceiverSettleMode}
 	l := link{session: s, handle: a.Handle, name: a.Name, detached: true}
 	if a.Role == frame.Sender {
-		s.incoming[a.Handle] = &incoming{link: l}
+		s.incoming.set(a.Handle, &incoming{link: l})
 	} else {
 		reply.InitialDeliveryCount = frame.Some[uint32](0)
-		s.outgoing[a.Handle] = &outgoing{link: l, gone: true}
+		s.outgoing.set(a.Handle, &outgoing{link: l, gone: true})
 	}
 	if !s.send(&reply) {
 		return sessionError(frame.FrameSizeTooSmall, "the name of a link does not fit into a frame of %d bytes", s.conn.mostSent)
@@ -75,16 +75,16 @@ func (s *session) handleDetach(f *frame.Frame) error {
 	if err := p.Decode(f.Body, s.conn.limits()); err != nil {
 		return err
 	}
-	if l := s.incoming[p.Handle]; l != nil {
-		delete(s.incoming, p.Handle)
+	if l := s.incoming.get(p.Handle); l != nil {
+		s.incoming.remove(p.Handle)
 		if !l.detached {
 			l.leave(leaving(&p))
 			s.send(&frame.Detach{Handle: p.Handle, Closed: p.Closed})
 		}
 		return nil
 	}
-	if l := s.outgoing[p.Handle]; l != nil {
-		delete(s.outgoing, p.Handle)
+	if l := s.outgoing.get(p.Handle); l != nil {
+		s.outgoing.remove(p.Handle)
 		told := l.detached || l.isGone()
 		if l.leave(leaving(&p)); !told {
 			s.send(&frame.Detach{Handle: p.Handle, Closed: p.Closed})

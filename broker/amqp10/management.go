@@ -40,7 +40,7 @@ func (l *incoming) answer(id uint32, settled bool) error {
 	s := l.session
 	s.conn.handOver() // what was sent before is there
 	m := &s.conn.scan
-	to := s.conn.links.outgoing[l.name]
+	to := s.conn.links.outgoing.get(l.name)
 	switch {
 	case to == nil || !to.answering:
 		return linkError(frame.PreconditionFailed, "no link %q receives from %s: attach it first, with the same name", l.name, managementAddress)

@@ -178,7 +178,7 @@ func (s *session) sendWaiting() {
 	if len(s.waiting) == 0 {
 		s.waiting = nil
 	}
-	for _, l := range s.outgoing {
+	for _, l := range s.outgoing.all() {
 		l.answerLate()
 	}
 }
@@ -319,8 +319,8 @@ func (l *outgoing) endWith(e *Error, how departure) {
 func (l *outgoing) leave(how departure) {
 	defer l.leaveShared(how == closedLink)
 	s, t := l.session, l.terminus
-	if s.conn.links.outgoing[l.name] == l {
-		delete(s.conn.links.outgoing, l.name)
+	if s.conn.links.outgoing.get(l.name) == l {
+		s.conn.links.outgoing.remove(l.name)
 	}
 	s.abandon(l)
 	s.mu.Lock()

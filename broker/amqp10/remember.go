@@ -462,7 +462,7 @@ func (s *session) settled(first, last uint32) {
 		})
 		m.settleIn(s, tags)
 	}
-	for _, l := range s.incoming {
+	for _, l := range s.incoming.all() {
 		if l.memory != nil {
 			l.replenish()
 		}

@@ -17,8 +17,8 @@ type session struct {
 
 	// Owned by the reader.
 	publisher  *hub.Publisher
-	incoming   map[uint32]*incoming
-	outgoing   map[uint32]*outgoing
+	incoming   few[uint32, *incoming]
+	outgoing   few[uint32, *outgoing]
 	received   window
 	retiring   map[uint64]*retirement // deliveries with an outcome in a transaction, by id; nil while there are none
 	declared   int                    // transactions of the session's coordinators
@@ -69,7 +69,7 @@ func (c *connection) handleBegin(f *frame.Frame) error {
 	switch {
 	case int(f.Channel) > c.channelMax:
 		return connectionError(frame.FramingError, "channel %d is above the channel-max of %d", f.Channel, c.channelMax) // 2 §2.7.1
-	case c.sessions[f.Channel] != nil:
+	case c.sessions.get(f.Channel) != nil:
 		return connectionError(frame.NotAllowed, "begin on channel %d, where a session is", f.Channel)
 	}
 	var p frame.Begin
@@ -78,14 +78,13 @@ func (c *connection) handleBegin(f *frame.Frame) error {
 	}
 	s := &session{
 		conn: c, channel: f.Channel,
-		incoming: make(map[uint32]*incoming), outgoing: make(map[uint32]*outgoing),
 		received: window{next: p.NextOutgoingID, left: incomingWindow},
 		nextID:   firstID, room: p.IncomingWindow,
 	}
 	s.told = s.received
 	s.publisher = c.newPublisher(s.confirm)
 	c.sessionsMu.Lock()
-	c.sessions[f.Channel] = s
+	c.sessions.set(f.Channel, s)
 	c.sessionsMu.Unlock()
 	c.numbers.Add(1)
 	c.send(f.Channel, &frame.Begin{
@@ -160,7 +159,7 @@ func (s *session) fail(e *Error) {
 
 func (s *session) remove() {
 	s.conn.sessionsMu.Lock()
-	delete(s.conn.sessions, s.channel)
+	s.conn.sessions.remove(s.channel)
 	s.conn.sessionsMu.Unlock()
 	s.conn.numbers.Add(-1)
 }
@@ -177,14 +176,14 @@ func (s *session) end() {
 	if again {
 		return
 	}
-	for _, l := range s.incoming {
+	for _, l := range s.incoming.all() {
 		l.leave(endedSession)
 	}
-	for _, l := range s.outgoing {
+	for _, l := range s.outgoing.all() {
 		l.leave(endedSession)
 	}
-	clear(s.incoming)
-	clear(s.outgoing)
+	s.incoming.clear()
+	s.outgoing.clear()
 	s.conn.restless(endedSession, s)
 	s.unremember()
 }
@@ -280,7 +279,7 @@ func (s *session) handleFlow(f *frame.Frame) error {
 		}
 		return nil
 	}
-	if l := s.outgoing[p.Handle.Value]; l != nil {
+	if l := s.outgoing.get(p.Handle.Value); l != nil {
 		if _, ok := p.Properties.Lookup(transactionProperty); ok && !l.detached {
 			l.fail(linkError(frame.NotImplemented, "deliveries cannot be acquired in a transaction, only settled in one"))
 			return nil
@@ -288,7 +287,7 @@ func (s *session) handleFlow(f *frame.Frame) error {
 		l.flow(p)
 		return nil
 	}
-	if l := s.incoming[p.Handle.Value]; l != nil {
+	if l := s.incoming.get(p.Handle.Value); l != nil {
 		l.flow(p)
 		return nil
 	}
@@ -326,9 +325,9 @@ func (s *session) handleTransfer(f *frame.Frame) error {
 	s.received.left--
 	s.received.next++
 	s.touch()
-	l := s.incoming[t.Handle]
+	l := s.incoming.get(t.Handle)
 	switch {
-	case l == nil && s.outgoing[t.Handle] != nil:
+	case l == nil && s.outgoing.get(t.Handle) != nil:
 		return sessionError(frame.NotAllowed, "transfer on handle %d, on which the broker is the sender", t.Handle)
 	case l == nil:
 		return sessionError(frame.UnattachedHandle, "transfer on handle %d, which is not attached", t.Handle)

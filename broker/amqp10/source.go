@@ -35,7 +35,8 @@ func (s *session) attachOutgoing(a *frame.Attach) error {
 	if l.settled {
 		mode = frame.SenderSettled
 	}
-	s.outgoing[a.Handle], c.links.outgoing[a.Name] = l, l
+	s.outgoing.set(a.Handle, l)
+	c.links.outgoing.set(a.Name, l)
 	reply := frame.Attach{
 		Name: a.Name, Handle: a.Handle, Role: frame.Sender, SenderSettleMode: mode, ReceiverSettleMode: a.ReceiverSettleMode,
 		Source: source, Target: a.Target, InitialDeliveryCount: frame.Some[uint32](0), Properties: paired(a),

@@ -394,6 +394,9 @@ func (c *connection) leave(t *terminus, how departure) {
 	case how == endedConnection:
 		c.endpoint.termini.rest(t, how, c.endpoint.now(), t.patience(c), true)
 	default:
+		if c.resting == nil {
+			c.resting = make(map[*terminus]struct{})
+		}
 		c.resting[t] = struct{}{}
 		c.endpoint.termini.rest(t, how, c.endpoint.now(), t.patience(c), false)
 	}
@@ -496,10 +499,10 @@ func (c *connection) nameOf(a *frame.Attach) linkName {
 func (c *connection) yield(t *terminus) bool {
 	e := stolen(t.name.name)
 	if t.name.role == frame.Sender {
-		if l := c.links.incoming[t.name.name]; l != nil {
+		if l := c.links.incoming.get(t.name.name); l != nil {
 			l.stolen(e)
 		}
-	} else if l := c.links.outgoing[t.name.name]; l != nil {
+	} else if l := c.links.outgoing.get(t.name.name); l != nil {
 		l.stolen(e)
 	}
 	delete(c.resting, t)

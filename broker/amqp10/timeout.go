@@ -43,7 +43,7 @@ func (s *session) overdue(now uint32) (l *outgoing, ms int64) {
 func (c *connection) isOverdue(now uint32) bool {
 	c.sessionsMu.Lock()
 	defer c.sessionsMu.Unlock()
-	for _, s := range c.sessions {
+	for _, s := range c.sessions.all() {
 		if l, _ := s.overdue(now); l != nil {
 			return true
 		}
@@ -55,7 +55,7 @@ func (c *connection) isOverdue(now uint32) bool {
 func (c *connection) endOverdue() {
 	now := c.endpoint.seconds.Load()
 	c.declared.expire(now, c.config.Limits.ConsumerTimeoutMillis)
-	for _, s := range c.sessions {
+	for _, s := range c.sessions.all() {
 		for l, ms := s.overdue(now); l != nil; l, ms = s.overdue(now) {
 			l.fail(linkError(frame.DetachForced, "a delivery was not settled within %d ms, the consumer timeout of its queue", ms))
 		}
