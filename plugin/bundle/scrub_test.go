@@ -115,8 +115,13 @@ func FuzzScrub(f *testing.F) {
 		s.Know(secret)
 		got := s.Scrub(append(append(bytes.Clone(text), secret...), text...))
 		known := bytes.TrimSpace(secret)
-		if len(known) >= shortest && !strings.Contains(Removed, string(known)) && !bytes.Contains(known, []byte("removed")) && bytes.Contains(got, known) {
-			t.Errorf("%q is still in %q", known, got)
+		if len(known) < shortest || strings.Contains(Removed, string(known)) || bytes.Contains(known, []byte("removed")) {
+			return
+		}
+		for _, left := range bytes.Split(got, []byte(Removed)) { // the mark and what is beside it may spell a secret that was not there
+			if bytes.Contains(left, known) {
+				t.Errorf("%q is still in %q", known, got)
+			}
 		}
 	})
 }
