@@ -248,13 +248,20 @@ func (p *planner) of(key client.ObjectKey) []*planned {
 }
 
 func (p *planner) planBroker(ctx context.Context, key client.ObjectKey) error {
+	return p.onBroker(ctx, key, actionWait, p.of(key), ask)
+}
+
+// onBroker has a broker asked about its rows; without is what becomes of them when there is no such broker. The users that the
+// rows may name are those there and those among manifests.
+func (p *planner) onBroker(ctx context.Context, key client.ObjectKey, without action, manifests []*planned,
+	ask func(context.Context, *cluster.Admin, []*planned, map[string]*v1alpha1.User) error) error {
 	rows := p.of(key)
 	b := &v1alpha1.MessageBroker{}
 	err := p.cluster.Client.Get(ctx, key, b)
 	if apierrors.IsNotFound(err) {
 		for _, r := range rows {
 			if r.Action == "" {
-				r.Action, r.Message = actionWait, fmt.Sprintf("MessageBroker %q does not exist in namespace %q", key.Name, key.Namespace)
+				r.Action, r.Message = without, fmt.Sprintf("MessageBroker %q does not exist in namespace %q", key.Name, key.Namespace)
 			}
 		}
 		return nil
@@ -267,7 +274,7 @@ func (p *planner) planBroker(ctx context.Context, key client.ObjectKey) error {
 		return err
 	}
 	defer a.Close()
-	users, err := p.users(ctx, key, rows)
+	users, err := p.users(ctx, key, manifests)
 	if err != nil {
 		return err
 	}

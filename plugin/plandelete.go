@@ -54,30 +54,7 @@ func (p *planner) find(ctx context.Context, r *planned) error {
 }
 
 func (p *planner) deletedIn(ctx context.Context, key client.ObjectKey) error {
-	rows := p.of(key)
-	b := &v1alpha1.MessageBroker{}
-	err := p.cluster.Client.Get(ctx, key, b)
-	if apierrors.IsNotFound(err) {
-		for _, r := range rows {
-			if r.Action == "" {
-				r.Action, r.Message = actionRetain, fmt.Sprintf("MessageBroker %q does not exist in namespace %q", key.Name, key.Namespace)
-			}
-		}
-		return nil
-	}
-	if err != nil {
-		return cluster.Explain(err)
-	}
-	a, err := p.cluster.Admin(ctx, b, p.address)
-	if err != nil {
-		return err
-	}
-	defer a.Close()
-	users, err := p.users(ctx, key, nil)
-	if err != nil {
-		return err
-	}
-	return askDeletion(ctx, a, rows, users)
+	return p.onBroker(ctx, key, actionRetain, nil, askDeletion)
 }
 
 // askDeletion has the broker say what would become of the deletions, all of them together.

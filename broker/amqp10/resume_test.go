@@ -885,22 +885,9 @@ func TestSubscriptionWithATimeout(t *testing.T) {
 // TestSendersOutlivePowerLoss: whatever the disk has of a message that goes to queues in several shards, its sender brings it to
 // each of them once.
 func TestSendersOutlivePowerLoss(t *testing.T) {
-	var left []*vfs.Crash
-	recording := make(chan bool, 1)
-	recording <- false
-	disk := vfs.NewCrash()
-	disk.Before = func(vfs.Op, string) {
-		on := <-recording
-		if on {
-			for range 3 { // of what the disk may hold at this moment
-				left = append(left, disk.PowerLoss(uint64(len(left))))
-			}
-		}
-		recording <- on
-	}
-	record := func(on bool) { <-recording; recording <- on }
+	disk := newLosses()
 	queues := []string{"a", "b", "c", "d"} // in several shards
-	b := startOn(t, defaults(), disk)
+	b := startOn(t, defaults(), disk.Crash)
 	for _, q := range queues {
 		b.queue(q, nil, "amq.fanout", "")
 	}
@@ -909,15 +896,15 @@ func TestSendersOutlivePowerLoss(t *testing.T) {
 	p.senderOf("s", everywhere, nil)
 	p.deliver(0, "first", durably("first"), nil)
 	p.told(0, frame.CodeAccepted)
-	record(true)
+	disk.record(true)
 	p.deliver(1, "second", durably("second"), nil)
 	p.told(1, frame.CodeAccepted)
 	p.send(0, &frame.Disposition{Role: frame.Sender, First: 0, Settled: true})
 	p.deliver(2, "third", durably("third"), nil)
 	p.told(2, frame.CodeAccepted)
-	record(false)
+	disk.record(false)
 	seen := make(map[string]int)
-	for i, d := range append(left, disk.PowerLoss(1)) {
+	for i, d := range append(disk.left, disk.PowerLoss(1)) {
 		after := startOn(t, defaults(), d)
 		p := after.as("c")
 		known := tagsIn(p.senderOf("s", everywhere, unsettledMap(entry{tag: []byte("second")}, entry{tag: []byte("third")})).Unsettled)
@@ -937,11 +924,11 @@ func TestSendersOutlivePowerLoss(t *testing.T) {
 			p.told(id, frame.CodeAccepted)
 			id++
 		}
-		after.are(fmt.Sprintf("power loss %d of %d, after the sender was done, having found %v", i, len(left), known), map[string]int{"a": 3, "b": 3, "c": 3, "d": 3})
+		after.are(fmt.Sprintf("power loss %d of %d, after the sender was done, having found %v", i, len(disk.left), known), map[string]int{"a": 3, "b": 3, "c": 3, "d": 3})
 		check(t, p.conn.Close())
 	}
-	if len(left) == 0 || seen["accepted"] == 0 { // whether one is ever in some queues alone is for the journal: shards may share a write
-		t.Errorf("%d power losses left messages %v", len(left), seen)
+	if len(disk.left) == 0 || seen["accepted"] == 0 { // whether one is ever in some queues alone is for the journal: shards may share a write
+		t.Errorf("%d power losses left messages %v", len(disk.left), seen)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/turnstone-mq/turnstone/broker/amqp10/frame"
-	"github.com/turnstone-mq/turnstone/broker/journal/vfs"
 	"github.com/turnstone-mq/turnstone/broker/object"
 )
 
@@ -526,22 +525,9 @@ func TestTransactionTimeout(t *testing.T) {
 // TestTransactionsOutlivePowerLoss: at every moment of a commit, all of it is on the disk or none, and all of it once it
 // was accepted.
 func TestTransactionsOutlivePowerLoss(t *testing.T) {
-	var left []*vfs.Crash
-	recording := make(chan bool, 1)
-	recording <- false
-	disk := vfs.NewCrash()
-	disk.Before = func(vfs.Op, string) {
-		on := <-recording
-		if on {
-			for range 3 { // of what the disk may hold at this moment
-				left = append(left, disk.PowerLoss(uint64(len(left))))
-			}
-		}
-		recording <- on
-	}
-	record := func(on bool) { <-recording; recording <- on }
+	disk := newLosses()
 	queues := []string{"in", "a", "b", "c"} // in several shards
-	b := startOn(t, defaults(), disk)
+	b := startOn(t, defaults(), disk.Crash)
 	for _, q := range queues {
 		b.queue(q, nil)
 	}
@@ -558,24 +544,24 @@ func TestTransactionsOutlivePowerLoss(t *testing.T) {
 		c.posted(uint32(i+1), txn, "y")
 	}
 	c.retire(0, 0, txn, frame.Accepted, true)
-	record(true)
+	disk.record(true)
 	c.discharge(txn, false)
 	c.accepted()
-	record(false)
+	disk.record(false)
 	accepted := disk.PowerLoss(1)
 	states := map[string]int{}
-	for i, d := range append(left, accepted) {
+	for i, d := range append(disk.left, accepted) {
 		after := startOn(t, defaults(), d)
 		state := ""
 		for _, q := range queues {
 			state += fmt.Sprint(after.ready(q))
 		}
 		states[state]++
-		if state != "1000" && state != "0111" || i == len(left) && state != "0111" {
-			t.Errorf("power loss %d of %d left %v in %v", i, len(left), state, queues)
+		if state != "1000" && state != "0111" || i == len(disk.left) && state != "0111" {
+			t.Errorf("power loss %d of %d left %v in %v", i, len(disk.left), state, queues)
 		}
 	}
-	if len(left) == 0 || states["1000"] == 0 {
+	if len(disk.left) == 0 || states["1000"] == 0 {
 		t.Errorf("after power losses: %v", states)
 	}
 }

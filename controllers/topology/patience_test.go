@@ -242,7 +242,7 @@ func (h *hour) queues(n int, deleted bool) {
 			h.t.Fatal(err)
 		}
 		if i%10 == 0 {
-			time.Sleep(37 * time.Millisecond) // they do not come at once
+			<-time.After(37 * time.Millisecond) // they do not come at once; of the bubble's time, which takes none
 		}
 	}
 }
@@ -250,7 +250,7 @@ func (h *hour) queues(n int, deleted bool) {
 // called is how many calls of the broker a time takes.
 func (h *hour) called(lasting time.Duration) int {
 	before := h.peer.all()
-	time.Sleep(lasting)
+	<-time.After(lasting) // of the bubble's time
 	synctest.Wait()
 	return h.peer.all() - before
 }
