@@ -23,6 +23,10 @@ func randomItem(r *rand.Rand, id uint64) Item {
 		it.QoS, it.Retained = 2, true
 	case 4:
 		it.Message = &message.Message{Owned: true}
+	case 5:
+		it.Key, it.Closes = r.Uint64(), r.IntN(2) == 0
+	case 6:
+		it.Received, it.Shared = true, r.IntN(2) == 0
 	}
 	return it
 }

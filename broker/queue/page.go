@@ -67,7 +67,8 @@ func (p *packer) append(dst []byte, it *Item) []byte {
 	set(pagedSize, it.Size != p.size)
 	set(pagedShare, it.Ref.Share != it.Size)
 	set(pagedExpiry, it.Expiry != 0)
-	set(pagedExtra, it.QoS != 0 || it.Priority != 0 || it.Count != 0 || it.Key != 0 || it.Retained || it.Returned || it.Received || it.Shared)
+	set(pagedExtra, it.QoS != 0 || it.Priority != 0 || it.Count != 0 || it.Key != 0 ||
+		it.Retained || it.Returned || it.Received || it.Shared || it.Closes)
 	set(pagedRetained, it.Retained)
 	set(pagedReturned, it.Returned)
 	dst = append(dst, flags)
