@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -552,5 +553,32 @@ func TestManyChannels(t *testing.T) {
 	}
 	if got := b.endpoint.Connections(); len(got) != 1 || got[0].Channels != 2047 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// TestConsumersMakeRoom: while transient messages fill the memory, publishers wait, and consumers are heard: whoever
+// acknowledges one message at a time empties the queue.
+func TestConsumersMakeRoom(t *testing.T) {
+	c := defaults()
+	c.Limits.MemoryBytes = 1000
+	b := start(t, c)
+	_, consumer := b.client()
+	_, err := consumer.QueueDeclare("q", false, false, false, false, nil)
+	check(t, err)
+	const messages = 3
+	for range messages { // each on a connection of its own, which waits afterwards
+		_, publisher := b.client()
+		check(t, publisher.PublishWithContext(t.Context(), "", "q", false, false, amqp.Publishing{Body: make([]byte, 2000)}))
+	}
+	check(t, consumer.Qos(1, 0, false))
+	deliveries, err := consumer.Consume("q", "", false, false, false, false, nil)
+	check(t, err)
+	for n := range messages {
+		select {
+		case d := <-deliveries:
+			check(t, d.Ack(false))
+		case <-time.After(patience):
+			t.Fatalf("%d messages came, not %d: acknowledgements are not read", n, messages)
+		}
 	}
 }

@@ -647,3 +647,27 @@ func TestConsumerTimeout(t *testing.T) {
 	p.transfer(1, 1, data("y")) // the session goes on
 	expect[*frame.Disposition](p)
 }
+
+// TestReceiversMakeRoom: while transient messages fill the memory, senders wait, and receivers are heard: whoever accepts one
+// message at a time empties the queue.
+func TestReceiversMakeRoom(t *testing.T) {
+	c := defaults()
+	c.Limits.MemoryBytes = 1000
+	b := start(t, c)
+	b.queue("q", nil)
+	_, s := b.client()
+	receiver, err := s.NewReceiver(soon(t), "/queues/q", &amqp.ReceiverOptions{Credit: 1})
+	check(t, err)
+	const messages = 3
+	for range messages { // each on a connection of its own, which waits afterwards
+		_, s := b.client()
+		sender, err := s.NewSender(soon(t), "/queues/q", nil)
+		check(t, err)
+		check(t, sender.Send(soon(t), amqp.NewMessage(make([]byte, 2000)), nil))
+	}
+	for range messages {
+		m, err := receiver.Receive(soon(t), nil)
+		check(t, err)
+		check(t, receiver.AcceptMessage(soon(t), m))
+	}
+}

@@ -48,7 +48,8 @@ type Publisher struct {
 	exactly   *exactly               // of the message at hand; nil for most
 	spare     []exactly              // for the next ones, allocated together
 	pace      *Pace                  // nil: there are no rates
-	stores    bool                   // the last batch had something for a shard
+	brought   bool                   // the last HandOver had messages
+	stores    bool                   // and something for a shard among them
 	until     int64                  // when the next message goes where it is routed to; zero is at once
 	byClient  bool                   // no-local goes by the client id of the message
 }
@@ -443,8 +444,12 @@ func (p *Publisher) Flush() {
 }
 
 // Wait blocks while the disk is full, while transient messages fill the memory that they may have, or while the publisher
-// is over its rate: a reader that waits here does not read its socket.
+// is over its rate: a reader that waits here does not read its socket. Whoever brought no message with the last HandOver is
+// not held back: consumers are what makes room.
 func (p *Publisher) Wait() {
+	if !p.brought {
+		return
+	}
 	if p.stores {
 		p.host.hub.disk.wait(p.host.hub.stop, p.ended)
 	}
@@ -454,7 +459,7 @@ func (p *Publisher) Wait() {
 
 // HandOver gives the batch to where it was routed to. It blocks while a shard has more waiting than it may hold.
 func (p *Publisher) HandOver() {
-	p.stores = false
+	p.brought, p.stores = len(p.batch) > 0, false
 	if len(p.batch) == 0 && p.upTo == 0 {
 		return
 	}
