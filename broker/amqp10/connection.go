@@ -447,7 +447,9 @@ func (c *connection) flush() {
 	c.handOver()
 	for i, s := range c.flushed {
 		c.flushed[i] = nil
-		s.publisher.Wait()
+		if s.publisher != nil {
+			s.publisher.Wait()
+		}
 		s.grant()
 	}
 	c.flushed = c.flushed[:0]

@@ -134,7 +134,7 @@ func (l *incoming) resolve(t *frame.Target) (err error) {
 		}
 	}
 	exchange, key := l.node.route("")
-	_, err = s.publisher.Route([]byte(exchange), []byte(key))
+	_, err = s.publishing().Route([]byte(exchange), []byte(key))
 	return err
 }
 
@@ -324,7 +324,7 @@ func (l *incoming) receive(d *delivery, payload []byte, owned bool) error {
 		s.published++
 		token = s.published
 	}
-	routed, err := l.publish(s.publisher, payload, owned, token, nil)
+	routed, err := l.publish(s.publishing(), payload, owned, token, nil)
 	switch {
 	case hub.CodeOf(err) == hub.TooFast && settled:
 		return nil // dropped, and counted
@@ -348,7 +348,7 @@ func (l *incoming) publishRemembered(r *remembered, id uint32, payload []byte, o
 	s := l.session
 	s.published++
 	s.expects(r, id)
-	routed, err := l.publish(s.publisher, payload, owned, s.published, r)
+	routed, err := l.publish(s.publishing(), payload, owned, s.published, r)
 	outcome := frame.Released
 	switch {
 	case err != nil:

@@ -16,7 +16,7 @@ type session struct {
 	channel uint16
 
 	// Owned by the reader.
-	publisher  *hub.Publisher
+	publisher  *hub.Publisher // nil until something is published, and again while the connection sleeps
 	incoming   few[uint32, *incoming]
 	outgoing   few[uint32, *outgoing]
 	received   window
@@ -82,7 +82,6 @@ func (c *connection) handleBegin(f *frame.Frame) error {
 		nextID:   firstID, room: p.IncomingWindow,
 	}
 	s.told = s.received
-	s.publisher = c.newPublisher(s.confirm)
 	c.sessionsMu.Lock()
 	c.sessions.set(f.Channel, s)
 	c.sessionsMu.Unlock()
@@ -208,7 +207,28 @@ func (s *session) flush() {
 	}
 	s.mu.Unlock()
 	s.asked, s.unrouted = s.asked[:0], s.unrouted[:0]
-	s.publisher.HandOver()
+	if s.publisher != nil {
+		s.publisher.HandOver()
+	}
+}
+
+// publishing is the session's publisher.
+func (s *session) publishing() *hub.Publisher {
+	if s.publisher == nil {
+		s.publisher = s.conn.newPublisher(s.confirm)
+	}
+	return s.publisher
+}
+
+// rest lets go of what the session does not need while nothing comes.
+func (s *session) rest() {
+	if s.publisher != nil && s.publisher.Drained() {
+		s.publisher = nil
+		for _, l := range s.incoming.all() {
+			l.to = destination{}
+		}
+	}
+	s.asked, s.unrouted, s.settling, s.taken, s.exact, s.crediting = nil, nil, nil, nil, nil, nil
 }
 
 // grant lets the peer send more, when what it sent before was taken.

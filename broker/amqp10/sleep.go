@@ -36,8 +36,11 @@ func (c *connection) read() (asleep bool, err error) {
 	ready := false
 	if c.state == open && c.waits.few {
 		if raw := c.in.Raw(); raw != nil {
-			if ready, err = c.in.FillNow(); !ready && err == nil && c.bed.Sleep(c.endpoint.bedroom, raw, c, c.wanted) {
-				return true, nil
+			if ready, err = c.in.FillNow(); !ready && err == nil {
+				c.rest()
+				if c.bed.Sleep(c.endpoint.bedroom, raw, c, c.wanted) {
+					return true, nil
+				}
 			}
 		}
 	}
@@ -47,6 +50,14 @@ func (c *connection) read() (asleep bool, err error) {
 	c.reading.Store(false)
 	c.waits.note(c.endpoint.seconds.Load())
 	return false, err
+}
+
+// rest lets go of what the connection does not need while its peer says nothing.
+func (c *connection) rest() {
+	for _, s := range c.sessions.all() {
+		s.rest()
+	}
+	c.touched, c.flushed = nil, nil
 }
 
 // wanted says that the reader is to do something other than to wait for its peer.
