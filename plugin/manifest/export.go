@@ -33,7 +33,8 @@ func (s Source) where() string {
 }
 
 // Export makes manifests of what a broker has, in the order of keys. What every broker has by itself is left out without a
-// word; what cannot be written, or not all of it, is told.
+// word; what cannot be written, or not all of it, is told. The permissions of a user who is among the manifests refer to that
+// one, so that they wait for it.
 func Export(sources []Source, t Target) (out []v1alpha1.Topology, skipped []admin.Skipped) {
 	sources = slices.DeleteFunc(slices.Clone(sources), func(s Source) bool {
 		if s.At != "" && s.Kind == object.KindUser && firstUser(s.Name) {
@@ -47,18 +48,22 @@ func Export(sources []Source, t Target) (out []v1alpha1.Topology, skipped []admi
 		subjects[i] = subject{key: s.Key, had: refName(s.Ref), base: baseOf(s.Object)}
 	}
 	names := nameAll(subjects)
+	users := make(map[string]*v1alpha1.User) // by their names in the broker; they come before permissions
 	for i, s := range sources {
-		made, err := t.make(s.Object, names[i])
+		made, err := t.make(s.Object, names[i], users)
 		if err != nil {
 			skipped = append(skipped, admin.Skipped{What: s.where(), Why: err.Error()})
 			continue
+		}
+		if u, ok := made.(*v1alpha1.User); ok {
+			users[s.Name] = u
 		}
 		out = append(out, made)
 	}
 	return out, skipped
 }
 
-func (t Target) make(o object.Object, name string) (v1alpha1.Topology, error) {
+func (t Target) make(o object.Object, name string, users map[string]*v1alpha1.User) (v1alpha1.Topology, error) {
 	if name == "" {
 		return nil, fmt.Errorf("its name leaves nothing to name a Kubernetes object")
 	}
@@ -71,7 +76,13 @@ func (t Target) make(o object.Object, name string) (v1alpha1.Topology, error) {
 	made.GetObjectKind().SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(string(o.Kind)))
 	Place(made, t.Broker)
 	call(made, o.Name)
-	back, err := topology.Translate(made, nil)
+	byName := make(map[string]*v1alpha1.User)
+	if p, ok := made.(*v1alpha1.Permission); ok && users[o.Name] != nil {
+		u := users[o.Name]
+		p.Spec.User, p.Spec.UserRef = "", &v1alpha1.LocalReference{Name: u.Name}
+		byName[u.Name] = u
+	}
+	back, err := topology.Translate(made, byName)
 	if err != nil {
 		return nil, err
 	}

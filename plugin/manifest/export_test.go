@@ -185,13 +185,17 @@ func reread(t *testing.T, text []byte) (out []object.Object) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	users := make(map[string]*v1alpha1.User)
 	for _, d := range docs {
 		o, err := d.Topology(scheme, "default")
 		if err != nil {
 			t.Fatal(err)
 		}
 		Default(o)
-		wanted, err := topology.Translate(o, nil)
+		if u, ok := o.(*v1alpha1.User); ok {
+			users[u.Name] = u
+		}
+		wanted, err := topology.Translate(o, users)
 		if err != nil {
 			t.Fatal(err)
 		}
