@@ -307,7 +307,6 @@ func TestTransactionErrors(t *testing.T) {
 	b := start(t, config)
 	b.queue("q", nil)
 	b.queue("full", object.Arguments{"x-max-length": 1, "x-overflow": "reject-publish"})
-	b.apply(object.KindExchange, "/", "later", object.ExchangeSpec{Type: object.ExchangeDelayed, Durable: true, Arguments: object.Arguments{"x-delayed-type": "direct"}})
 	detached := func(c *controller, handle uint32, condition frame.Condition) {
 		c.Helper()
 		if d := expect[*frame.Detach](c.peer); d.Handle != handle || d.Error == nil || d.Error.Condition != condition {
@@ -401,13 +400,6 @@ func TestTransactionErrors(t *testing.T) {
 			c.next++
 			c.discharge(txn, false)
 			c.rejected(frame.TransactionRollback)
-		},
-		"exchange that delays": func(_ *testing.T, c *controller) {
-			c.sender(2, "/exchanges/later/k")
-			txn := c.declare()
-			c.rejectedIn(c.post(2, txn, "x"), frame.NotImplemented)
-			c.discharge(txn, false)
-			c.accepted()
 		},
 		"link with deliveries ends": func(_ *testing.T, c *controller) {
 			c.publish(1, "x")

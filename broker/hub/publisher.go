@@ -35,6 +35,7 @@ type Publisher struct {
 	published uint64            // of those in batch, by Publish
 	clones    []*message.Message
 	keeper    message.Keeper
+	fleeting  []fleetingEntry         // messages of the batch that are to wait in memory
 	held      held                    // for Commit
 	skip      func(queue string) bool // queues that messages must not come to; nil is none
 	local     []*localPart            // touched since the last Flush
@@ -455,9 +456,10 @@ func (p *Publisher) Wait() {
 // HandOver gives the batch to where it was routed to. It blocks while a shard has more waiting than it may hold.
 func (p *Publisher) HandOver() {
 	p.stores = false
-	if len(p.batch) == 0 && p.upTo == 0 {
+	if len(p.batch) == 0 && p.upTo == 0 && len(p.fleeting) == 0 {
 		return
 	}
+	p.host.hub.fleeting.add(p.fleeting)
 	now := p.host.hub.now()
 	for i := 0; i < len(p.local); i++ { // it may grow
 		l := p.local[i]
@@ -496,6 +498,8 @@ func (p *Publisher) reset() {
 	p.keeper.Done()
 	clear(p.batch)
 	clear(p.clones)
+	clear(p.fleeting)
+	p.fleeting = p.fleeting[:0]
 	p.batch, p.clones, p.local, p.shard, p.retain, p.upTo = p.batch[:0], p.clones[:0], p.local[:0], p.shard[:0], p.retain[:0], 0
 }
 
