@@ -300,7 +300,7 @@ func TestInterleavedTransactions(t *testing.T) {
 }
 
 // TestTransactionErrors: each is told where it belongs, and the session goes on.
-// 4 §4.4.3, 4 §4.5.8/unknown-id, 4 §4.5.8/rollback
+// 4 §4.5.8/unknown-id, 4 §4.5.8/rollback
 func TestTransactionErrors(t *testing.T) {
 	config := defaults()
 	config.Limits.MessageBytes = 4096
@@ -342,12 +342,6 @@ func TestTransactionErrors(t *testing.T) {
 		"declare in a transaction": func(_ *testing.T, c *controller) {
 			c.send(0, &frame.Transfer{Handle: coordinator, DeliveryID: frame.Some(c.next), State: in([]byte("t"), frame.State{}), Payload: data("x")})
 			detached(c, coordinator, frame.NotAllowed)
-		},
-		"acquisition": func(_ *testing.T, c *controller) {
-			c.receiver(2, "/queues/q")
-			c.send(0, &frame.Flow{NextIncomingID: frame.Some[uint32](0), IncomingWindow: 10, OutgoingWindow: 10, Handle: frame.Some[uint32](2), LinkCredit: frame.Some[uint32](1),
-				Properties: frame.Map(frame.AppendBinary(frame.AppendSymbol(nil, "txn-id"), []byte("t")))})
-			detached(c, 2, frame.NotImplemented)
 		},
 		"too many": func(_ *testing.T, c *controller) {
 			var first []byte
