@@ -314,7 +314,8 @@ func TestPartialAcquisition(t *testing.T) {
 	}
 }
 
-// TestAcquisitionErrors: each is told where it belongs, and the session goes on. 4 §4.4.2, 4 §4.4.3, 4 §4.4.4, 4 §4.5.8/unknown-id
+// TestAcquisitionErrors: each is told where it belongs, and the session goes on. 4 §4.4.2, 4 §4.4.3, 4 §4.4.4, 4 §4.5.4,
+// 4 §4.5.8/unknown-id
 func TestAcquisitionErrors(t *testing.T) {
 	b := start(t, defaults())
 	b.queue("q", nil)

@@ -395,6 +395,21 @@ func TestTransactionErrors(t *testing.T) {
 			c.discharge(txn, false)
 			c.rejected(frame.TransactionRollback)
 		},
+		"delivery that is not complete": func(_ *testing.T, c *controller) {
+			for _, fail := range []bool{true, false} {
+				txn := c.declare()
+				c.posted(1, txn, "x")
+				c.send(0, &frame.Transfer{Handle: 1, DeliveryID: frame.Some(c.next), DeliveryTag: []byte{1}, More: true, State: in(txn, frame.State{}), Payload: durable("x")[:3]})
+				c.next++
+				c.discharge(txn, fail)
+				if fail {
+					c.accepted()
+					c.send(0, &frame.Transfer{Handle: 1, Aborted: true})
+				}
+			}
+			detached(c, coordinator, frame.TransactionRollback)
+			b.are("nothing was committed", map[string]int{"q": 0})
+		},
 		"link with deliveries ends": func(_ *testing.T, c *controller) {
 			c.publish(1, "x")
 			c.receiver(2, "/queues/q")
