@@ -461,7 +461,15 @@ func TestAcquisitionIsBounded(t *testing.T) {
 		c.got(txn, true)
 	}
 	c.discharge(txn, false)
-	c.rejected(frame.TransactionRollback)
+	_, p, err := c.peer.next()
+	if d, is := p.(*frame.Detach); is && d.Handle == 3 && d.Error.Condition == frame.TransactionRollback { // it was found out before
+		_, p, err = c.peer.next()
+	}
+	d, is := p.(*frame.Disposition)
+	if !is {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	c.rejectedIn(d.State, frame.TransactionRollback)
 	b.are("all are back", map[string]int{"q": most + 1})
 }
 
