@@ -2,6 +2,7 @@ package amqp091_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -65,12 +66,36 @@ func TestDelayedExchangeRefusals(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestDelayedExchangeInTransaction: what a transaction publishes waits from the commit on, and not after a rollback.
+func TestDelayedExchangeInTransaction(t *testing.T) {
+	b := start(t, defaults())
 	_, ch := b.client()
 	check(t, ch.ExchangeDeclare("later", "x-delayed-message", true, false, false, false, amqp.Table{"x-delayed-type": "fanout"}))
+	_, err := ch.QueueDeclare("q", true, false, false, false, nil)
+	check(t, err)
+	check(t, ch.QueueBind("q", "", "later", false, nil))
 	check(t, ch.Tx())
-	closed := ch.NotifyClose(make(chan *amqp.Error, 1))
-	check(t, ch.PublishWithContext(t.Context(), "later", "", false, false, amqp.Publishing{Headers: amqp.Table{"x-delay": 10}}))
-	if e := <-closed; e == nil || e.Code != 540 {
-		t.Errorf("a transaction with a delay: %v", e)
+	put := func(body string, delay int, mode uint8) {
+		t.Helper()
+		check(t, ch.PublishWithContext(t.Context(), "later", "", false, false, amqp.Publishing{Headers: amqp.Table{"x-delay": delay}, DeliveryMode: mode, Body: []byte(body)}))
+	}
+	put("never", 1, amqp.Persistent)
+	put("never", 1, amqp.Transient)
+	check(t, ch.TxRollback())
+	put("third", 400, amqp.Persistent)
+	put("second", 200, amqp.Persistent)
+	put("fleeting", 100, amqp.Transient)
+	put("first", 0, amqp.Persistent)
+	check(t, ch.TxCommit())
+	deliveries, err := ch.Consume("q", "", true, false, false, false, nil)
+	check(t, err)
+	var got []string
+	for range 4 {
+		got = append(got, string((<-deliveries).Body))
+	}
+	if i := slices.Index(got, "fleeting"); i < 0 || !slices.Equal(slices.Delete(got, i, i+1), []string{"first", "second", "third"}) {
+		t.Errorf("got %q", got)
 	}
 }

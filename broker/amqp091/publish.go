@@ -144,9 +144,6 @@ func (ch *channel) publishMessage(p frame.Properties, payload []byte, owned bool
 	if err != nil {
 		return err
 	}
-	if r.Delays && ch.transaction != nil {
-		return &Error{Code: frame.NotImplemented, Text: "exchange '" + r.Exchange + "' delays messages, and a transaction cannot: publish to it on another channel", Method: frame.BasicPublishID}
-	}
 	if s.UserID != nil && string(s.UserID) != ch.conn.access.User() {
 		return errorf(frame.PreconditionFailed, "user_id property set to '%s' but authenticated user was '%s'", s.UserID, ch.conn.access.User())
 	}

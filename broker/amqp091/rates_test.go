@@ -3,6 +3,7 @@ package amqp091_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -87,9 +88,13 @@ func TestRatesOfPublishers(t *testing.T) {
 	expect(1, "drop without confirms")
 
 	ch = channel("slow")
+	began := time.Now()
 	check(t, ch.Tx())
 	send(t, ch, 6)
 	check(t, ch.TxCommit())
+	if took := time.Since(began); took < 100*time.Millisecond { // five at once, and one that is due within 200 ms
+		t.Errorf("six messages took %v", took)
+	}
 	expect(6, "a transaction is slowed down instead")
 
 	ch = channel("strict")

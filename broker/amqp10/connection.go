@@ -447,9 +447,7 @@ func (c *connection) flush() {
 	c.handOver()
 	for i, s := range c.flushed {
 		c.flushed[i] = nil
-		if s.publisher != nil {
-			s.publisher.Wait()
-		}
+		s.holdBack()
 		s.grant()
 	}
 	c.flushed = c.flushed[:0]

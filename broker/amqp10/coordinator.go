@@ -86,11 +86,22 @@ func (l *incoming) discharge(id uint32, settled bool, v frame.Value) error {
 	if t == nil || t.owner != l {
 		return l.refuseRequest(id, settled, unknownTransaction(d.TxnID))
 	}
+	if !d.Fail && l.session.conn.isPosting(t.id) { // 4 §4.4.1
+		return rollback("the transaction was discharged before all transfers of a delivery in it had come")
+	}
+	t.disenroll() // 4 §4.4.3
+	for _, a := range t.acquisitions {
+		a.link.session.curb()
+	}
 	defer ts.remove(t)
 	switch {
 	case d.Fail:
-		t.rollback()
+		if t.rollback(); t.aborting() {
+			ts.late = append(ts.late, late{transaction: t, id: id, settled: settled})
+			return nil
+		}
 	case t.failed != nil:
+		t.rollback() // of what was acquired since
 		return l.refuseRequest(id, settled, t.failed)
 	default:
 		if err := t.commit(); err != nil {

@@ -388,11 +388,7 @@ func (l *incoming) publish(with *hub.Publisher, payload []byte, owned bool, toke
 		m.QoS = 1
 	}
 	m.Expiry = expiry(h, p)
-	wait := scheduled(s.conn.scan.Sections.MessageAnnotations.Map())
-	switch {
-	case with != s.publisher && (wait > 0 || route.Delays):
-		return 0, linkError(frame.NotImplemented, "a transaction cannot publish messages that are to wait: send them outside of it")
-	case wait > 0:
+	if wait := scheduled(s.conn.scan.Sections.MessageAnnotations.Map()); wait > 0 {
 		with.Postpone(wait)
 	}
 	if r != nil && r.of.sender != nil {

@@ -226,6 +226,7 @@ func (s *session) handleDisposition(f *frame.Frame) error {
 	case !p.Settled && !p.State.IsOutcome():
 		return nil // such as received: nothing follows from it
 	}
+	s.settledOutside(p.First, last)
 	decided := p.State.IsOutcome()
 	var o queue.Outcome
 	var note frame.Map

@@ -35,6 +35,7 @@ type outgoing struct {
 	count    uint32       // guarded by session.mu; delivery-count
 	answer   queue.Credit // guarded by session.mu; waits until what was delivered before it is sent
 	answers  bool         // guarded by session.mu; there is an answer
+	acquires *acquisition // guarded by session.mu, and set by the reader alone; in what transaction: nil is in none
 	attached bool         // guarded by session.mu; the client knows of it
 	gone     bool         // guarded by session.mu; it gets nothing any more
 
@@ -51,11 +52,18 @@ type undelivered struct {
 	head     []byte         // what comes before the payload, once it has begun
 	sent     int            // bytes of head and payload
 	begun    bool
+	id       uint64       // wide, once it has begun
+	acquired *acquisition // nil for one in no transaction
+	aborts   *transaction // it is not to be sent to its end, since the transaction that has acquired it is rolled back; nil otherwise
 }
 
 // flow takes the credit that the receiver gives. 2 §2.6.7, 2 §2.6.10
 func (l *outgoing) flow(p *frame.Flow) {
 	if l.hub == nil || l.detached {
+		return
+	}
+	if e := l.enroll(p.Properties); e != nil {
+		l.fail(e)
 		return
 	}
 	if p.LinkCredit.Present { // the delivery-count is absent before the receiver has seen our attach, in which it is zero
@@ -86,10 +94,14 @@ func (l *outgoing) Credit(_ *hub.Consumer, a queue.Credit) {
 // appendCredit sends a flow with an answer; session.mu is held.
 func (l *outgoing) appendCredit(a queue.Credit) {
 	l.count += a.LetGo
-	l.session.appendFlow(&frame.Flow{
+	p := frame.Flow{
 		Handle: frame.Some(l.handle), DeliveryCount: frame.Some(l.count), LinkCredit: frame.Some(a.Left),
 		Available: frame.Some(uint32(min(a.Available, math.MaxUint32))), Drain: a.Drain,
-	})
+	}
+	if l.acquires != nil {
+		p.Properties = l.acquires.properties // 4 §4.4
+	}
+	l.session.appendFlow(&p)
 }
 
 // Deliver encodes deliveries into the connection's outbox, as far as the peer's window goes. The lock is held over the ids and
@@ -204,14 +216,23 @@ func (s *session) appendTransfers(dst []byte, w *undelivered) ([]byte, bool) {
 		return dst, false
 	}
 	l := w.link
-	t := frame.Transfer{Handle: l.handle}
+	if w.aborts != nil {
+		dst, _, _ = frame.AppendTransfer(dst, s.channel, &frame.Transfer{Handle: l.handle, Aborted: true}, nil, s.conn.mostSent)
+		s.nextID++
+		s.room--
+		return dst, true
+	}
+	t := frame.Transfer{Handle: l.handle, State: w.state()}
 	if !w.begun {
 		if !s.begin(w) {
 			return l.appendTooLarge(dst, len(w.head)+len(w.delivery.Message.Payload)), true
 		}
 		id := s.number(l, &w.delivery)
+		w.id = s.unsettled.next - 1
+		s.acquired(w)
 		s.tag = binary.BigEndian.AppendUint64(append(s.tag[:0], l.identity...), w.delivery.ID)
 		t.DeliveryID, t.DeliveryTag, t.MessageFormat, t.Settled = frame.Some(id), s.tag, frame.Some[uint32](0), l.settled
+		t.State = w.state()
 		if l.resuming != nil {
 			l.restart(w, &t)
 		}
@@ -230,7 +251,7 @@ func (s *session) appendTransfers(dst []byte, w *undelivered) ([]byte, bool) {
 		if s.room == 0 {
 			return dst, false
 		}
-		t = frame.Transfer{Handle: l.handle}
+		t = frame.Transfer{Handle: l.handle, State: w.state()}
 	}
 }
 
@@ -322,13 +343,13 @@ func (l *outgoing) leave(how departure) {
 	if s.conn.links.outgoing.get(l.name) == l {
 		s.conn.links.outgoing.remove(l.name)
 	}
-	s.abandon(l)
 	s.mu.Lock()
 	if l.gone && how != closedLink { // the peer was told of an error already
 		how = failedLink
 	}
-	l.gone, l.resuming = true, nil
+	l.gone, l.resuming, l.acquires = true, nil, nil
 	s.mu.Unlock()
+	s.abandon(l)
 	if t == nil {
 		return
 	}

@@ -19,6 +19,16 @@ func (d *delivery) join(state frame.State) error {
 	return nil
 }
 
+// isPosting says that a delivery in a transaction is not complete. 4 §4.4.1
+func (c *connection) isPosting(transaction string) bool {
+	for _, l := range c.links.incoming.all() {
+		if d := &l.delivery; d.begun && d.transactional && d.transaction == transaction {
+			return true
+		}
+	}
+	return false
+}
+
 // post publishes the message that was scanned in a transaction, and tells what its outcome will be. What is settled and
 // cannot be published lets the transaction fail, since nobody would learn of it otherwise. 4 §4.4.1
 func (l *incoming) post(d *delivery, payload []byte, owned bool) error {
@@ -39,6 +49,8 @@ func (l *incoming) post(d *delivery, payload []byte, owned bool) error {
 		}
 		return l.refusePost(d, e)
 	}
+	l.session.posted = t.publisher
+	l.session.touch()
 	if err := t.publisher.Hold(); err != nil {
 		t.fail(rollback("%s", toError(err).Text))
 	} else {

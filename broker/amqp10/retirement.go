@@ -2,6 +2,7 @@ package amqp10
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/turnstone-mq/turnstone/broker/amqp10/frame"
 	"github.com/turnstone-mq/turnstone/broker/hub"
@@ -10,14 +11,15 @@ import (
 
 // Outcomes of deliveries in a transaction. 4 §4.4.2
 
-// retirement is the outcome of a delivery in a transaction. 4 §4.4.2
+// retirement is the outcome of a delivery in a transaction, or the delivery that it has acquired alone. 4 §4.4.2
 type retirement struct {
 	transaction *transaction
 	link        *outgoing
-	id          uint64 // wide, of the session
-	tag         uint64 // of the hub's consumer
-	verdict     *verdict
-	settled     bool // the peer has settled it: after a rollback it does not know it any more
+	id          uint64   // wide, of the session
+	tag         uint64   // of the hub's consumer
+	verdict     *verdict // nil without an outcome
+	settled     bool     // the peer has settled it: after a rollback it does not know it any more
+	acquired    bool     // in the same transaction: a rollback takes it back. 4 §4.4.4
 }
 
 // verdict is what one disposition says.
@@ -58,6 +60,10 @@ func (s *session) retire(p *frame.Disposition, last uint32) error {
 	}
 	if !v.decided && !p.Settled {
 		return nil // nothing follows from it
+	}
+	if s.foreign(t, p.First, last) != nil {
+		t.owner.fail(rollback("a delivery is acquired in another transaction"))
+		return nil
 	}
 	list := s.unretired(p.First, last)
 	if t.failed == nil && !s.enlist(t, v, list, p.Settled) {
@@ -166,9 +172,14 @@ func (s *session) outside(first, last uint32, settled bool) (parts []deliveryIDs
 	return parts
 }
 
-// abandon rolls back the transactions that have outcomes of a link's deliveries, which ends: they cannot be committed as a
-// whole any more.
+// abandon rolls back the transactions that have outcomes of a link's deliveries, or have acquired some, which ends: they cannot be
+// committed as a whole any more.
 func (s *session) abandon(l *outgoing) {
+	for _, a := range slices.Clone(s.acquisitions) {
+		if a.link == l && a.isOpen() {
+			a.transaction.fail(rollback("link %q ended before the transaction, in which it has acquired deliveries", l.name))
+		}
+	}
 	for _, r := range s.retiring {
 		if r.link == l {
 			r.transaction.fail(rollback("link %q ended before the transaction, which has outcomes of its deliveries", l.name))
@@ -226,7 +237,7 @@ func tell(list []*retirement, state func(*retirement) frame.State) {
 			}
 		}
 		i += n
-		if r.settled {
+		if r.settled || r.link.session.isClosed() {
 			continue
 		}
 		p := frame.Disposition{Role: frame.Sender, First: uint32(r.id), Last: frame.Some(uint32(r.id) + uint32(n-1)), Settled: true, State: state(r)}

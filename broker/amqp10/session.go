@@ -16,23 +16,25 @@ type session struct {
 	channel uint16
 
 	// Owned by the reader.
-	publisher  *hub.Publisher // nil until something is published, and again while the connection sleeps
-	incoming   few[uint32, *incoming]
-	outgoing   few[uint32, *outgoing]
-	received   window
-	retiring   map[uint64]*retirement // deliveries with an outcome in a transaction, by id; nil while there are none
-	declared   int                    // transactions of the session's coordinators
-	held       int64                  // bytes in them
-	published  uint64                 // deliveries that were given a token
-	asked      []awaited              // since the last flush
-	unrouted   []deliveryIDs          // likewise
-	settling   []*outgoing            // with deliveries settled since the last flush
-	remembered map[uint32]*remembered // deliveries of the peer that it has not settled, by their ids; nil for none
-	taken      []taken                // scratch of settle
-	exact      []*outgoing            // likewise: of those, whose outcomes are settled when they are durable
-	crediting  []*incoming            // that may send more after the flush
-	touched    bool                   // in conn.touched
-	ending     bool                   // end was sent: everything but the peer's is passed over
+	publisher    *hub.Publisher // nil until something is published, and again while the connection sleeps
+	posted       *hub.Publisher // of a transaction, with messages since the last flush; nil for none
+	incoming     few[uint32, *incoming]
+	outgoing     few[uint32, *outgoing]
+	received     window
+	retiring     map[uint64]*retirement // deliveries with an outcome in a transaction, by id; nil while there are none
+	acquisitions []*acquisition         // of the session's links in transactions that are not discharged; nil for none
+	declared     int                    // transactions of the session's coordinators
+	held         int64                  // bytes in them
+	published    uint64                 // deliveries that were given a token
+	asked        []awaited              // since the last flush
+	unrouted     []deliveryIDs          // likewise
+	settling     []*outgoing            // with deliveries settled since the last flush
+	remembered   map[uint32]*remembered // deliveries of the peer that it has not settled, by their ids; nil for none
+	taken        []taken                // scratch of settle
+	exact        []*outgoing            // likewise: of those, whose outcomes are settled when they are durable
+	crediting    []*incoming            // that may send more after the flush
+	touched      bool                   // in conn.touched
+	ending       bool                   // end was sent: everything but the peer's is passed over
 
 	mu        sync.Mutex
 	awaits    []awaited     // guarded by mu
@@ -40,6 +42,7 @@ type session struct {
 	nextID    uint32        // guarded by mu; transfer-id of the next frame
 	room      uint32        // guarded by mu; transfers that the peer takes
 	unsettled unsettled     // guarded by mu
+	borrowed  int           // guarded by mu; deliveries that are acquired in transactions
 	waiting   []undelivered // guarded by mu; deliveries for which the peer has no room, in order
 	paused    []*outgoing   // guarded by mu; they hold back because there is no room
 	full      []*outgoing   // guarded by mu; they hold back because too much is unsettled
@@ -107,6 +110,9 @@ func (s *session) handle(d frame.Descriptor, f *frame.Frame) error {
 		return nil
 	}
 	err := s.dispatch(d, f)
+	if len(s.conn.declared.late) > 0 {
+		s.conn.declared.answerLate()
+	}
 	if err == nil {
 		return nil
 	}
@@ -187,6 +193,13 @@ func (s *session) end() {
 	s.unremember()
 }
 
+// isClosed says that nothing but its end is sent on the session any more.
+func (s *session) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
 // touch notes that the session has something to flush.
 func (s *session) touch() {
 	if !s.touched {
@@ -210,6 +223,16 @@ func (s *session) flush() {
 	if s.publisher != nil {
 		s.publisher.HandOver()
 	}
+}
+
+// holdBack holds the peer back after what the session has published, in transactions and outside.
+func (s *session) holdBack() {
+	for _, p := range [...]*hub.Publisher{s.publisher, s.posted} {
+		if p != nil {
+			p.Wait()
+		}
+	}
+	s.posted = nil
 }
 
 // publishing is the session's publisher.
@@ -300,10 +323,6 @@ func (s *session) handleFlow(f *frame.Frame) error {
 		return nil
 	}
 	if l := s.outgoing.get(p.Handle.Value); l != nil {
-		if _, ok := p.Properties.Lookup(transactionProperty); ok && !l.detached {
-			l.fail(linkError(frame.NotImplemented, "deliveries cannot be acquired in a transaction, only settled in one"))
-			return nil
-		}
 		l.flow(p)
 		return nil
 	}

@@ -39,12 +39,13 @@ func (s *session) overdue(now uint32) (l *outgoing, ms int64) {
 	return nil, 0
 }
 
-// isOverdue says whether a session holds a delivery whose time is up, or a transaction is open for too long. Any goroutine may call it.
+// isOverdue says whether a session holds a delivery whose time is up, or a transaction is open for too long or has acquired too much.
+// Any goroutine may call it.
 func (c *connection) isOverdue(now uint32) bool {
 	c.sessionsMu.Lock()
 	defer c.sessionsMu.Unlock()
 	for _, s := range c.sessions.all() {
-		if l, _ := s.overdue(now); l != nil {
+		if l, _ := s.overdue(now); l != nil || s.greedy() {
 			return true
 		}
 	}
@@ -56,6 +57,7 @@ func (c *connection) endOverdue() {
 	now := c.endpoint.seconds.Load()
 	c.declared.expire(now, c.config.Limits.ConsumerTimeoutMillis)
 	for _, s := range c.sessions.all() {
+		s.curb()
 		for l, ms := s.overdue(now); l != nil; l, ms = s.overdue(now) {
 			l.fail(linkError(frame.DetachForced, "a delivery was not settled within %d ms, the consumer timeout of its queue", ms))
 		}

@@ -1,14 +1,17 @@
 package amqp10
 
 import (
+	"slices"
 	"sync/atomic"
 
 	"github.com/turnstone-mq/turnstone/broker/amqp10/frame"
 	"github.com/turnstone-mq/turnstone/broker/hub"
+	"github.com/turnstone-mq/turnstone/broker/queue"
 )
 
 // A transaction holds messages, which are not visible before it is committed, and outcomes of deliveries, which have no
-// effect before: until then the deliveries stay with their links. The hub commits both as a whole. Part 4 of the standard.
+// effect before: until then the deliveries stay with their links. The hub commits both as a whole. What it acquires is with its
+// link at once, and back in its queue after a rollback. Part 4 of the standard.
 //
 // Transactions belong to the connection. A coordinator link of any of its sessions declares and discharges them, and every
 // link of the connection may take part.
@@ -23,12 +26,14 @@ type transaction struct {
 	posted    int64  // bytes of messages, as the publisher counts them
 	held      int64  // bytes in all, which owner.session.held counts too
 	failed    *Error // it was rolled back: its discharge says so
+
+	acquisitions []*acquisition // of each link that acquires in it, or did; they stay until it is discharged
 }
 
 const (
 	// mostTransactions is how many the coordinator links of one session may have open.
 	mostTransactions = 64
-	// mostRetired is how many deliveries of one session may have outcomes in transactions.
+	// mostRetired is how many deliveries of one session may have outcomes in transactions. Another one bounds what it acquires.
 	mostRetired = 100_000
 	// transactionProperty of a flow asks for deliveries that are acquired in a transaction. 4 §4.4.3
 	transactionProperty = "txn-id"
@@ -39,6 +44,7 @@ type transactions struct {
 	byID    map[string]*transaction // nil while there was none; owned by the reader
 	last    uint64                  // the newest id
 	posting bool                    // the message at hand is part of one; owned by the reader
+	late    []late                  // rollbacks that are not answered yet; owned by the reader
 	oldest  atomic.Uint32           // no open one was declared before this second, counted from one; zero when there is none
 }
 
@@ -68,6 +74,7 @@ func (ts *transactions) expire(now uint32, limit int64) {
 
 // remove forgets a transaction that has ended.
 func (ts *transactions) remove(t *transaction) {
+	t.forget()
 	delete(ts.byID, t.id)
 	t.owner.session.declared--
 	if len(ts.byID) == 0 {
@@ -77,8 +84,10 @@ func (ts *transactions) remove(t *transaction) {
 
 // leave rolls back the transactions of a coordinator link that ends. 4 §4.3
 func (ts *transactions) leave(l *incoming) {
+	ts.late = slices.DeleteFunc(ts.late, func(a late) bool { return a.transaction.owner == l })
 	for _, t := range ts.byID {
 		if t.owner == l {
+			t.disenroll()
 			t.rollback()
 			ts.remove(t)
 		}
@@ -93,7 +102,9 @@ func unknownTransaction(id []byte) *Error {
 func (t *transaction) fail(e *Error) {
 	if t.failed == nil {
 		t.failed = e
+		mute := t.mute()
 		t.rollback()
+		endAll(mute, e)
 	}
 }
 
@@ -116,24 +127,38 @@ func (t *transaction) release() {
 			s.retiring = nil
 		}
 	}
+	t.releaseAcquired()
 	t.publisher, t.retired, t.posted, t.held = nil, nil, 0, 0
 }
 
 // rollback forgets the messages and the outcomes. Deliveries stay with their links, but for those that the peer has
-// settled: they go back to their queues, as ones that failed.
+// settled, and those that the transaction has acquired: they go back to their queues, as ones that failed. What is acquired in
+// a transaction after it has failed goes back at the next call.
 func (t *transaction) rollback() {
-	if t.publisher == nil {
-		return
+	if t.publisher != nil {
+		t.publisher.Rollback()
 	}
-	t.publisher.Rollback()
-	var back []*retirement
+	back := t.unretired()
 	for _, r := range t.retired {
-		if r.settled {
+		if r.settled || r.acquired {
 			back = append(back, r)
 		}
 	}
+	t.abort(back)
+	kept := t.kept(queue.Fail)
 	t.release()
+	tell(back, failedState) // before they come again
 	giveBack(back)
+	settleKept(kept)
+}
+
+// failedState is what becomes of a delivery that goes back.
+func failedState(*retirement) frame.State { return (&frame.Modified{DeliveryFailed: true}).State() }
+
+func settleKept(list []hub.Settlement) {
+	for _, st := range list {
+		st.Consumer.Settle(st.Outcome, st.Ranges...)
+	}
 }
 
 // commit lets the transaction take effect as a whole. After an error nothing of it has, and its deliveries are back in
@@ -147,13 +172,20 @@ func (t *transaction) commit() error {
 			plain = append(plain, r)
 		}
 	}
-	publisher, all := t.publisher, t.retired
-	t.release()
-	if err := publisher.Commit(settlements(plain, (*retirement).outcome)); err != nil {
+	publisher, all, acquired, kept := t.publisher, t.retired, t.unretired(), t.kept(queue.Accept)
+	if err := publisher.Commit(append(settlements(plain, (*retirement).outcome), kept...)); err != nil {
+		all = append(all, acquired...)
+		t.abort(all)
+		t.release()
+		tell(all, failedState)
 		giveBack(all)
-		tell(all, func(*retirement) frame.State { return (&frame.Modified{DeliveryFailed: true}).State() })
+		for i := range kept {
+			kept[i].Outcome = queue.Fail
+		}
+		settleKept(kept)
 		return err
 	}
+	t.release()
 	for _, r := range noted {
 		r.link.hub.SettleNoted(r.outcome(), hub.Range{From: r.tag, To: r.tag}, r.verdict.note)
 	}

@@ -14,7 +14,8 @@ import (
 // A checkpoint of a shard holds positions, not bodies (docs/formats/checkpoint.md):
 //
 //	last session queue id | sessions | queues | retained messages | parts of transactions | decided transactions | receipts
-//	| delayed messages | delayed messages of parts | wills | senders | receipts of tags, all five missing in older ones
+//	| delayed messages | delayed messages of parts | wills | senders | receipts of tags | delayed messages that parts bring,
+//	all six missing in older ones
 //	sessions  count | count × (vhost text | session record as a block)
 //	queues    count | count × (queue id | next item id | blocks of items, an empty one at the end)
 //	retained  count | count × (vhost text | entry index | at | share)
@@ -27,6 +28,7 @@ import (
 //	          | share); those that wait are among the delayed messages, too
 //	senders   count | count × (vhost text | id | seconds that it outlives its connection | name text)
 //	of tags   count | count × (id of a sender | shards that take the message | tag text)
+//	brought   count | count × (id of a part, 16 bytes | count × waiting)
 //	waiting   vhost text | when, as an unsigned number | entry index | at | share
 //
 // Numbers are LEB128; texts and blocks have their length before them. Sessions come first: they own queues.
@@ -44,6 +46,7 @@ type captured struct {
 	senders  []capturedSender
 	delayed  []delayedEntry
 	leaves   map[txID][]delayedEntry
+	waits    map[txID][]delayedEntry
 	wills    []capturedWill
 }
 
@@ -113,10 +116,15 @@ func (s *shard) Capture() func(*cluster.CheckpointWriter) error {
 	for d, due := range s.leaving {
 		c.delayed = append(c.delayed, delayedEntry{Due: due, Value: d})
 	}
-	c.leaves = make(map[txID][]delayedEntry)
+	c.leaves, c.waits = make(map[txID][]delayedEntry), make(map[txID][]delayedEntry)
 	for id, p := range s.prepared {
 		if len(p.leaves) > 0 {
 			c.leaves[id] = p.leaves
+		}
+		for _, e := range p.waits {
+			if !e.Value.host.deleted.Load() { // another virtual host may have the name
+				c.waits[id] = append(c.waits[id], e)
+			}
 		}
 	}
 	for st, w := range s.wills {
@@ -166,11 +174,7 @@ func (c *captured) write(w *cluster.CheckpointWriter) error {
 	}
 	schedule.Sort(c.delayed)
 	writeDelayed(w, c.delayed)
-	w.Uvarint(uint64(len(c.leaves)))
-	for id, entries := range c.leaves {
-		w.Bytes(id[:])
-		writeDelayed(w, entries)
-	}
+	writeOfParts(w, c.leaves)
 	w.Uvarint(uint64(len(c.wills)))
 	for i := range c.wills {
 		t := &c.wills[i]
@@ -179,6 +183,7 @@ func (c *captured) write(w *cluster.CheckpointWriter) error {
 		}
 	}
 	c.writeSenders(w)
+	writeOfParts(w, c.waits)
 	return nil
 }
 
@@ -226,6 +231,28 @@ func writeDelayed(w *cluster.CheckpointWriter, entries []delayedEntry) {
 	}
 }
 
+// writeOfParts writes delayed messages of parts of transactions.
+func writeOfParts(w *cluster.CheckpointWriter, of map[txID][]delayedEntry) {
+	w.Uvarint(uint64(len(of)))
+	for id, entries := range of {
+		w.Bytes(id[:])
+		writeDelayed(w, entries)
+	}
+}
+
+// readOfParts reads what writeOfParts wrote.
+func (s *shard) readOfParts(r *cluster.CheckpointReader, fn func(*prepared, delayedEntry)) {
+	for n := r.Uvarint(); n > 0 && r.Err() == nil; n-- {
+		var id txID
+		copy(id[:], r.Bytes(len(id)))
+		s.readDelays(r, func(e delayedEntry) {
+			if p := s.prepared[id]; p != nil {
+				fn(p, e)
+			}
+		})
+	}
+}
+
 // Restore reads what Capture wrote. What belongs to virtual hosts and queues that were deleted since is passed over.
 func (s *shard) Restore(g *cluster.Group, r *cluster.CheckpointReader) error {
 	s.group = g
@@ -268,20 +295,15 @@ func (s *shard) Restore(g *cluster.Group, r *cluster.CheckpointReader) error {
 		return r.Err()
 	}
 	s.readDelays(r, func(e delayedEntry) { s.delays.Add(e.Due, e.Value) })
-	for n := r.Uvarint(); n > 0 && r.Err() == nil; n-- {
-		var id txID
-		copy(id[:], r.Bytes(len(id)))
-		s.readDelays(r, func(e delayedEntry) {
-			if p := s.prepared[id]; p != nil {
-				p.leaves = append(p.leaves, e)
-			}
-		})
-	}
+	s.readOfParts(r, func(p *prepared, e delayedEntry) { p.leaves = append(p.leaves, e) })
 	for n := r.Uvarint(); n > 0 && r.Err() == nil; n-- {
 		s.readWill(r)
 	}
 	if r.Err() == nil && r.More() {
 		s.readSenders(r)
+	}
+	if r.Err() == nil && r.More() {
+		s.readOfParts(r, func(p *prepared, e delayedEntry) { p.waits = append(p.waits, e) })
 	}
 	return r.Err()
 }

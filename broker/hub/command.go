@@ -19,7 +19,7 @@ import (
 //	session  3 | vhost text | session record
 //	end      4 | vhost text | session record (client id and queue alone)
 //	retain   5 | vhost text | message (an empty payload clears the topic)
-//	prepare  6 | transaction, 16 bytes | deciding shard uvarint | count uvarint | count × enqueue or settle
+//	prepare  6 | transaction, 16 bytes | deciding shard uvarint | count uvarint | count × enqueue, settle, delay or due
 //	decide   7 | transaction
 //	resolve  8 | transaction | 1 takes effect, 0 is given up
 //	forget   9 | transaction
@@ -287,6 +287,11 @@ func appendResolve(dst []byte, id txID, commits bool) []byte {
 	return append(dst, 0)
 }
 
+// inTransactions says that a part of a transaction can have commands of a kind.
+func inTransactions(kind byte) bool {
+	return kind == commandEnqueue || kind == commandSettle || kind == commandDue || kind == commandDelay
+}
+
 // visitTransaction visits one of the commands of transactions, src being behind its kind.
 func visitTransaction(at uint32, kind byte, src []byte, v commandVisitor) (rest []byte, err error) {
 	var id txID
@@ -315,7 +320,7 @@ func visitTransaction(at uint32, kind byte, src []byte, v commandVisitor) (rest 
 	}
 	v.prepare(id, int(coordinator))
 	for range n {
-		if len(rest) == 0 || rest[0] != commandEnqueue && rest[0] != commandSettle && rest[0] != commandDue {
+		if len(rest) == 0 || !inTransactions(rest[0]) {
 			return nil, errShortEntry
 		}
 		begin := at + 1 + uint32(len(src)-len(rest))

@@ -128,10 +128,11 @@ func exampleEntry() []byte {
 	e = appendWill(e, "/", 5, &Will{Message: m, Delay: 1000, Wait: 2000, Lifetime: 3000})
 	e = appendHeir(e, "/", 5, heirWaits, 1_700_000_001_000)
 	e = appendDisown(e, "left")
-	e = appendPrepare(e, id, 12, 3)
+	e = appendPrepare(e, id, 12, 4)
 	e = appendDue(e, "/", gone[:1])
 	e = appendSettle(e, 7, []queue.Item{{ID: 8}})
 	e = appendEnqueue(e, []itemRef{{queue: 7, item: 2, qos: 1}}, m)
+	e = appendDelay(e, "/", 1_700_000_090_000, nil, m)
 	e = appendTx(e, commandDecide, id)
 	e = appendResolve(e, id, true)
 	e = appendTx(e, commandForget, id)
@@ -168,6 +169,7 @@ prepare 0102 shard 12
 due / 1700000000000 {5 9 8}
 settle 7 8-8
 enqueue [{7 2 1}] "hello"
+delay / 1700000090000 a/b []
 prepared
 decide 0102
 resolve 0102 true

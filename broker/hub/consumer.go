@@ -118,6 +118,16 @@ func (c *Consumer) Resume() {
 	})
 }
 
+// Keep says whether a consumer with NoAck is to hold what it is given until it is settled, from now on, and runs a function of the
+// endpoint between the deliveries of either kind. That must not call the hub. False: the queue is gone, and nothing ran.
+func (c *Consumer) Keep(keep bool, between func()) bool {
+	return c.queue.do(func(q *Queue, now int64) {
+		c.state.Keep(keep)
+		between()
+		q.state.Pump(now)
+	})
+}
+
 // SetLimit changes how many deliveries may be unsettled; zero is no limit.
 func (c *Consumer) SetLimit(n int) {
 	c.queue.later(func(q *Queue, now int64) {

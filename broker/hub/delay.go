@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/turnstone-mq/turnstone/broker/journal"
 	"github.com/turnstone-mq/turnstone/broker/message"
 	"github.com/turnstone-mq/turnstone/broker/object"
 	"github.com/turnstone-mq/turnstone/broker/queue"
@@ -42,6 +43,12 @@ type fleeting struct {
 	also    *[]string // further keys; nil for none
 }
 
+// fleetingEntry is such a message with its time.
+type fleetingEntry struct {
+	due int64
+	fleeting
+}
+
 // dueMessage is one whose time has come. Message is nil when the log does not hold what it should.
 type dueMessage struct {
 	delayedEntry // the reference is nowhere when it waited in memory
@@ -59,8 +66,8 @@ type postponed struct {
 }
 
 // Postpone lets the next message that is published go where it is routed to only after a while. Until then it counts
-// against limits.delayedMessages, and its token is confirmed when it waits: durably, if it is durable. It is not for
-// messages that Hold is to keep.
+// against limits.delayedMessages, and its token is confirmed when it waits: durably, if it is durable. What Hold keeps waits
+// when it is committed, until the same time.
 func (p *Publisher) Postpone(wait time.Duration) {
 	p.until = p.host.hub.now() + wait.Milliseconds()
 }
@@ -112,7 +119,7 @@ func (p *Publisher) postpone(r *Route, m *message.Message, token uint64) (routed
 	if err := p.limit(r, m); err != nil {
 		return 0, err
 	}
-	if err := p.host.admitDelayed(); err != nil {
+	if err := p.host.admitDelayed(1); err != nil {
 		return 0, err
 	}
 	if token != 0 {
@@ -124,7 +131,7 @@ func (p *Publisher) postpone(r *Route, m *message.Message, token uint64) (routed
 		if len(r.also) > 0 {
 			f.also = &r.also
 		}
-		h.fleeting.add(due, f)
+		p.fleeting = append(p.fleeting, fleetingEntry{due: due, fleeting: f})
 		return 1, nil
 	}
 	i := int32(len(p.batch))
@@ -139,11 +146,11 @@ func (p *Publisher) postpone(r *Route, m *message.Message, token uint64) (routed
 	return 1, nil
 }
 
-// admitDelayed takes a place for a delayed message, as the limit allows.
-func (v *VirtualHost) admitDelayed() error {
+// admitDelayed takes places for n delayed messages, as the limit allows.
+func (v *VirtualHost) admitDelayed(n int64) error {
 	limit := int64(v.hub.Config().Limits.DelayedMessages)
-	if v.delayed.Add(1) > limit {
-		v.delayed.Add(-1)
+	if n > 0 && v.delayed.Add(n) > limit {
+		v.delayed.Add(-n)
 		return errorf(TooMany, "vhost '%s' has %d delayed messages, as many as limits.delayedMessages allows", v.name, limit)
 	}
 	return nil
@@ -169,12 +176,18 @@ type delaying struct {
 
 // proposeDelayed writes a message that is to wait.
 func (s *shard) proposeDelayed(now int64, a *enqueueAct, it enqueued) {
-	entry, at := s.write(now, s.hub.durability(nil))
+	e := s.writeDelay(now, s.hub.durability(nil), it)
+	a.delayed = append(a.delayed, delaying{delayed: e.Value, due: e.Due, flush: a.flush, token: it.token})
+}
+
+// writeDelay writes a message that is to wait. Its reference lacks the index of the entry.
+func (s *shard) writeDelay(now int64, d journal.Durability, it enqueued) delayedEntry {
+	entry, at := s.write(now, d)
 	p := it.postponed
 	*entry = appendDelay(*entry, p.host.name, p.due, p.also, it.message)
 	s.open.stores = true
 	ref := queue.Ref{At: at, Share: max(1, uint32(it.message.Size()))}
-	a.delayed = append(a.delayed, delaying{delayed: delayed{host: p.host, ref: ref}, due: p.due, flush: a.flush, token: it.token})
+	return delayedEntry{Due: p.due, Value: delayed{host: p.host, ref: ref}}
 }
 
 // delay lets messages of an entry wait.
@@ -208,6 +221,9 @@ func (s *shard) eachDelayed(fn func(delayed)) {
 	}
 	for _, p := range s.prepared {
 		for _, e := range p.leaves {
+			fn(e.Value)
+		}
+		for _, e := range p.waits {
 			fn(e.Value)
 		}
 	}
@@ -396,11 +412,16 @@ type inMemory struct {
 
 func (f fleeting) size() int64 { return int64(f.message.Size()) + 128 }
 
-func (m *inMemory) add(due int64, f fleeting) {
+func (m *inMemory) add(list []fleetingEntry) {
+	if len(list) == 0 {
+		return
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.schedule.Add(due, f)
-	m.hub.memory.add(f.size())
+	for _, f := range list {
+		m.schedule.Add(f.due, f.fleeting)
+		m.hub.memory.add(f.size())
+	}
 	m.announceLocked()
 }
 

@@ -123,6 +123,15 @@ func (r *replay) disown(vhost string) {
 			s.dropSender(st)
 		}
 	}
+	for _, p := range s.prepared {
+		p.waits = slices.DeleteFunc(p.waits, func(e delayedEntry) bool {
+			if e.Value.host != v {
+				return false
+			}
+			s.undelay(e.Value)
+			return true
+		})
+	}
 	for _, e := range s.delays.Drop(func(d delayed) bool { return d.host == v }) {
 		s.disinherit(e.Value)
 		s.undelay(e.Value)

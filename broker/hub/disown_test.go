@@ -19,13 +19,16 @@ type moments struct {
 	mu    sync.Mutex
 	taken []*vfs.Crash
 	on    bool
+	each  int // how many of what may be left at one moment; zero is one
 }
 
 func (m *moments) take() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.on {
-		m.taken = append(m.taken, m.PowerLoss(uint64(len(m.taken))))
+	for range max(1, m.each) {
+		if m.on {
+			m.taken = append(m.taken, m.PowerLoss(uint64(len(m.taken))))
+		}
 	}
 }
 

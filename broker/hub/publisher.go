@@ -35,6 +35,7 @@ type Publisher struct {
 	published uint64            // of those in batch, by Publish
 	clones    []*message.Message
 	keeper    message.Keeper
+	fleeting  []fleetingEntry         // messages of the batch that are to wait in memory
 	held      held                    // for Commit
 	skip      func(queue string) bool // queues that messages must not come to; nil is none
 	local     []*localPart            // touched since the last Flush
@@ -48,7 +49,7 @@ type Publisher struct {
 	exactly   *exactly               // of the message at hand; nil for most
 	spare     []exactly              // for the next ones, allocated together
 	pace      *Pace                  // nil: there are no rates
-	brought   bool                   // the last HandOver had messages
+	brought   bool                   // the last HandOver or Hold had messages
 	stores    bool                   // and something for a shard among them
 	until     int64                  // when the next message goes where it is routed to; zero is at once
 	byClient  bool                   // no-local goes by the client id of the message
@@ -444,8 +445,8 @@ func (p *Publisher) Flush() {
 }
 
 // Wait blocks while the disk is full, while transient messages fill the memory that they may have, or while the publisher
-// is over its rate: a reader that waits here does not read its socket. Whoever brought no message with the last HandOver is
-// not held back: consumers are what makes room.
+// is over its rate: a reader that waits here does not read its socket. Whoever brought no message with the last HandOver or
+// Hold is not held back: consumers are what makes room.
 func (p *Publisher) Wait() {
 	if !p.brought {
 		return
@@ -457,12 +458,16 @@ func (p *Publisher) Wait() {
 	p.pace.wait(p.host.hub.stop, p.ended)
 }
 
+// brings says that the batch has messages.
+func (p *Publisher) brings() bool { return len(p.batch) > 0 || len(p.fleeting) > 0 }
+
 // HandOver gives the batch to where it was routed to. It blocks while a shard has more waiting than it may hold.
 func (p *Publisher) HandOver() {
-	p.brought, p.stores = len(p.batch) > 0, false
-	if len(p.batch) == 0 && p.upTo == 0 {
+	p.brought, p.stores = p.brings(), false
+	if len(p.batch) == 0 && p.upTo == 0 && len(p.fleeting) == 0 {
 		return
 	}
+	p.host.hub.fleeting.add(p.fleeting)
 	now := p.host.hub.now()
 	for i := 0; i < len(p.local); i++ { // it may grow
 		l := p.local[i]
@@ -501,6 +506,8 @@ func (p *Publisher) reset() {
 	p.keeper.Done()
 	clear(p.batch)
 	clear(p.clones)
+	clear(p.fleeting)
+	p.fleeting = p.fleeting[:0]
 	p.batch, p.clones, p.local, p.shard, p.retain, p.upTo = p.batch[:0], p.clones[:0], p.local[:0], p.shard[:0], p.retain[:0], 0
 }
 

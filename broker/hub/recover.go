@@ -154,7 +154,13 @@ func (r *replay) delay(at uint32, vhost string, due int64, _ []string, m *messag
 		return // it was deleted since
 	}
 	v.delayed.Add(1)
-	r.shard.delay(delayed{host: v, ref: queue.Ref{Index: r.index, At: at, Share: max(1, uint32(m.Size()))}}, due)
+	d := delayed{host: v, ref: queue.Ref{Index: r.index, At: at, Share: max(1, uint32(m.Size()))}}
+	if r.part != nil {
+		r.shard.use(d.ref)
+		r.part.waits = append(r.part.waits, delayedEntry{Due: due, Value: d})
+		return
+	}
+	r.shard.delay(d, due)
 }
 
 func (r *replay) due(vhost string, due int64, ref queue.Ref) {

@@ -30,9 +30,11 @@ type Settlement struct {
 
 // held is what a publisher keeps for its next Commit.
 type held struct {
-	local []enqueued
-	parts []*txPart
-	bytes int64
+	local    []enqueued
+	parts    []*txPart
+	fleeting []fleetingEntry
+	delays   int64 // messages that are to wait, fleeting ones included
+	bytes    int64
 }
 
 // txPart is what a transaction does in one shard.
@@ -40,6 +42,7 @@ type txPart struct {
 	shard  *shard
 	items  []enqueued
 	settle []Settlement
+	waits  []enqueued     // messages that are to wait in the shard for their time
 	leaves []delayedEntry // delayed messages of the shard that wait no longer
 	// moves: the part belongs to a move of delayed messages. A full queue refuses what it is to take, and the rest goes on.
 	moves bool
@@ -59,6 +62,8 @@ func (h *held) part(s *shard) *txPart {
 // Hold keeps what was published since the last Flush or Hold for the next Commit, instead of handing it over. It fails
 // when that becomes too much; then nothing is kept.
 func (p *Publisher) Hold() error {
+	p.brought = p.brings()
+	before := p.held.delays
 	for _, l := range p.local {
 		for _, it := range l.items {
 			p.held.local = append(p.held.local, enqueued{message: p.clone(it.message), queue: l.queue, qos: it.delivery()})
@@ -67,12 +72,25 @@ func (p *Publisher) Hold() error {
 	}
 	for _, s := range p.shard {
 		part := p.held.part(s.shard)
-		part.items = append(part.items, p.keep(s.items)...)
+		for _, it := range p.keep(s.items) {
+			if it.postponed != nil {
+				part.waits = append(part.waits, it)
+				p.held.delays++
+			} else {
+				part.items = append(part.items, it)
+			}
+		}
 		s.items = s.items[:0]
 	}
 	for i := range p.batch {
 		p.held.bytes += int64(p.batch[i].Size()) + 128
 	}
+	for _, f := range p.fleeting {
+		p.held.bytes += f.size()
+	}
+	p.held.fleeting = append(p.held.fleeting, p.fleeting...)
+	p.held.delays += int64(len(p.fleeting))
+	p.host.delayed.Add(before - p.held.delays) // a commit takes the places: nothing gives them back when there is none
 	p.reset()
 	if limit := p.host.hub.Config().Limits.MessageBytes; p.held.bytes > limit {
 		p.Rollback()
@@ -104,12 +122,17 @@ func (p *Publisher) Commit(settlements []Settlement) error {
 		part := h.part(s.Consumer.queue.shard)
 		part.settle = append(part.settle, s)
 	}
+	if err := p.host.admitDelayed(h.delays); err != nil {
+		return err
+	}
 	if err := commitParts(h.parts); err != nil {
+		p.host.delayed.Add(-h.delays)
 		return err
 	}
 	for _, it := range h.local {
 		it.queue.do(func(q *Queue, now int64) { q.state.Enqueue(now, q.item(it.message, it.qos)) })
 	}
+	p.host.hub.fleeting.add(h.fleeting)
 	for _, s := range after {
 		s.Consumer.Settle(s.Outcome, s.Ranges...)
 	}
@@ -167,9 +190,10 @@ type prepared struct {
 	coordinator int // number of the shard that decides
 	puts        []flying
 	gone        []goneItem
+	waits       []delayedEntry // messages that wait for their time when the part takes effect
 	leaves      []delayedEntry
 	index       uint64 // of the entry
-	counted     bool   // puts are in their queues' inFlight
+	counted     bool   // puts are in their queues' inFlight, and the publisher has places for waits
 }
 
 // goneItem is an item that the transaction settles.
@@ -203,6 +227,7 @@ func (o *txOp) run(s *shard, now int64) {
 		delete(s.leaving, e.Value)
 	}
 	p.leaves = o.part.leaves
+	o.part.waits = slices.DeleteFunc(o.part.waits, func(it enqueued) bool { return it.postponed.host.deleted.Load() })
 	o.settle(s, p)
 	entry, _ := s.write(now, journal.Always)
 	if o.prepare != nil {
@@ -210,6 +235,7 @@ func (o *txOp) run(s *shard, now int64) {
 	}
 	o.writeSettled(s, p)
 	o.writePuts(s, now, p)
+	o.writeWaits(s, now, p)
 	s.act(&preparedAct{part: p, prepare: o.prepare != nil, done: o.done})
 	s.open.brings = true
 	s.cut(now)
@@ -292,6 +318,7 @@ func (p *prepared) eachQueue(fn func(*Queue, []queue.Item)) {
 func (o *txOp) commands(p *prepared) (n int) {
 	p.eachQueue(func(*Queue, []queue.Item) { n++ })
 	o.eachMessage(func([]enqueued) { n++ })
+	n += len(o.part.waits)
 	if len(p.leaves) > 0 {
 		n++
 	}
@@ -350,6 +377,13 @@ func (o *txOp) writePuts(s *shard, now int64, p *prepared) {
 	})
 }
 
+// writeWaits writes the messages that are to wait.
+func (o *txOp) writeWaits(s *shard, now int64, p *prepared) {
+	for _, it := range o.part.waits {
+		p.waits = append(p.waits, s.writeDelay(now, journal.Always, it))
+	}
+}
+
 // flying gives an item its number in its queue.
 func (s *shard) flying(it enqueued) flying {
 	q := it.queue
@@ -373,6 +407,10 @@ func (a *preparedAct) commit(s *shard, now int64, index uint64) {
 		if f := &p.puts[i]; f.durable && !f.queue.closed {
 			s.use(f.ref(index))
 		}
+	}
+	for i := range p.waits {
+		p.waits[i].Value.ref.Index = index
+		s.use(p.waits[i].Value.ref)
 	}
 	if a.prepare {
 		s.prepared[p.id] = p
@@ -414,6 +452,16 @@ func (s *shard) takeEffect(now int64, p *prepared) {
 			s.unuse(g.item.Ref)
 		}
 	}
+	for _, e := range p.waits {
+		if e.Value.host.deleted.Load() { // since the part was written: disown did not meet it among those that wait
+			s.undelay(e.Value)
+		} else {
+			s.delays.Add(e.Due, e.Value)
+		}
+	}
+	if len(p.waits) > 0 {
+		s.announceDue()
+	}
 	for _, e := range p.leaves {
 		s.undelay(e.Value)
 	}
@@ -429,6 +477,14 @@ func (s *shard) giveUp(p *prepared, applied bool) {
 		}
 		if applied && f.durable && !f.queue.closed {
 			s.unuse(f.ref(p.index))
+		}
+	}
+	for _, e := range p.waits {
+		switch {
+		case !p.counted:
+			s.undelay(e.Value)
+		case applied: // the publisher gives its place back
+			s.unuse(e.Value.ref)
 		}
 	}
 	for _, e := range p.leaves {

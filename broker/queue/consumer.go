@@ -86,6 +86,9 @@ func (q *Queue) Stop(c *Consumer) {
 // Active says whether a consumer gets messages by itself.
 func (c *Consumer) Active() bool { return !c.passive && !c.gone }
 
+// Keep says whether the consumer holds what it is given until it is settled, or is given it for good, from now on.
+func (c *Consumer) Keep(keep bool) { c.noAck = !keep }
+
 // SetLimit changes how many deliveries may be unacknowledged.
 func (c *Consumer) SetLimit(n int) { c.limit = n }
 

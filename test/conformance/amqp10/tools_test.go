@@ -38,5 +38,5 @@ func TestRhea(t *testing.T) {
 	if _, err := os.Stat("rhea/node_modules"); err != nil {
 		t.Skip("rhea is not installed: hack/test installs it with npm")
 	}
-	start(t).scenarios(10, "node", "rhea/scenario.js")
+	start(t).scenarios(11, "node", "rhea/scenario.js")
 }

@@ -1,6 +1,7 @@
 // scenario: what users of rhea do, each on a connection of its own. Prints "ok NAME" for each. Argument: HOST:PORT.
 import assert from "node:assert/strict";
 import rhea from "rhea";
+import frames from "rhea/lib/frames.js";
 
 const [host, port] = process.argv[2].split(":");
 const alarm = setTimeout(() => { console.error("it takes too long"); process.exit(1); }, 60000);
@@ -34,6 +35,32 @@ async function receiver(c, source, more) {
   r.on("message", (e) => waiting.length ? waiting.shift()(e) : came.push(e));
   await once(r, "receiver_open");
   return { link: r, next: () => came.length ? Promise.resolve(came.shift()) : new Promise((done) => waiting.push(done)), came };
+}
+
+// controller attaches a link to a coordinator, for which rhea has no types of its own.
+async function controller(c) {
+  const link = c.open_sender({});
+  link.local.attach.target = described([], 0x30); // the frame is not written yet
+  await once(link, "sendable");
+  const request = async (...bytes) => { // an amqp-value
+    const settled = once(link, "settled");
+    link.send(Buffer.from([0, 0x53, 0x77, 0, 0x53, ...bytes]), undefined, 0);
+    return (await settled).delivery.remote_state;
+  };
+  return {
+    declare: async () => plain(await request(0x31, 0x45), 0x33)[0],
+    discharge: async (txn, fail) => {
+      const state = await request(0x32, 0xc0, txn.length + 4, 2, 0xa0, txn.length, ...txn, fail ? 0x41 : 0x42);
+      assert.equal(state.constructor.composite_type, "accepted");
+    },
+  };
+}
+
+const described = (list, code) => rhea.types.wrap_described(list, code);
+// plain is the fields of a described list, which must have a code.
+function plain(state, code) {
+  assert.equal(Number(state.descriptor.value), code);
+  return rhea.types.unwrap(state.value);
 }
 
 const scenarios = {
@@ -163,6 +190,48 @@ const scenarios = {
     e.delivery.accept();
     again.link.close();
     await once(again.link, "receiver_close");
+  },
+  // 4 §4.4.3, 4 §4.4.4
+  async "acquisition in a transaction"(c) {
+    const s = await sender(c, "/queue/rhea-acquired"), r = await receiver(c, "/queues/rhea-acquired", { credit_window: 0 });
+    for (let i = 0; i < 3; i++) await s.send({ body: i, durable: true });
+    const coordinator = await controller(c);
+    // acquire lets the link have what waits, in a transaction, and answers when its credit is drained.
+    const acquire = async (txn, credit) => {
+      const { incoming, outgoing } = r.link.session, drained = once(r.link, "receiver_drained");
+      r.link.credit = credit;
+      r.link.session.output(frames.flow({
+        next_incoming_id: incoming.next_transfer_id, incoming_window: incoming.window, next_outgoing_id: outgoing.next_transfer_id, outgoing_window: outgoing.window,
+        handle: r.link.local.handle, delivery_count: r.link.delivery_count, link_credit: credit, drain: true, properties: { "txn-id": txn },
+      }));
+      r.link.connection._register(); // so that it is written now
+      await drained;
+      const list = r.came.splice(0);
+      for (const e of list) assert.deepEqual(e.delivery.remote_state, [txn]);
+      return list;
+    };
+    const written = () => new Promise(setImmediate); // what rhea collects in one turn it writes with dispositions behind transfers
+    const accept = async (e, txn) => {
+      e.delivery.update(true, described([txn, rhea.message.accepted().described()], 0x34));
+      await written();
+    };
+    let txn = await coordinator.declare();
+    let list = await acquire(txn, 5);
+    assert.deepEqual(list.map((e) => e.message.body), [0, 1, 2]);
+    await accept(list[0], txn);
+    await coordinator.discharge(txn, true);
+    txn = await coordinator.declare();
+    list = await acquire(txn, 5);
+    assert.deepEqual(list.map((e) => [e.message.body, e.message.delivery_count]), [[0, 1], [1, 1], [2, 1]]);
+    for (const e of list.slice(0, 2)) await accept(e, txn);
+    await coordinator.discharge(txn, false);
+    list[2].delivery.release(); // it stayed acquired, in no transaction
+    await written();
+    txn = await coordinator.declare();
+    list = await acquire(txn, 5);
+    assert.deepEqual(list.map((e) => e.message.body), [2]);
+    await accept(list[0], txn);
+    await coordinator.discharge(txn, false);
   },
   // 2 §2.6.3, 2 §2.8.14, 2 §2.8.15/not-found, 2 §2.8.15/invalid-field
   async "refused links"(c) {
