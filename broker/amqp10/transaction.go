@@ -155,7 +155,7 @@ func (t *transaction) commit() error {
 		return err
 	}
 	for _, r := range noted {
-		r.link.hub.SettleNoted(r.outcome(), hub.Range{From: r.tag, To: r.tag}, r.verdict.note)
+		r.link.settleNoted(r.outcome(), hub.Range{From: r.tag, To: r.tag}, r.verdict.note)
 	}
 	settledNow(all)
 	tell(all, func(r *retirement) frame.State { return r.verdict.state })

@@ -153,10 +153,11 @@ func (c *Consumer) Settle(o queue.Outcome, ranges ...Range) {
 	})
 }
 
-// SettleNoted is Settle of one range, with a note for whoever gets the messages next: see queue.Delivery.
-func (c *Consumer) SettleNoted(o queue.Outcome, r Range, note []byte) {
+// SettleNoted is Settle of one range, with a note for whoever gets the messages next: see queue.Delivery. The queue's owner
+// calls the remark.
+func (c *Consumer) SettleNoted(o queue.Outcome, r Range, remark queue.Remark) {
 	c.queue.later(func(q *Queue, now int64) {
-		q.state.SettleNoted(c.state, r.From, r.To, o, note)
+		q.state.SettleNoted(c.state, r.From, r.To, o, remark)
 		q.state.Pump(now)
 	})
 }

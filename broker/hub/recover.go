@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"sync"
@@ -127,6 +128,13 @@ func (r *replay) returned(id, item uint64, count uint32) {
 	}
 }
 
+func (r *replay) noted(id, item uint64, text []byte) {
+	q := r.shard.queues[id]
+	if q != nil && q.state.Waits(item) { // else it was settled before, in the same entry
+		q.state.RestoreNote(item, bytes.Clone(text))
+	}
+}
+
 func (r *replay) received(id, first, last uint64) {
 	if q := r.shard.queues[id]; q != nil {
 		q.state.Mark(first, last)
@@ -246,6 +254,7 @@ func (r *replay) settle(id, first, last uint64) {
 			return
 		}
 		r.shard.unuse(it.Ref)
+		q.state.Forget(it.ID)
 	})
 }
 

@@ -412,6 +412,7 @@ func (s *shard) takeEffect(now int64, p *prepared) {
 	for _, g := range p.gone {
 		if !g.queue.closed {
 			s.unuse(g.item.Ref)
+			g.queue.state.Forget(g.item.ID)
 		}
 	}
 	for _, e := range p.leaves {
