@@ -251,13 +251,24 @@ func (v *VirtualHost) addTransient(d QueueDeclaration) (*Queue, error) {
 		q.exclusive = d.Origin
 	}
 	v.mu.Lock()
-	if old := v.queues[d.Name]; old != nil {
+	if old := v.queues[d.Name]; old != nil { // another connection was faster
 		v.mu.Unlock()
-		return nil, errorf(Precondition, "queue '%s' in vhost '%s' is being declared by another connection", d.Name, v.name)
+		return old.declaredAgain(d)
 	}
 	v.queues[d.Name] = q
 	v.mu.Unlock()
 	v.router.AddQueue(d.Name, q)
+	return q, nil
+}
+
+// declaredAgain answers the queue to a declaration of its name.
+func (q *Queue) declaredAgain(d QueueDeclaration) (*Queue, error) {
+	if q.exclusive != 0 && q.exclusive != d.Origin {
+		return nil, locked(q.name, q.host.name)
+	}
+	if err := q.equivalent(d); err != nil {
+		return nil, err
+	}
 	return q, nil
 }
 
@@ -408,14 +419,22 @@ func (q *Queue) ask(ifUnused, ifEmpty, now bool, messages *int) error {
 		case ifEmpty && q.state.Ready()+q.state.Unacked()+q.inFlight > 0:
 			*messages = q.state.Ready() + q.state.Unacked() + q.inFlight
 			err = errorf(Precondition, "queue '%s' in vhost '%s' not empty", q.name, q.host.name)
-		default:
-			q.frozen = now || q.frozen
+		case now && q.frozen == nil:
+			q.frozen = make(chan struct{})
 		}
 	})
 	return err
 }
 
-func (q *Queue) thaw() { q.do(func(q *Queue, _ int64) { q.frozen = false }) }
+func (q *Queue) thaw() { q.do(func(q *Queue, _ int64) { q.decided() }) }
+
+// decided ends the queue's being frozen; its owner calls it.
+func (q *Queue) decided() {
+	if q.frozen != nil {
+		close(q.frozen)
+		q.frozen = nil
+	}
+}
 
 // remove takes a queue out of the virtual host: bindings first, then consumers, who are told.
 func (v *VirtualHost) remove(q *Queue) {
@@ -431,6 +450,7 @@ func (v *VirtualHost) remove(q *Queue) {
 // shut ends the queue; its owner calls it. Nothing runs on it afterwards.
 func (q *Queue) shut() {
 	q.closed = true
+	q.decided()
 	q.host.hub.memory.add(-q.held)
 	q.held = 0
 	if q.timer != nil {
@@ -493,8 +513,19 @@ func (v *VirtualHost) Bind(ctx context.Context, access *auth.Access, b Binding) 
 		_, err = v.router.BindExchange(b.Source, b.Destination, b.Key, b.Arguments)
 	} else {
 		_, err = v.router.Bind(b.Source, q, b.Key, b.Arguments)
+		if !v.has(q) {
+			v.router.RemoveTarget(q) // its other bindings have gone before
+			return errorf(NotFound, "no queue '%s' in vhost '%s'", q.name, v.name)
+		}
 	}
 	return routerError(err)
+}
+
+// has says that a queue was not removed.
+func (v *VirtualHost) has(q *Queue) bool {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return v.queues[q.name] == q
 }
 
 // Unbind ends a binding; one that does not exist is no error.

@@ -35,17 +35,17 @@ type Queue struct {
 	closed bool
 	// deadLetter is where dead messages go; nil when they are gone. It changes with topic policies.
 	deadLetter *deadLetter
-	hadUser    bool        // a consumer joined once: an auto-delete queue may go
-	soleUser   bool        // the consumer is exclusive
-	marked     bool        // the shard will take its effects
-	examining  bool        // somebody will call Examine
-	lastID     uint64      // of the newest item that was proposed
-	declared   bool        // an object of the catalogue
-	frozen     bool        // about to be removed: takes no more
-	timer      *time.Timer // expires heads; nil when nothing expires
-	lease      lease       // x-expires
-	held       int64       // what the hub's memory counts for the queue
-	settling   settling    // of a shard's queue
+	hadUser    bool          // a consumer joined once: an auto-delete queue may go
+	soleUser   bool          // the consumer is exclusive
+	marked     bool          // the shard will take its effects
+	examining  bool          // somebody will call Examine
+	lastID     uint64        // of the newest item that was proposed
+	declared   bool          // an object of the catalogue
+	frozen     chan struct{} // about to be removed: takes no more, and is closed when that is decided; nil otherwise
+	timer      *time.Timer   // expires heads; nil when nothing expires
+	lease      lease         // x-expires
+	held       int64         // what the hub's memory counts for the queue
+	settling   settling      // of a shard's queue
 	keying     keying
 	durability journal.Durability    // of what is stored in it
 	dying      map[uint64]queue.Item // durable items on their way to the dead-letter exchange
