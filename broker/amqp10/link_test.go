@@ -118,7 +118,7 @@ func TestRefusedLinks(t *testing.T) {
 		"no text":             {address("/queues/%ff"), frame.InvalidField},
 		"no target":           {frame.Attach{Role: frame.Sender}, frame.InvalidField},
 		"no source address":   {source(frame.Source{}), frame.InvalidField},
-		"lifetime":            {target(frame.Target{Dynamic: true, DynamicNodeProperties: frame.Map(nil).WithLifetime(frame.CodeDeleteOnNoMessages)}), frame.NotImplemented},
+		"lifetime":            {target(frame.Target{Dynamic: true, DynamicNodeProperties: frame.Map(nil).WithLifetime(frame.CodeAccepted)}), frame.InvalidField},
 		"priority":            {frame.Attach{Role: frame.Receiver, Source: &frame.Source{Address: "/queues/q"}, Properties: frame.AppendString(frame.AppendSymbol(nil, "rabbitmq:priority"), "1")}, frame.InvalidField},
 		"no subscription":     {frame.Attach{Role: frame.Receiver}, frame.NotFound},
 		"reserved queue":      {address("amq.mine"), frame.UnauthorizedAccess},

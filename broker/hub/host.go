@@ -201,6 +201,7 @@ type QueueDeclaration struct {
 	Exclusive bool
 	Passive   bool
 	Origin    uint64 // the connection that declares
+	Gone      func() // of a transient queue that is made: called when it was removed. It must not call the hub
 }
 
 // DeclareQueue makes sure that a queue exists as declared and answers it.
@@ -247,6 +248,7 @@ func (v *VirtualHost) addTransient(d QueueDeclaration) (*Queue, error) {
 		return nil, err
 	}
 	q := v.newQueue(d.Name, d.Spec)
+	q.gone = d.Gone
 	if d.Exclusive {
 		q.exclusive = d.Origin
 	}
@@ -464,6 +466,41 @@ func (q *Queue) shut() {
 	})
 	if q.shard != nil {
 		q.shard.forget(q)
+	}
+	if q.gone != nil {
+		q.gone()
+	}
+}
+
+// Discard removes a transient queue, whatever it holds.
+func (q *Queue) Discard() { q.host.remove(q) }
+
+// DiscardWhenEmpty says whether a transient queue is to go as soon as it holds no message that waits or is not settled. False:
+// it has gone, or is about to.
+func (q *Queue) DiscardWhenEmpty(yes bool) (there bool) {
+	q.do(func(q *Queue, _ int64) {
+		q.ebbs = yes && q.frozen == nil
+		there = q.frozen == nil && !q.ebbed()
+	})
+	if !there {
+		q.host.removeEbbed(q)
+	}
+	return there
+}
+
+// ebbed says that the queue is to go now; its owner calls it.
+func (q *Queue) ebbed() bool { return q.ebbs && q.state.Ready()+q.state.Unacked() == 0 }
+
+// removeEbbed removes a queue that is empty and was to go with its last message.
+func (v *VirtualHost) removeEbbed(q *Queue) {
+	goes := false
+	q.do(func(q *Queue, _ int64) {
+		if goes = q.frozen == nil && q.ebbed(); goes {
+			q.frozen, q.ebbs = make(chan struct{}), false
+		}
+	})
+	if goes {
+		v.remove(q)
 	}
 }
 
