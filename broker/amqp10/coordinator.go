@@ -18,6 +18,7 @@ func (s *session) attachCoordinator(a *frame.Attach) error {
 	if err != nil {
 		return err
 	}
+	t.standsAt(nil, false)
 	l := &incoming{link: link{session: s, handle: a.Handle, name: a.Name, terminus: t}, node: node{kind: coordinatorNode},
 		second: a.ReceiverSettleMode == frame.ReceiverSecond, count: a.InitialDeliveryCount.Value, credit: linkCredit}
 	l.rejects = a.Source == nil || len(a.Source.Outcomes) == 0 || slices.Contains(a.Source.Outcomes, "amqp:rejected:list")

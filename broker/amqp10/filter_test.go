@@ -234,6 +234,28 @@ func TestSharedSubscription(t *testing.T) {
 	}
 }
 
+// TestJoinSharedWhileItEnds: a link that joins while the last one leaves has a subscription, made anew if need be.
+func TestJoinSharedWhileItEnds(t *testing.T) {
+	b := start(t, defaults())
+	for kind, durable := range map[string]frame.Durability{"volatile": frame.DurabilityNone, "durable": frame.DurabilityUnsettledState} {
+		source := &frame.Source{Address: "news", ExpiryPolicy: frame.ExpireSessionEnd, Capabilities: []string{"topic", "shared"}, Durable: durable}
+		leaves, joins := b.as("app"), b.as("app")
+		names := []string{kind + "|1", kind + "|2"}
+		leaves.attachTo(names[0], 0, source, false, nil)
+		for i := range 300 {
+			leaves.send(0, &frame.Detach{Closed: true})
+			joins.send(0, &frame.Attach{Name: names[(i+1)%2], Role: frame.Receiver, Source: source})
+			if d := expect[*frame.Detach](leaves); d.Error != nil {
+				t.Fatalf("%s: the link was detached because of %v", kind, d.Error)
+			}
+			if a := expect[*frame.Attach](joins); a.Source == nil {
+				t.Fatalf("%s: the link was refused: %v", kind, expect[*frame.Detach](joins).Error)
+			}
+			leaves, joins = joins, leaves
+		}
+	}
+}
+
 // TestDurableSharedSubscription: it keeps messages while no link is there, goes when the last link is closed, and is another
 // one when its address or filters change while nobody has it.
 func TestDurableSharedSubscription(t *testing.T) {

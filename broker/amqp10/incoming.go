@@ -77,9 +77,11 @@ func (s *session) attachIncoming(a *frame.Attach) error {
 	c.endpoint.termini.attached(t)
 	reattached := t.session == s && a.Unsettled == nil
 	if err := l.remember(a); err != nil {
+		l.unjoin()
 		l.leave(failedLink)
 		return err
 	}
+	l.stand()
 	reply := frame.Attach{
 		Name: a.Name, Handle: a.Handle, Role: frame.Receiver, SenderSettleMode: a.SenderSettleMode, ReceiverSettleMode: a.ReceiverSettleMode,
 		Source: a.Source, Target: &target, MaxMessageSize: uint64(c.config.Limits.MessageBytes), Properties: paired(a),
@@ -105,17 +107,20 @@ func (l *incoming) resolve(t *frame.Target) (err error) {
 	if t.Durable == frame.DurabilityUnsettledState && l.second && asked.lasts() && !t.Dynamic && t.Address != managementAddress {
 		asked.durable = t.Durable // what a receiver that settles first has settled, it does not know any more
 	}
-	if err := l.terminus.promise(c, asked, t.Dynamic); err != nil {
+	if t.Dynamic {
+		name, properties, err := l.makeDynamic(t.DynamicNodeProperties)
+		if err != nil {
+			return err
+		}
+		t.Address, t.DynamicNodeProperties, l.node = queueAddress(name), properties, node{kind: queueNode, queue: name}
+	}
+	if err := l.terminus.promise(c, asked, l.owned != ""); err != nil {
 		return err
 	}
 	t.Durable, t.ExpiryPolicy, t.Timeout = l.terminus.durable, l.terminus.policy, l.terminus.timeout
 	t.Capabilities = understood(t.Capabilities)
 	switch {
 	case t.Dynamic:
-		if l.owned, err = s.makeDynamic(t.DynamicNodeProperties); err != nil {
-			return err
-		}
-		t.Address, l.node = queueAddress(l.owned), node{kind: queueNode, queue: l.owned}
 	case t.Address == "":
 		l.node = node{kind: anonymousNode}
 		return nil
@@ -130,6 +135,9 @@ func (l *incoming) resolve(t *frame.Target) (err error) {
 	}
 	if l.node.kind == queueNode {
 		if err := c.makeSure(l.node); err != nil {
+			return err
+		}
+		if err := l.join(l.node.queue); err != nil {
 			return err
 		}
 	}

@@ -15,6 +15,9 @@ type link struct {
 	detached bool      // our detach was sent: everything but the peer's is passed over; owned by the reader
 	owned    string    // a queue that goes with the link: that of a dynamic node; empty for none
 	terminus *terminus // nil for a link that was refused
+
+	joined *dynamicNode // that the link stands at, until its terminus does; nil for none
+	made   bool         // the node was made for the link
 }
 
 // links are those of a connection by name, one of a name in each direction. 2 §2.6.1 The reader owns them.
@@ -110,8 +113,9 @@ func (l *link) failed(e *Error) {
 	l.session.send(&frame.Detach{Handle: l.handle, Closed: true, Error: l.session.conn.fitting(e)})
 }
 
-// disown deletes the queue that goes with the link.
+// disown deletes the queue that goes with the link, and leaves its dynamic node.
 func (l *link) disown() {
+	l.unjoin()
 	if l.owned == "" {
 		return
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/turnstone-mq/turnstone/broker/amqp10/frame"
 	"github.com/turnstone-mq/turnstone/broker/hub"
+	"github.com/turnstone-mq/turnstone/broker/journal/vfs"
 	"github.com/turnstone-mq/turnstone/broker/object"
 )
 
@@ -117,7 +118,7 @@ func TestRefusedLinks(t *testing.T) {
 		"no text":             {address("/queues/%ff"), frame.InvalidField},
 		"no target":           {frame.Attach{Role: frame.Sender}, frame.InvalidField},
 		"no source address":   {source(frame.Source{}), frame.InvalidField},
-		"lifetime":            {target(frame.Target{Dynamic: true, DynamicNodeProperties: frame.Map(nil).WithLifetime(frame.CodeDeleteOnNoMessages)}), frame.NotImplemented},
+		"lifetime":            {target(frame.Target{Dynamic: true, DynamicNodeProperties: frame.Map(nil).WithLifetime(frame.CodeAccepted)}), frame.InvalidField},
 		"priority":            {frame.Attach{Role: frame.Receiver, Source: &frame.Source{Address: "/queues/q"}, Properties: frame.AppendString(frame.AppendSymbol(nil, "rabbitmq:priority"), "1")}, frame.InvalidField},
 		"no subscription":     {frame.Attach{Role: frame.Receiver}, frame.NotFound},
 		"reserved queue":      {address("amq.mine"), frame.UnauthorizedAccess},
@@ -435,6 +436,50 @@ func TestCreditAndDrain(t *testing.T) {
 	p.send(0, &frame.Flow{NextIncomingID: frame.Some[uint32](0), IncomingWindow: 1000, Echo: true})
 	if f := expect[*frame.Flow](p); f.Handle.Present || f.NextOutgoingID != 5 {
 		t.Errorf("flow %+v", f)
+	}
+}
+
+// TestAnnotationsOutliveRestart: what modified outcomes put into a durable message is there after a loss of power, of a name
+// the last one alone, and goes to the dead-letter exchange with it. 3 §3.4.5
+func TestAnnotationsOutliveRestart(t *testing.T) {
+	disk := vfs.NewCrash()
+	b := startOn(t, defaults(), disk)
+	b.queue("dead", nil)
+	b.queue("q", object.Arguments{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"})
+	_, s := b.client()
+	sender := must(s.NewSender(soon(t), "/queues/q", nil))
+	send := func(body string) {
+		t.Helper()
+		check(t, sender.Send(soon(t), &amqp.Message{Header: &amqp.MessageHeader{Durable: true}, Data: [][]byte{[]byte(body)}, Annotations: amqp.Annotations{"x-own": "kept"}}, nil))
+	}
+	send("a")
+	r := must(s.NewReceiver(soon(t), "/queues/q", &amqp.ReceiverOptions{Credit: 1}))
+	modify := func(failed bool, tried string) {
+		t.Helper()
+		m := must(r.Receive(soon(t), nil))
+		check(t, r.ModifyMessage(soon(t), m, &amqp.ModifyMessageOptions{DeliveryFailed: failed, Annotations: amqp.Annotations{"x-tried": tried}}))
+	}
+	for range 200 { // more in all than a message keeps
+		modify(true, strings.Repeat("x", 200))
+	}
+	modify(false, "once more")
+	must(r.Receive(soon(t), nil)) // the outcome has come
+	send("b")                     // accepted when it and what came before is durable
+	b = startOn(t, defaults(), disk.PowerLoss(1))
+	_, s = b.client()
+	r = must(s.NewReceiver(soon(t), "/queues/q", &amqp.ReceiverOptions{Credit: 1}))
+	m := must(r.Receive(soon(t), nil))
+	if m.Annotations["x-tried"] != "once more" || m.Annotations["x-own"] != "kept" || m.Header.DeliveryCount != 200 || m.Header.FirstAcquirer {
+		t.Errorf("%+v, annotations %v", m.Header, m.Annotations)
+	}
+	check(t, r.RejectMessage(soon(t), m, nil))
+	m = must(must(s.NewReceiver(soon(t), "/queues/dead", nil)).Receive(soon(t), nil))
+	if m.Annotations["x-tried"] != "once more" || string(m.GetData()) != "a" {
+		t.Errorf("%q, annotations %v", m.GetData(), m.Annotations)
+	}
+	m = must(r.Receive(soon(t), nil))
+	if _, ok := m.Annotations["x-tried"]; ok || string(m.GetData()) != "b" {
+		t.Errorf("%q, annotations %v", m.GetData(), m.Annotations)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/turnstone-mq/turnstone/broker/amqp10/frame"
 	"github.com/turnstone-mq/turnstone/broker/hub"
+	"github.com/turnstone-mq/turnstone/broker/mapping"
 	"github.com/turnstone-mq/turnstone/broker/queue"
 )
 
@@ -338,7 +339,7 @@ func (s *session) settle(first, last uint32, o queue.Outcome, decided bool, note
 			s.exact = append(s.exact, t.link)
 		}
 		if len(note) > 0 {
-			t.link.hub.SettleNoted(o, t.Range, note)
+			t.link.settleNoted(o, t.Range, note)
 		} else {
 			t.link.note(o, t.Range)
 		}
@@ -346,6 +347,11 @@ func (s *session) settle(first, last uint32, o queue.Outcome, decided bool, note
 	}
 	s.touch()
 	return len(s.taken) > 0
+}
+
+// settleNoted settles deliveries whose messages are to have further annotations, which it keeps. 3 §3.4.5
+func (l *outgoing) settleNoted(o queue.Outcome, r hub.Range, annotations frame.Map) {
+	l.hub.SettleNoted(o, r, func(old []byte) []byte { return mapping.Annotated(old, annotations) })
 }
 
 // note collects a range for the next flush, joined to the one before where they touch.

@@ -354,6 +354,9 @@ func (l *outgoing) leave(how departure) {
 		return
 	}
 	l.terminus = nil
+	if how == detachedLink {
+		t.session = s
+	}
 	l.suspend(t, how)
 	if l.owned != "" {
 		t.queue = l.owned

@@ -1,6 +1,7 @@
 package amqp10
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
@@ -249,7 +250,7 @@ func (l *outgoing) settleTheirs(held []queue.Holding, theirs map[uint64]frame.St
 		any = true
 		r := hub.Range{From: h.Tag, To: h.Tag}
 		if len(note) > 0 {
-			l.hub.SettleNoted(o, r, append([]byte(nil), note...))
+			l.settleNoted(o, r, bytes.Clone(note))
 		} else {
 			l.hub.Settle(o, r)
 		}

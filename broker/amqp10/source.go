@@ -28,6 +28,7 @@ func (s *session) attachOutgoing(a *frame.Attach) error {
 	}
 	r, err := l.reconcile(a)
 	if err != nil {
+		l.unjoin()
 		l.leave(failedLink)
 		return err
 	}
@@ -42,6 +43,7 @@ func (s *session) attachOutgoing(a *frame.Attach) error {
 		Source: source, Target: a.Target, InitialDeliveryCount: frame.Some[uint32](0), Properties: paired(a),
 	}
 	t.attach(c, source)
+	l.stand()
 	r.describe(&reply, c.mostSent)
 	if !s.send(&reply) {
 		return sessionError(frame.FrameSizeTooSmall, "the answer to an attach does not fit into a frame of %d bytes", c.mostSent)
@@ -80,7 +82,7 @@ var outcomesKnown = []string{"amqp:accepted:list", "amqp:rejected:list", "amqp:r
 
 // resolve finds or makes what the source of a link is, joins its queue, and answers what the source has become.
 func (l *outgoing) resolve(a *frame.Attach) (*frame.Source, error) {
-	s, c := l.session, l.session.conn
+	c := l.session.conn
 	if a.Source == nil {
 		return l.recover(a)
 	}
@@ -102,15 +104,15 @@ func (l *outgoing) resolve(a *frame.Attach) (*frame.Source, error) {
 		}
 	}
 	if wanted.Dynamic {
-		if l.owned, err = s.makeDynamic(wanted.DynamicNodeProperties); err != nil {
+		name, properties, err := l.makeDynamic(wanted.DynamicNodeProperties)
+		if err != nil {
 			return nil, err
 		}
-		source.Address, source.Dynamic = queueAddress(l.owned), true
-		source.DynamicNodeProperties = frame.Map(nil).WithLifetime(frame.CodeDeleteOnClose)
-		if err := l.promise(wanted, source, nodeOwned); err != nil {
+		source.Address, source.Dynamic, source.DynamicNodeProperties = queueAddress(name), true, properties
+		if err := l.promise(wanted, source, l.stake(name)); err != nil {
 			return nil, err
 		}
-		return source, l.consume(l.owned, a, false)
+		return source, l.consume(name, a, false)
 	}
 	n, err := parseAddress(wanted.Address, wanted.Capabilities, c.config.MQTT.Exchange)
 	if err != nil {
@@ -123,8 +125,11 @@ func (l *outgoing) resolve(a *frame.Attach) (*frame.Source, error) {
 		if err := c.makeSure(n); err != nil {
 			return nil, err
 		}
+		if err := l.join(n.queue); err != nil {
+			return nil, err
+		}
 		l.restrict(source, n, true)
-		if err := l.promise(wanted, source, nodeShared); err != nil {
+		if err := l.promise(wanted, source, l.stake(n.queue)); err != nil {
 			return nil, err
 		}
 		return source, l.consume(n.queue, a, false)
@@ -175,18 +180,6 @@ func (c *connection) makeSure(n node) error {
 	}
 	_, err = c.host.DeclareQueue(context.Background(), c.access, hub.QueueDeclaration{Name: n.queue, Spec: object.QueueSpec{Durable: true}, Origin: c.origin})
 	return err
-}
-
-// makeDynamic makes the queue of a dynamic node. 3 §3.5.9
-func (s *session) makeDynamic(properties frame.Map) (name string, err error) {
-	lifetime, err := properties.Lifetime()
-	if err != nil {
-		return "", err
-	}
-	if lifetime != 0 && lifetime != frame.CodeDeleteOnClose { // 3 §3.5.10; not 3 §3.5.11 to 3 §3.5.13
-		return "", linkError(frame.NotImplemented, "lifetime-policy %s is not served: dynamic nodes have delete-on-close", lifetime)
-	}
-	return s.makeExclusive()
 }
 
 // makeExclusive makes a queue of the connection's own with a name of the broker's choice.
@@ -277,9 +270,14 @@ func (l *outgoing) subscribeDurably(n node, a *frame.Attach) error {
 func (l *outgoing) recover(a *frame.Attach) (*frame.Source, error) {
 	c := l.session.conn
 	if known := l.terminus.source; known != nil {
-		again := *a
-		again.Source = known
-		return l.resolve(&again)
+		again, there := *a, *known
+		there.Dynamic, there.DynamicNodeProperties = false, nil // it was made
+		again.Source = &there
+		source, err := l.resolve(&again)
+		if err == nil {
+			source.Dynamic, source.DynamicNodeProperties = known.Dynamic, known.DynamicNodeProperties
+		}
+		return source, err
 	}
 	name := l.subscriptionQueue()
 	bindings := c.host.BindingsOf(name)

@@ -92,8 +92,10 @@ type terminus struct {
 	access *auth.Access
 	origin uint64 // the connection to which its queue belongs
 
-	queue string // goes with the terminus; empty for none
-	bound bool   // the queue is the connection's own, and goes with that
+	queue string       // goes with the terminus; empty for none
+	bound bool         // the queue is the connection's own, and goes with that
+	node  *dynamicNode // that the terminus is a link of; nil for none
+	made  bool         // its link is the one for which the node was made
 
 	// Of a source.
 	source *frame.Source // as it was answered last
@@ -122,7 +124,8 @@ type termini struct {
 	mu      sync.Mutex
 	all     map[linkName]*terminus
 	timed   map[*terminus]struct{} // that have no link, and a time
-	lasting map[crowd]int          // that may outlive their connections
+	lasting map[crowd]int          // that may outlive their connections, and nodes that may
+	nodes   map[nodeKey]*dynamicNode
 }
 
 // crowd is the termini of a virtual host, or those of a user there.
@@ -132,7 +135,7 @@ type crowd struct {
 }
 
 func newTermini() *termini {
-	return &termini{all: make(map[linkName]*terminus), timed: make(map[*terminus]struct{}), lasting: make(map[crowd]int)}
+	return &termini{all: make(map[linkName]*terminus), timed: make(map[*terminus]struct{}), lasting: make(map[crowd]int), nodes: make(map[nodeKey]*dynamicNode)}
 }
 
 // stolenGrace is for how many seconds a terminus whose link was stolen waits for the thief, at least.
@@ -222,14 +225,22 @@ func (ts *termini) reserve(t *terminus, lasts bool, perHost, perUser int) error 
 	defer ts.mu.Unlock()
 	if lasts && !t.counted {
 		at := t.name.at.Value()
-		if n := ts.lasting[crowd{host: at.host}]; n >= perHost {
-			return linkError(frame.ResourceLimitExceeded, "vhost '%s' has %d links that outlive their connections, as many as limits.suspendedLinks allows", at.host, n)
-		}
-		if n := ts.lasting[crowd{at.host, at.user, true}]; n >= perUser {
-			return linkError(frame.ResourceLimitExceeded, "user '%s' has %d links that outlive their connections, as many as limits.suspendedLinksPerUser allows", at.user, n)
+		if err := ts.admit(at.host, at.user, perHost, perUser); err != nil {
+			return err
 		}
 	}
 	ts.count(t, lasts)
+	return nil
+}
+
+// admit says whether there is room for one more; mu is held.
+func (ts *termini) admit(host, user string, perHost, perUser int) error {
+	if n := ts.lasting[crowd{host: host}]; n >= perHost {
+		return linkError(frame.ResourceLimitExceeded, "vhost '%s' has %d links and dynamic nodes that outlive their connections, as many as limits.suspendedLinks allows", host, n)
+	}
+	if n := ts.lasting[crowd{host, user, true}]; n >= perUser {
+		return linkError(frame.ResourceLimitExceeded, "user '%s' has %d links and dynamic nodes that outlive their connections, as many as limits.suspendedLinksPerUser allows", user, n)
+	}
 	return nil
 }
 
@@ -239,10 +250,16 @@ func (ts *termini) count(t *terminus, lasts bool) {
 	}
 	t.counted = lasts
 	at := t.name.at.Value()
-	for _, key := range [...]crowd{{host: at.host}, {at.host, at.user, true}} {
-		if lasts {
-			ts.lasting[key]++
-		} else if ts.lasting[key]--; ts.lasting[key] == 0 {
+	if lasts {
+		ts.add(at.host, at.user, 1)
+	} else {
+		ts.add(at.host, at.user, -1)
+	}
+}
+
+func (ts *termini) add(host, user string, n int) {
+	for _, key := range [...]crowd{{host: host}, {host, user, true}} {
+		if ts.lasting[key] += n; ts.lasting[key] == 0 {
 			delete(ts.lasting, key)
 		}
 	}
@@ -268,8 +285,12 @@ func (ts *termini) overdue(now int64) (gone []*terminus, back []holding, owners 
 		default:
 			back = append(back, t.holding)
 			t.holding, t.letGo = holding{}, 0
-			if t.due == 0 {
+			switch {
+			case t.due != 0:
+			case t.node == nil:
 				ts.removeLocked(t)
+			default:
+				delete(ts.timed, t)
 			}
 		}
 	}
@@ -357,6 +378,7 @@ func (h *holding) giveBack() {
 // dispose ends all that a terminus keeps. It is in no set any more.
 func (t *terminus) dispose(e *Endpoint) {
 	t.giveBack()
+	t.standsAt(nil, false)
 	t.forgetAll()
 	e.termini.parts.Add(-int64(len(t.part.body)))
 	t.part = part{}
@@ -371,7 +393,7 @@ func (t *terminus) dispose(e *Endpoint) {
 
 // empty says that nothing would be lost with the terminus: another one can be made of what its next link says.
 func (t *terminus) empty() bool {
-	return t.consumer == nil && (t.queue == "" || t.policy == frame.ExpireNever) && t.part.tag == "" && t.carried == nil &&
+	return t.consumer == nil && t.node == nil && (t.queue == "" || t.policy == frame.ExpireNever) && t.part.tag == "" && t.carried == nil &&
 		(t.memory == nil || t.memory.size() == 0 && (t.memory.sender == nil || t.policy == frame.ExpireNever))
 }
 
@@ -379,7 +401,7 @@ func (t *terminus) empty() bool {
 func (c *connection) leave(t *terminus, how departure) {
 	if how == failedLink {
 		t.giveBack()
-		if how = detachedLink; t.bound {
+		if how = detachedLink; t.bound || t.node != nil {
 			how = closedLink
 		}
 	}

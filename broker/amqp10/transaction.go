@@ -187,7 +187,7 @@ func (t *transaction) commit() error {
 	}
 	t.release()
 	for _, r := range noted {
-		r.link.hub.SettleNoted(r.outcome(), hub.Range{From: r.tag, To: r.tag}, r.verdict.note)
+		r.link.settleNoted(r.outcome(), hub.Range{From: r.tag, To: r.tag}, r.verdict.note)
 	}
 	settledNow(all)
 	tell(all, func(r *retirement) frame.State { return r.verdict.state })

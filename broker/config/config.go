@@ -171,7 +171,7 @@ type Limits struct {
 	Channels              int   `json:"channels,omitempty"`              // per AMQP connection
 	ConsumersPerChannel   int   `json:"consumersPerChannel,omitempty"`   //
 	UnackedPerChannel     int   `json:"unackedPerChannel,omitempty"`     //
-	SuspendedLinks        int   `json:"suspendedLinks,omitempty"`        // links of AMQP 1.0 that may outlive their connections, per virtual host
+	SuspendedLinks        int   `json:"suspendedLinks,omitempty"`        // links and dynamic nodes of AMQP 1.0 that may outlive their connections, per virtual host
 	SuspendedLinksPerUser int   `json:"suspendedLinksPerUser,omitempty"` // per virtual host and user
 	UnsettledPerLink      int   `json:"unsettledPerLink,omitempty"`      // deliveries that a sender of AMQP 1.0 has not settled, while the broker remembers them
 	ConsumerTimeoutMillis int64 `json:"consumerTimeoutMillis,omitempty"` // that a consumer of AMQP may hold a delivery, and that a transaction of AMQP 1.0 may be open

@@ -130,6 +130,7 @@ func (v *bodyVisitor) session(uint32, string, session.State)  {}
 func (v *bodyVisitor) change(string, session.State, []string) {}
 func (v *bodyVisitor) end(string, session.State)              {}
 func (v *bodyVisitor) returned(uint64, uint64, uint32)        {}
+func (v *bodyVisitor) noted(uint64, uint64, []byte)           {}
 func (v *bodyVisitor) received(uint64, uint64, uint64)        {}
 func (v *bodyVisitor) receipt(receipt, uint16)                {}
 func (v *bodyVisitor) sender(string, uint64, uint32, string)  {}

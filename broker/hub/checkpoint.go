@@ -14,8 +14,8 @@ import (
 // A checkpoint of a shard holds positions, not bodies (docs/formats/checkpoint.md):
 //
 //	last session queue id | sessions | queues | retained messages | parts of transactions | decided transactions | receipts
-//	| delayed messages | delayed messages of parts | wills | senders | receipts of tags | delayed messages that parts bring,
-//	all six missing in older ones
+//	| delayed messages | delayed messages of parts | wills | senders | receipts of tags | delayed messages that parts bring
+//	| notes, all seven missing in older ones
 //	sessions  count | count × (vhost text | session record as a block)
 //	queues    count | count × (queue id | next item id | blocks of items, an empty one at the end)
 //	retained  count | count × (vhost text | entry index | at | share)
@@ -29,6 +29,7 @@ import (
 //	senders   count | count × (vhost text | id | seconds that it outlives its connection | name text)
 //	of tags   count | count × (id of a sender | shards that take the message | tag text)
 //	brought   count | count × (id of a part, 16 bytes | count × waiting)
+//	notes     count | count × (queue id | item id | note text)
 //	waiting   vhost text | when, as an unsigned number | entry index | at | share
 //
 // Numbers are LEB128; texts and blocks have their length before them. Sessions come first: they own queues.
@@ -48,6 +49,13 @@ type captured struct {
 	leaves   map[txID][]delayedEntry
 	waits    map[txID][]delayedEntry
 	wills    []capturedWill
+	notes    []capturedNote
+}
+
+// capturedNote is what consumers left on an item.
+type capturedNote struct {
+	queue, item uint64
+	text        []byte
 }
 
 type capturedWill struct {
@@ -92,6 +100,9 @@ func (s *shard) Capture() func(*cluster.CheckpointWriter) error {
 	for id, q := range s.queues {
 		snapshot := q.state.Snapshot(q.inHand())
 		c.queues = append(c.queues, capturedQueue{id: id, next: max(snapshot.Next(), q.lastID+1), items: snapshot})
+		q.state.EachNote(func(item uint64, text []byte) {
+			c.notes = append(c.notes, capturedNote{queue: id, item: item, text: text})
+		})
 	}
 	s.eachRetained(func(v *VirtualHost, ref queue.Ref) {
 		c.retained = append(c.retained, capturedRetained{vhost: v.name, ref: ref})
@@ -184,7 +195,28 @@ func (c *captured) write(w *cluster.CheckpointWriter) error {
 	}
 	c.writeSenders(w)
 	writeOfParts(w, c.waits)
+	c.writeNotes(w)
 	return nil
+}
+
+func (c *captured) writeNotes(w *cluster.CheckpointWriter) {
+	w.Uvarint(uint64(len(c.notes)))
+	for i := range c.notes {
+		n := &c.notes[i]
+		w.Uvarint(n.queue)
+		w.Uvarint(n.item)
+		w.Block(n.text)
+	}
+}
+
+// readNotes reads what writeNotes wrote, behind the items.
+func (s *shard) readNotes(r *cluster.CheckpointReader) {
+	for n := r.Uvarint(); n > 0 && r.Err() == nil; n-- {
+		q, item, text := s.queues[r.Uvarint()], r.Uvarint(), r.Block()
+		if q != nil && r.Err() == nil {
+			q.state.RestoreNote(item, text)
+		}
+	}
 }
 
 func (c *captured) writeSenders(w *cluster.CheckpointWriter) {
@@ -304,6 +336,9 @@ func (s *shard) Restore(g *cluster.Group, r *cluster.CheckpointReader) error {
 	}
 	if r.Err() == nil && r.More() {
 		s.readOfParts(r, func(p *prepared, e delayedEntry) { p.waits = append(p.waits, e) })
+	}
+	if r.Err() == nil && r.More() {
+		s.readNotes(r)
 	}
 	return r.Err()
 }

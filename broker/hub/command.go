@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -38,6 +39,7 @@ import (
 //	taken    21 | id of a sender uvarint | shards that take the message uvarint | tag text: of the message of the next command
 //	settled  22 | id of a sender uvarint | count uvarint | count × tag text
 //	disown   23 | vhost text: what the shard has of the virtual host is nobody's
+//	note     24 | queue uvarint | note text | count uvarint | count × item uvarint: what consumers left on these items from now on
 //
 // The kinds are written to disk: never renumber them.
 const (
@@ -64,6 +66,7 @@ const (
 	commandTaken
 	commandSettled
 	commandDisown
+	commandNote
 )
 
 // itemRef is one queue's share in an enqueue.
@@ -182,6 +185,8 @@ type commandVisitor interface {
 	resolve(id txID, commits bool)
 	forget(id txID)
 	returned(q, item uint64, count uint32)
+	// noted aliases the entry.
+	noted(q, item uint64, text []byte)
 	received(q, first, last uint64)
 	receipt(r receipt, parts uint16)
 	complete(r receipt)
@@ -231,6 +236,8 @@ func visitCommand(at uint32, src []byte, v commandVisitor) (rest []byte, err err
 		return visitTransaction(at, kind, src, v)
 	case commandReturn:
 		return visitReturn(src, v)
+	case commandNote:
+		return visitNote(src, v)
 	}
 	vhost, src, ok := cutText(src)
 	if !ok {
@@ -399,7 +406,7 @@ func visitRuns(src []byte, run func(q, first, last uint64)) (rest []byte, err er
 	return src, nil
 }
 
-func appendReturn(dst []byte, q uint64, items []queue.Item) []byte {
+func appendReturn(dst []byte, q uint64, items []queue.Return) []byte {
 	dst = binary.AppendUvarint(append(dst, commandReturn), q)
 	dst = binary.AppendUvarint(dst, uint64(len(items)))
 	for i := range items {
@@ -424,6 +431,54 @@ func visitReturn(src []byte, v commandVisitor) (rest []byte, err error) {
 			return nil, errShortEntry
 		}
 		v.returned(q, id, uint32(min(count, math.MaxUint32)))
+	}
+	return src, nil
+}
+
+// appendNotes writes the notes of those items that have new ones; neighbours with the same note share it.
+func appendNotes(dst []byte, q uint64, items []queue.Return) []byte {
+	for i := 0; i < len(items); {
+		n := 1
+		for i+n < len(items) && bytes.Equal(items[i+n].Note, items[i].Note) {
+			n++
+		}
+		if len(items[i].Note) > 0 {
+			dst = appendNote(dst, q, items[i:i+n])
+		}
+		i += n
+	}
+	return dst
+}
+
+// appendNote writes the note that items have in common.
+func appendNote(dst []byte, q uint64, items []queue.Return) []byte {
+	dst = binary.AppendUvarint(append(dst, commandNote), q)
+	dst = binary.AppendUvarint(dst, uint64(len(items[0].Note)))
+	dst = append(dst, items[0].Note...)
+	dst = binary.AppendUvarint(dst, uint64(len(items)))
+	for i := range items {
+		dst = binary.AppendUvarint(dst, items[i].ID)
+	}
+	return dst
+}
+
+func visitNote(src []byte, v commandVisitor) (rest []byte, err error) {
+	q, src, okQueue := cutNumber(src)
+	size, src, okSize := cutNumber(src)
+	if !okQueue || !okSize || size > uint64(len(src)) {
+		return nil, errShortEntry
+	}
+	text, src := src[:size:size], src[size:]
+	n, src, ok := cutNumber(src)
+	if !ok || n > uint64(len(src)) {
+		return nil, errShortEntry
+	}
+	for range n {
+		var id uint64
+		if id, src, ok = cutNumber(src); !ok {
+			return nil, errShortEntry
+		}
+		v.noted(q, id, text)
 	}
 	return src, nil
 }

@@ -60,7 +60,12 @@ func (v *transcript) forget(id txID) { fmt.Fprintf(&v.text, "forget %x\n", id[:2
 
 func (v *transcript) returned(q, item uint64, count uint32) {
 	fmt.Fprintf(&v.text, "return %d %d %d\n", q, item, count)
-	v.again = appendReturn(v.again, q, []queue.Item{{ID: item, Count: count}})
+	v.again = appendReturn(v.again, q, []queue.Return{{ID: item, Count: count}})
+}
+
+func (v *transcript) noted(q, item uint64, text []byte) {
+	fmt.Fprintf(&v.text, "note %d %d %q\n", q, item, text)
+	v.again = appendNote(v.again, q, []queue.Return{{ID: item, Note: text}})
 }
 
 func (v *transcript) received(q, first, last uint64) {
@@ -142,7 +147,8 @@ func exampleEntry() []byte {
 	e = appendReceipt(e, receipt{6, label{tag: "tag\x00"}}, 2)
 	e = appendComplete(e, 6, []label{{tag: "a"}, {tag: "b"}})
 	e = appendLeave(e, "/", 6)
-	return appendReturn(e, 7, []queue.Item{{ID: 3, Count: 2}, {ID: 5, Count: 1}})
+	back := []queue.Return{{ID: 3, Count: 2}, {ID: 5, Count: 1, Note: []byte("a")}, {ID: 6, Note: []byte("a")}, {ID: 7, Note: []byte("b\x00")}}
+	return appendNotes(appendReturn(e, 7, back), 7, back)
 }
 
 func TestEntry(t *testing.T) {
@@ -184,6 +190,11 @@ complete 6 0 "b"
 leave / 6
 return 7 3 2
 return 7 5 1
+return 7 6 0
+return 7 7 0
+note 7 5 "a"
+note 7 6 "a"
+note 7 7 "b\x00"
 `
 	if v.text.String() != want {
 		t.Errorf("the entry says\n%s\nwant\n%s", v.text.String(), want)

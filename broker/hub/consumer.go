@@ -75,11 +75,31 @@ func (v *VirtualHost) Consume(access *auth.Access, name string, o ConsumerOption
 	return v.join(q, o)
 }
 
-// join adds a consumer, paused.
+// join adds a consumer, paused. Of a queue that is about to be removed it waits for what comes of that: who is told that there
+// is no queue can make another one.
 func (v *VirtualHost) join(q *Queue, o ConsumerOptions) (*Consumer, error) {
-	c := &Consumer{Tag: o.Tag, queue: q, sink: o.Sink}
+	for {
+		c, frozen, err := v.tryJoin(q, o)
+		if frozen == nil {
+			return c, err
+		}
+		select {
+		case <-frozen:
+		case <-v.hub.stop:
+			return nil, ErrClosed
+		}
+	}
+}
+
+// tryJoin is join that does not wait: it answers what to wait for.
+func (v *VirtualHost) tryJoin(q *Queue, o ConsumerOptions) (c *Consumer, frozen <-chan struct{}, err error) {
+	c = &Consumer{Tag: o.Tag, queue: q, sink: o.Sink}
 	var refused error
 	ran := q.do(func(q *Queue, now int64) {
+		if q.frozen != nil {
+			frozen = q.frozen
+			return
+		}
 		if refused = q.admits(o); refused != nil {
 			return
 		}
@@ -91,9 +111,9 @@ func (v *VirtualHost) join(q *Queue, o ConsumerOptions) (*Consumer, error) {
 		c.state.Pause(true)
 	})
 	if !ran {
-		return nil, errorf(NotFound, "no queue '%s' in vhost '%s'", q.name, v.name)
+		return nil, nil, errorf(NotFound, "no queue '%s' in vhost '%s'", q.name, v.name)
 	}
-	return c, refused
+	return c, frozen, refused
 }
 
 // admits says whether a new consumer may join.
@@ -163,10 +183,11 @@ func (c *Consumer) Settle(o queue.Outcome, ranges ...Range) {
 	})
 }
 
-// SettleNoted is Settle of one range, with a note for whoever gets the messages next: see queue.Delivery.
-func (c *Consumer) SettleNoted(o queue.Outcome, r Range, note []byte) {
+// SettleNoted is Settle of one range, with a note for whoever gets the messages next: see queue.Delivery. The queue's owner
+// calls the remark.
+func (c *Consumer) SettleNoted(o queue.Outcome, r Range, remark queue.Remark) {
 	c.queue.later(func(q *Queue, now int64) {
-		q.state.SettleNoted(c.state, r.From, r.To, o, note)
+		q.state.SettleNoted(c.state, r.From, r.To, o, remark)
 		q.state.Pump(now)
 	})
 }

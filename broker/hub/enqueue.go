@@ -67,7 +67,7 @@ func (s *shard) propose1(now int64, a *enqueueAct, items []enqueued) {
 	first, d := len(a.items), journal.None
 	for _, it := range items {
 		q := it.queue
-		if q == nil || q.closed || q.frozen {
+		if q == nil || q.closed || q.frozen != nil {
 			if it.qos&flagShared != 0 && a.flush != nil { // another member may have it when it comes again
 				a.flush.refuse(it.token, errorf(Unavailable, "the member of a shared subscription has just left"))
 			}
@@ -99,7 +99,7 @@ func (s *shard) propose1(now int64, a *enqueueAct, items []enqueued) {
 func (s *shard) refuseAll(a *enqueueAct, items []enqueued) bool {
 	for _, it := range items {
 		q := it.queue
-		if q == nil || it.postponed != nil || q.closed || q.frozen || !q.state.Full(q.inFlight, q.flightSize) {
+		if q == nil || it.postponed != nil || q.closed || q.frozen != nil || !q.state.Full(q.inFlight, q.flightSize) {
 			return false
 		}
 	}

@@ -201,6 +201,7 @@ type QueueDeclaration struct {
 	Exclusive bool
 	Passive   bool
 	Origin    uint64 // the connection that declares
+	Gone      func() // of a transient queue that is made: called when it was removed. It must not call the hub
 }
 
 // DeclareQueue makes sure that a queue exists as declared and answers it.
@@ -247,17 +248,29 @@ func (v *VirtualHost) addTransient(d QueueDeclaration) (*Queue, error) {
 		return nil, err
 	}
 	q := v.newQueue(d.Name, d.Spec)
+	q.gone = d.Gone
 	if d.Exclusive {
 		q.exclusive = d.Origin
 	}
 	v.mu.Lock()
-	if old := v.queues[d.Name]; old != nil {
+	if old := v.queues[d.Name]; old != nil { // another connection was faster
 		v.mu.Unlock()
-		return nil, errorf(Precondition, "queue '%s' in vhost '%s' is being declared by another connection", d.Name, v.name)
+		return old.declaredAgain(d)
 	}
 	v.queues[d.Name] = q
 	v.mu.Unlock()
 	v.router.AddQueue(d.Name, q)
+	return q, nil
+}
+
+// declaredAgain answers the queue to a declaration of its name.
+func (q *Queue) declaredAgain(d QueueDeclaration) (*Queue, error) {
+	if q.exclusive != 0 && q.exclusive != d.Origin {
+		return nil, locked(q.name, q.host.name)
+	}
+	if err := q.equivalent(d); err != nil {
+		return nil, err
+	}
 	return q, nil
 }
 
@@ -408,14 +421,22 @@ func (q *Queue) ask(ifUnused, ifEmpty, now bool, messages *int) error {
 		case ifEmpty && q.state.Ready()+q.state.Unacked()+q.inFlight > 0:
 			*messages = q.state.Ready() + q.state.Unacked() + q.inFlight
 			err = errorf(Precondition, "queue '%s' in vhost '%s' not empty", q.name, q.host.name)
-		default:
-			q.frozen = now || q.frozen
+		case now && q.frozen == nil:
+			q.frozen = make(chan struct{})
 		}
 	})
 	return err
 }
 
-func (q *Queue) thaw() { q.do(func(q *Queue, _ int64) { q.frozen = false }) }
+func (q *Queue) thaw() { q.do(func(q *Queue, _ int64) { q.decided() }) }
+
+// decided ends the queue's being frozen; its owner calls it.
+func (q *Queue) decided() {
+	if q.frozen != nil {
+		close(q.frozen)
+		q.frozen = nil
+	}
+}
 
 // remove takes a queue out of the virtual host: bindings first, then consumers, who are told.
 func (v *VirtualHost) remove(q *Queue) {
@@ -431,6 +452,7 @@ func (v *VirtualHost) remove(q *Queue) {
 // shut ends the queue; its owner calls it. Nothing runs on it afterwards.
 func (q *Queue) shut() {
 	q.closed = true
+	q.decided()
 	q.host.hub.memory.add(-q.held)
 	q.held = 0
 	if q.timer != nil {
@@ -444,6 +466,41 @@ func (q *Queue) shut() {
 	})
 	if q.shard != nil {
 		q.shard.forget(q)
+	}
+	if q.gone != nil {
+		q.gone()
+	}
+}
+
+// Discard removes a transient queue, whatever it holds.
+func (q *Queue) Discard() { q.host.remove(q) }
+
+// DiscardWhenEmpty says whether a transient queue is to go as soon as it holds no message that waits or is not settled. False:
+// it has gone, or is about to.
+func (q *Queue) DiscardWhenEmpty(yes bool) (there bool) {
+	q.do(func(q *Queue, _ int64) {
+		q.ebbs = yes && q.frozen == nil
+		there = q.frozen == nil && !q.ebbed()
+	})
+	if !there {
+		q.host.removeEbbed(q)
+	}
+	return there
+}
+
+// ebbed says that the queue is to go now; its owner calls it.
+func (q *Queue) ebbed() bool { return q.ebbs && q.state.Ready()+q.state.Unacked() == 0 }
+
+// removeEbbed removes a queue that is empty and was to go with its last message.
+func (v *VirtualHost) removeEbbed(q *Queue) {
+	goes := false
+	q.do(func(q *Queue, _ int64) {
+		if goes = q.frozen == nil && q.ebbed(); goes {
+			q.frozen, q.ebbs = make(chan struct{}), false
+		}
+	})
+	if goes {
+		v.remove(q)
 	}
 }
 
@@ -493,8 +550,19 @@ func (v *VirtualHost) Bind(ctx context.Context, access *auth.Access, b Binding) 
 		_, err = v.router.BindExchange(b.Source, b.Destination, b.Key, b.Arguments)
 	} else {
 		_, err = v.router.Bind(b.Source, q, b.Key, b.Arguments)
+		if !v.has(q) {
+			v.router.RemoveTarget(q) // its other bindings have gone before
+			return errorf(NotFound, "no queue '%s' in vhost '%s'", q.name, v.name)
+		}
 	}
 	return routerError(err)
+}
+
+// has says that a queue was not removed.
+func (v *VirtualHost) has(q *Queue) bool {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return v.queues[q.name] == q
 }
 
 // Unbind ends a binding; one that does not exist is no error.

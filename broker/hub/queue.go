@@ -35,17 +35,19 @@ type Queue struct {
 	closed bool
 	// deadLetter is where dead messages go; nil when they are gone. It changes with topic policies.
 	deadLetter *deadLetter
-	hadUser    bool        // a consumer joined once: an auto-delete queue may go
-	soleUser   bool        // the consumer is exclusive
-	marked     bool        // the shard will take its effects
-	examining  bool        // somebody will call Examine
-	lastID     uint64      // of the newest item that was proposed
-	declared   bool        // an object of the catalogue
-	frozen     bool        // about to be removed: takes no more
-	timer      *time.Timer // expires heads; nil when nothing expires
-	lease      lease       // x-expires
-	held       int64       // what the hub's memory counts for the queue
-	settling   settling    // of a shard's queue
+	hadUser    bool          // a consumer joined once: an auto-delete queue may go
+	soleUser   bool          // the consumer is exclusive
+	marked     bool          // the shard will take its effects
+	examining  bool          // somebody will call Examine
+	lastID     uint64        // of the newest item that was proposed
+	declared   bool          // an object of the catalogue
+	ebbs       bool          // see DiscardWhenEmpty
+	gone       func()        // see QueueDeclaration; nil for nobody
+	frozen     chan struct{} // about to be removed: takes no more, and is closed when that is decided; nil otherwise
+	timer      *time.Timer   // expires heads; nil when nothing expires
+	lease      lease         // x-expires
+	held       int64         // what the hub's memory counts for the queue
+	settling   settling      // of a shard's queue
 	keying     keying
 	durability journal.Durability    // of what is stored in it
 	dying      map[uint64]queue.Item // durable items on their way to the dead-letter exchange
@@ -186,6 +188,7 @@ func (q *Queue) effects() aftermath {
 	if q.auto && q.hadUser && q.state.Active()+q.state.Suspended() == 0 {
 		after.remove = true
 	}
+	after.ebbed = q.ebbed()
 	return after
 }
 
@@ -263,6 +266,7 @@ type aftermath struct {
 	dead   []queue.Dead
 	to     *deadLetter
 	remove bool
+	ebbed  bool
 	// examine says that the consumers that select or browse have more to look at.
 	examine bool
 }
@@ -273,6 +277,9 @@ func (a aftermath) run(q *Queue) {
 	}
 	if len(a.dead) > 0 {
 		a.to.publish(q, a.dead)
+	}
+	if a.ebbed {
+		go q.host.removeEbbed(q) // ends when the queue is gone or was taken up again
 	}
 	if a.remove {
 		// A durable queue is removed through its shard and the catalogue, which must not be waited for by the shard itself.

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"sync"
@@ -124,6 +125,13 @@ type replay struct {
 func (r *replay) returned(id, item uint64, count uint32) {
 	if q := r.shard.queues[id]; q != nil {
 		q.state.Recount(item, count)
+	}
+}
+
+func (r *replay) noted(id, item uint64, text []byte) {
+	q := r.shard.queues[id]
+	if q != nil && q.state.Waits(item) { // else it was settled before, in the same entry
+		q.state.RestoreNote(item, bytes.Clone(text))
 	}
 }
 
@@ -252,6 +260,7 @@ func (r *replay) settle(id, first, last uint64) {
 			return
 		}
 		r.shard.unuse(it.Ref)
+		q.state.Forget(it.ID)
 	})
 }
 

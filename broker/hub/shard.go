@@ -318,14 +318,18 @@ func (s *shard) settled(q *Queue, gone []queue.Item) {
 	s.open.acts = append(s.open.acts, &settleAct{queue: q, n: len(gone)})
 }
 
-// returned writes how often items came back, for the delivery limit. Nobody waits for it.
+// returned writes how often items came back, for the delivery limit, and what was left on them. Nobody waits for it. Of many
+// notes, the rest is for the next entry.
 func (s *shard) returned(q *Queue) {
-	items := q.state.Returned()
+	items := q.state.Returned(lazyEntry)
 	if len(items) == 0 {
 		return
 	}
 	entry, _ := s.write(s.hub.now(), q.durability)
-	*entry = appendReturn(*entry, q.id, items)
+	*entry = appendNotes(appendReturn(*entry, q.id, items), q.id, items)
+	if q.state.Returning() {
+		s.touch(q)
+	}
 }
 
 // settleAct lets go of what the log says is settled.
@@ -340,6 +344,7 @@ func (a *settleAct) commit(s *shard, _ int64, _ uint64) {
 	}
 	for _, it := range a.queue.settling.take(a.n) {
 		s.unuse(it.Ref)
+		a.queue.state.Forget(it.ID)
 	}
 }
 

@@ -248,7 +248,7 @@ func (o *txOp) admit(s *shard) error {
 	}
 	for _, it := range o.part.items {
 		q := it.queue
-		if !q.closed && !q.frozen && q.full(it.message) {
+		if takes(it) && q.full(it.message) {
 			return errorf(Precondition, "queue '%s' in vhost '%s' is full", q.name, q.host.name)
 		}
 	}
@@ -350,7 +350,7 @@ func (o *txOp) eachMessage(fn func([]enqueued)) {
 }
 
 // takes says that the queue takes messages: one that is gone is as if it had not been there.
-func takes(it enqueued) bool { return !it.queue.closed && !it.queue.frozen }
+func takes(it enqueued) bool { return !it.queue.closed && it.queue.frozen == nil }
 
 func (o *txOp) writePuts(s *shard, now int64, p *prepared) {
 	for _, it := range o.part.items {
@@ -450,6 +450,7 @@ func (s *shard) takeEffect(now int64, p *prepared) {
 	for _, g := range p.gone {
 		if !g.queue.closed {
 			s.unuse(g.item.Ref)
+			g.queue.state.Forget(g.item.ID)
 		}
 	}
 	for _, e := range p.waits {

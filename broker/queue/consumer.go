@@ -71,7 +71,7 @@ func (q *Queue) Leave(c *Consumer) {
 	q.wake(c)
 	q.repeatNone(c)
 	c.gone = true
-	c.held.drain(func(it Item) { q.back(it, Release) })
+	c.held.drain(func(it Item) { q.back(it, Release, nil) })
 }
 
 // Stop ends new deliveries to a consumer; those that it holds stay with it until they are settled or it leaves.
@@ -209,24 +209,30 @@ func (q *Queue) first(c *Consumer) (it Item, ok bool) {
 
 // Settle ends the deliveries of tags from to to, those of them that the consumer still holds, and answers how many.
 func (q *Queue) Settle(c *Consumer, from, to uint64, o Outcome) int {
-	return q.SettleNoted(c, from, to, o, nil)
-}
-
-// SettleNoted is Settle with a note for whoever gets the messages next.
-func (q *Queue) SettleNoted(c *Consumer, from, to uint64, o Outcome, note []byte) int {
 	n := 0
 	c.held.each(from, to, func(it Item) {
 		n++
-		if o != Accept {
-			q.note(&it, note)
-		}
-		q.back(it, o)
+		q.back(it, o, nil)
 	})
 	return n
 }
 
-// back takes an item back from a consumer.
-func (q *Queue) back(it Item, o Outcome) {
+// SettleNoted is Settle with a note for whoever gets the messages next.
+func (q *Queue) SettleNoted(c *Consumer, from, to uint64, o Outcome, r Remark) int {
+	n, remark := 0, q.remark(r)
+	c.held.each(from, to, func(it Item) {
+		n++
+		var left []byte
+		if o != Accept {
+			left = remark(&it)
+		}
+		q.back(it, o, left)
+	})
+	return n
+}
+
+// back takes an item back from a consumer; left is the note that it has from now on, nil when that is what it was.
+func (q *Queue) back(it Item, o Outcome, left []byte) {
 	q.unacked--
 	if q.groups != nil && it.Key != 0 {
 		defer q.groups.settled(q, it.Key)
@@ -241,15 +247,16 @@ func (q *Queue) back(it Item, o Outcome) {
 		if q.options.SentStays && it.QoS == 2 {
 			it.Expiry = 0 // [MQTT5-4.3.3-7]
 		}
-		if o == Fail || o == Requeue && (q.options.HasDeliveryLimit || q.options.CountReturns) {
+		counts := o == Fail || o == Requeue && (q.options.HasDeliveryLimit || q.options.CountReturns)
+		if counts {
 			it.Count++
 			if q.options.HasDeliveryLimit && it.Count > q.options.DeliveryLimit {
 				q.die(it, DeliveryLimit)
 				return
 			}
-			if it.Durable {
-				q.returned = append(q.returned, it)
-			}
+		}
+		if it.Durable && (counts || left != nil) {
+			q.returned = append(q.returned, Return{ID: it.ID, Count: it.Count, Note: left})
 		}
 		q.put(it)
 	}

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/turnstone-mq/turnstone/broker/message"
@@ -111,6 +112,9 @@ func TestNotes(t *testing.T) {
 	q.publish(2)
 	q.grant(10, false, false)
 	before := q.Held()
+	leave := func(text string) Remark {
+		return func(old []byte) []byte { return append(old[:len(old):len(old)], text...) }
+	}
 	take := func() (notes []string) {
 		q.Pump(0)
 		q.Take(func(_ *Consumer, ds []Delivery) {
@@ -120,21 +124,76 @@ func TestNotes(t *testing.T) {
 		})
 		return notes
 	}
-	q.SettleNoted(q.consumer, 1, 1, Release, []byte("a"))
+	q.SettleNoted(q.consumer, 1, 1, Release, leave("a"))
 	if got := take(); len(got) != 1 || got[0] != "a" || q.Held() != before+1 {
 		t.Errorf("notes %q, %d bytes", got, q.Held()-before)
 	}
-	q.SettleNoted(q.consumer, 3, 3, Fail, []byte("b"))
+	q.SettleNoted(q.consumer, 3, 3, Fail, leave("b"))
 	if got := take(); len(got) != 1 || got[0] != "ab" {
 		t.Errorf("notes %q", got)
 	}
-	q.SettleNoted(q.consumer, 4, 4, Release, make([]byte, mostNote))
+	q.SettleNoted(q.consumer, 4, 4, Release, leave(string(make([]byte, mostNote))))
 	if got := take(); len(got) != 1 || got[0] != "ab" {
 		t.Errorf("notes %q", got)
 	}
 	q.Settle(q.consumer, 0, 9, Accept)
 	if q.Held() != 0 || len(q.notes) != 0 {
 		t.Errorf("%d bytes, %d notes are left", q.Held(), len(q.notes))
+	}
+}
+
+// TestNotesOfDurableItems: the log is told of a note with the return, and the note stays until the log has the settlement.
+func TestNotesOfDurableItems(t *testing.T) {
+	q := New(Options{})
+	c := q.Join(ConsumerOptions{})
+	size := uint32(1)
+	for range 3 {
+		q.Enqueue(0, Item{Durable: true, Size: size, Message: &message.Message{Owned: true}})
+	}
+	text := strings.Repeat("a", 600)
+	q.SettleNoted(c, 1, 2, Release, func([]byte) []byte { return []byte(text) })
+	q.Settle(c, 3, 3, Fail)
+	if r := q.Returned(1000); len(r) != 2 || r[0].ID != 1 || r[0].Count != 0 || string(r[1].Note) != text {
+		t.Errorf("returned %+v", r)
+	}
+	if r := q.Returned(1000); len(r) != 1 || r[0].ID != 3 || r[0].Count != 1 || r[0].Note != nil || q.Returning() {
+		t.Errorf("returned %+v", r)
+	}
+	notes := func() (n int) {
+		q.EachNote(func(uint64, []byte) { n++ })
+		return n
+	}
+	q.Pump(0)
+	q.Settle(c, 0, 9, Accept)
+	if gone, _ := q.Take(func(*Consumer, []Delivery) {}); len(gone) != 3 || notes() != 2 {
+		t.Errorf("%d are gone, with %d notes", len(gone), notes())
+	}
+	q.Restore(0, Item{ID: 1, Durable: true, Size: size}) // the log could not be written
+	for _, id := range []uint64{2, 3} {
+		q.Forget(id)
+	}
+	var note []byte
+	q.Pump(0)
+	q.Take(func(_ *Consumer, ds []Delivery) { note = ds[0].Note })
+	if string(note) != text || notes() != 1 || q.Held() != int64(len(text)) {
+		t.Errorf("note %q, %d notes, %d bytes", note, notes(), q.Held())
+	}
+}
+
+// TestWaits finds items wherever they wait, packed or not.
+func TestWaits(t *testing.T) {
+	q := New(Options{MaxPriority: 1})
+	const count = 5 * pageItems
+	for i := range uint64(count) {
+		q.Enqueue(0, Item{Durable: true, Priority: uint8(i % 2), Message: &message.Message{Owned: true}})
+	}
+	for id := uint64(1); id <= count; id += 3 {
+		q.Remove(id, id, func(*Item) {})
+	}
+	for id := range uint64(count + 2) {
+		if want := id > 0 && id <= count && id%3 != 1; q.Waits(id) != want {
+			t.Errorf("item %d: waits %t", id, !want)
+		}
 	}
 }
 

@@ -62,6 +62,11 @@ func (d *deque) search(id uint64) int {
 	return sort.Search(d.n, func(i int) bool { return d.at(i).ID >= id })
 }
 
+func (d *deque) has(id uint64) bool {
+	i := d.search(id)
+	return i < d.n && d.at(i).ID == id
+}
+
 func (d *deque) popFront() Item {
 	it := *d.front()
 	*d.front() = Item{}

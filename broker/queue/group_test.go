@@ -148,7 +148,7 @@ func (s *grouper) pump() {
 func (s *grouper) take() {
 	for more := true; more; more = s.queue.More(0) {
 		s.queue.Take(s.deliver)
-		s.queue.Returned()
+		s.queue.Returned(1)
 	}
 }
 

@@ -196,6 +196,19 @@ func (l *level) pageOf(id uint64) int {
 	return sort.Search(len(l.pages), func(i int) bool { return l.pages[i].last >= id })
 }
 
+// has says whether an item with an ID is there.
+func (l *level) has(id uint64) bool {
+	if l.head.has(id) || l.tail.has(id) {
+		return true
+	}
+	i := l.pageOf(id)
+	if i == len(l.pages) || id < l.pages[i].first {
+		return false
+	}
+	_, there := slices.BinarySearchFunc(l.items(l.pages[i]), id, func(it Item, id uint64) int { return cmp.Compare(it.ID, id) })
+	return there
+}
+
 // each calls fn for every item, in order; fn must not change it.
 func (l *level) each(fn func(*Item)) {
 	l.head.each(fn)

@@ -132,25 +132,25 @@ type Queue struct {
 	next    uint64 // ID of the next item
 	unsure  uint64 // items before this one may have been delivered before a restart
 
-	consumers []*Consumer       // in the order in which they joined, highest priority first
-	active    int               // consumers that get messages by themselves
-	suspended int               // consumers that are
-	repeating int               // consumers that are to be given deliveries again
-	turn      int               // who is next in the round
-	touched   []*Consumer       // consumers with deliveries to take
-	asking    []*Consumer       // consumers that are to be told of their credit
-	more      bool              // one of them was given as much as Take passes on at a time
-	notes     map[uint64][]byte // by the ID of the item
-	groups    *groups           // nil without groups
-	arriving  Item              // scratch of taker
-	again     bool              // consumers that have looked are to look again, at items with IDs from from on
+	consumers []*Consumer     // in the order in which they joined, highest priority first
+	active    int             // consumers that get messages by themselves
+	suspended int             // consumers that are
+	repeating int             // consumers that are to be given deliveries again
+	turn      int             // who is next in the round
+	touched   []*Consumer     // consumers with deliveries to take
+	asking    []*Consumer     // consumers that are to be told of their credit
+	more      bool            // one of them was given as much as Take passes on at a time
+	notes     map[uint64]note // by the ID of the item
+	groups    *groups         // nil without groups
+	arriving  Item            // scratch of taker
+	again     bool            // consumers that have looked are to look again, at items with IDs from from on
 	from      uint64
 	last      map[uint64]uint64 // ID of the newest item that is not done with, by Key; nil while the queue does not index them
 	looking   int               // consumers that select or browse
 	looked    int               // which of them looks first
 	examining bool              // see Examining
 	gone      []Item            // durable items that left for good
-	returned  []Item            // durable items that came back and count how often
+	returned  []Return          // durable items that came back and of which the log is to know it
 	received  []Item            // durable items that were marked so
 	dead      []Dead
 
@@ -488,12 +488,12 @@ func (q *Queue) die(it Item, why Death) {
 	}
 	it.own()
 	q.settled++
-	note := q.noted(it.ID)
+	left := q.noted(it.ID)
 	q.forget(&it)
 	if !it.Durable {
 		q.held -= int64(it.Size)
 	}
-	q.dead = append(q.dead, Dead{Item: it, Why: why, Note: note})
+	q.dead = append(q.dead, Dead{Item: it, Why: why, Note: left})
 }
 
 // Purge removes everything that waits and answers how many items that were.
@@ -569,14 +569,6 @@ func (q *Queue) Take(deliver func(*Consumer, []Delivery)) (gone []Item, dead []D
 	return gone, dead
 }
 
-// Returned answers the durable items that came back to a queue with a delivery limit since the last call, with their
-// counts: the log must know those. It is valid until the next call of a method.
-func (q *Queue) Returned() []Item {
-	r := q.returned
-	q.returned = q.returned[:0]
-	return r
-}
-
 // Receive marks deliveries as received, those of tags from to to that the consumer still holds.
 func (q *Queue) Receive(c *Consumer, from, to uint64) {
 	c.held.look(from, to, func(it *Item) {
@@ -604,16 +596,6 @@ func (q *Queue) Mark(first, last uint64) {
 	q.Remove(first, last, func(it *Item) { found = append(found, *it) })
 	for _, it := range found {
 		it.Received, it.Returned, it.Expiry = true, true, 0
-		q.put(it)
-	}
-}
-
-// Recount sets how often an item that waits came back, as the log says.
-func (q *Queue) Recount(id uint64, count uint32) {
-	var found []Item
-	q.Remove(id, id, func(it *Item) { found = append(found, *it) })
-	for _, it := range found {
-		it.Count, it.Returned = count, true
 		q.put(it)
 	}
 }
