@@ -47,7 +47,7 @@ envtest: ## The operator against a real etcd and kube-apiserver
 	hack/test envtest
 
 .PHONY: fuzz
-fuzz: ## Every fuzz target, FUZZTIME (20s) each
+fuzz: ## Every fuzz target, FUZZTIME (10s) each
 	hack/fuzz
 
 .PHONY: e2e
