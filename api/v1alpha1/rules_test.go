@@ -155,6 +155,17 @@ var _ = DescribeTable("what the broker cannot change in place is refused",
 	Entry(nil, "Permission", "{brokerRef: {name: a}, user: u}", "{brokerRef: {name: a}, userRef: {name: u}}", "user cannot be changed"),
 )
 
+var _ = Describe("durations", func() {
+	It("are the same however they are written", func(ctx SpecContext) {
+		q := object("Queue", "durations", "{brokerRef: {name: b}, messageTTL: 168h, expires: 90m}")
+		Expect(create(ctx, q)).To(Succeed())
+		DeferCleanup(func(ctx SpecContext) { Expect(api.Delete(ctx, q)).To(Succeed()) })
+		again := object("Queue", "durations", "{brokerRef: {name: b}, messageTTL: 168h0m0s, expires: 1h30m0s}")
+		again.SetResourceVersion(q.GetResourceVersion())
+		Expect(api.Update(ctx, again)).To(Succeed())
+	})
+})
+
 var _ = Describe("defaults", func() {
 	It("are those that keep data", func(ctx SpecContext) {
 		q := object("Queue", "defaults", "{brokerRef: {name: b}}")

@@ -2,11 +2,13 @@ package manifest
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -60,7 +62,7 @@ func sample(t *testing.T) []object.Object {
 		make2(t, object.KindVirtualHost, "", "/", object.VirtualHostSpec{}),
 		make2(t, object.KindVirtualHost, "", "Tenant A", object.VirtualHostSpec{Description: "first", MaxConnections: 5, MaxQueues: 6, Events: []object.EventKind{object.EventConnected}}),
 		make2(t, object.KindUser, "", "admin", object.UserSpec{PasswordHash: "$argon2id$x", Tags: []string{"administrator"}}),
-		make2(t, object.KindUser, "", "app", object.UserSpec{PasswordHash: "$argon2id$x", Tags: []string{"monitoring"}, Limits: object.UserLimits{
+		make2(t, object.KindUser, "", "app", object.UserSpec{PasswordHash: "$argon2id$x", Tags: []string{"monitoring"}, ClientIDs: []string{"%u", "plant-*"}, Limits: object.UserLimits{
 			MaxConnections: 7, Client: object.Rate{MessagesPerSecond: 10, ConnectsPerSecond: -1}, User: object.Rate{BytesPerSecond: 1 << 20}, OnExcess: object.Drop,
 		}}),
 		make2(t, object.KindUser, "", "___", object.UserSpec{}),
@@ -73,8 +75,10 @@ func sample(t *testing.T) []object.Object {
 			QueueArguments: object.Arguments{"x-max-length": int64(10), "x-overflow": "reject-publish", "x-message-ttl": int64(1500)},
 			Rewrite:        &object.TopicRewrite{To: "factory/{#}", Publish: true}, AutoSubscribe: []object.AutoSubscription{{Filter: "$share/g/a/%u", QoS: 1, RetainHandling: 2}},
 		}),
-		make2(t, object.KindPolicy, "/", "dead", object.PolicySpec{Pattern: "^a", Priority: 2, Definition: object.Arguments{"dead-letter-exchange": "dead", "max-length": int64(7)}}),
-		make2(t, object.KindOperatorPolicy, "/", "cap", object.PolicySpec{Pattern: ".*", Definition: object.Arguments{"max-length": int64(9)}}),
+		make2(t, object.KindPolicy, "/", "dead", object.PolicySpec{Pattern: "^a", Priority: 2, ApplyTo: object.ApplyToQueues, Definition: object.Arguments{"dead-letter-exchange": "dead", "max-length": int64(7)}}),
+		make2(t, object.KindPolicy, "/", "all", object.PolicySpec{Pattern: "^b", Definition: object.Arguments{"alternate-exchange": "dead"}}),
+		make2(t, object.KindOperatorPolicy, "/", "cap", object.PolicySpec{Pattern: ".*", Priority: 1, ApplyTo: object.ApplyToQueues, Definition: object.Arguments{"max-length": int64(9)}}),
+		make2(t, object.KindOperatorPolicy, "/", "any", object.PolicySpec{Pattern: "^c", Definition: object.Arguments{"max-length": int64(9)}}),
 		make2(t, object.KindExchange, "/", "events", object.ExchangeSpec{Type: "topic", Durable: true, Arguments: object.Arguments{"alternate-exchange": "amq.fanout"}}),
 		make2(t, object.KindExchange, "/", "Events", object.ExchangeSpec{Type: "x-consistent-hash", Internal: true, Arguments: object.Arguments{"hash-header": "id"}}),
 		make2(t, object.KindExchange, "/", "EVENTS", object.ExchangeSpec{Type: "fanout", Durable: true, AutoDelete: true}),
@@ -90,6 +94,39 @@ func sample(t *testing.T) []object.Object {
 		make2(t, object.KindBinding, "/", "", object.BindingSpec{Source: "events", DestinationType: object.DestinationQueue, Destination: "orders", RoutingKey: "order.#"}),
 		make2(t, object.KindBinding, "/", "", object.BindingSpec{Source: "events", DestinationType: object.DestinationQueue, Destination: "orders", RoutingKey: "order.*"}),
 		make2(t, object.KindBinding, "/", "", object.BindingSpec{Source: "events", DestinationType: object.DestinationExchange, Destination: "EVENTS", Arguments: object.Arguments{"x-match": "any", "n": int64(1)}}),
+	}
+}
+
+// TestSampleIsWhole: a field that an object of a broker gets is one that export is tried with.
+func TestSampleIsWhole(t *testing.T) {
+	specs := map[object.Kind]reflect.Type{
+		object.KindVirtualHost: reflect.TypeFor[object.VirtualHostSpec](), object.KindUser: reflect.TypeFor[object.UserSpec](),
+		object.KindPermission: reflect.TypeFor[object.PermissionSpec](), object.KindTopicPolicy: reflect.TypeFor[object.TopicPolicySpec](),
+		object.KindPolicy: reflect.TypeFor[object.PolicySpec](), object.KindOperatorPolicy: reflect.TypeFor[object.PolicySpec](),
+		object.KindExchange: reflect.TypeFor[object.ExchangeSpec](), object.KindQueue: reflect.TypeFor[object.QueueSpec](),
+		object.KindBinding: reflect.TypeFor[object.BindingSpec](),
+	}
+	secret := []string{"password", "passwordHash", "scram", "overlapSeconds", "previous"} // of a user: nothing that export writes
+	had := make(map[object.Kind]map[string]any)
+	for _, kind := range object.Kinds {
+		if specs[kind] == nil {
+			t.Fatalf("%s is not known here", kind)
+		}
+		had[kind] = make(map[string]any)
+	}
+	for _, o := range sample(t) {
+		all := had[o.Kind]
+		if err := json.Unmarshal(o.Spec, &all); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for kind, spec := range specs {
+		for i := range spec.NumField() {
+			name, _, _ := strings.Cut(spec.Field(i).Tag.Get("json"), ",")
+			if _, ok := had[kind][name]; !ok && !(kind == object.KindUser && slices.Contains(secret, name)) {
+				t.Errorf("no sample of %s has %s", kind, name)
+			}
+		}
 	}
 }
 

@@ -60,7 +60,7 @@ func virtualHost(_ object.Object, s object.VirtualHostSpec) (v1alpha1.Topology, 
 }
 
 func user(_ object.Object, s object.UserSpec) (v1alpha1.Topology, error) {
-	out := &v1alpha1.User{Spec: v1alpha1.UserSpec{Tags: s.Tags}}
+	out := &v1alpha1.User{Spec: v1alpha1.UserSpec{Tags: s.Tags, ClientIDs: s.ClientIDs}}
 	if s.Limits == (object.UserLimits{}) {
 		return out, nil
 	}

@@ -40,6 +40,14 @@ var _ = Describe("config/samples", Ordered, func() {
 		Eventually(ctx, user.reachable).Should(Succeed())
 	}, NodeTimeout(3*time.Minute))
 
+	It("can be exported and applied again where it is", func(ctx SpecContext) {
+		said, code, err := samples.turnstone(ctx, "export", broker)
+		Expect(err).NotTo(HaveOccurred())
+		Expect(code).To(BeZero(), said)
+		_, err = samples.apply(ctx, said, "apply", "--dry-run=server", "-f", "-")
+		Expect(err).NotTo(HaveOccurred())
+	}, NodeTimeout(time.Minute))
+
 	It("carries a message from MQTT to AMQP", func(ctx SpecContext) {
 		Expect(user.publishMQTT(ctx, topic, "from MQTT")).To(Succeed())
 		Expect(user.consumeAMQP(ctx, queue, 1)).To(Equal([]string{"from MQTT"}))
