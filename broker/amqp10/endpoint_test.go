@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"testing"
 	"time"
@@ -14,11 +15,13 @@ import (
 
 	"github.com/turnstone-mq/turnstone/broker/amqp10"
 	"github.com/turnstone-mq/turnstone/broker/amqp10/frame"
+	"github.com/turnstone-mq/turnstone/broker/auth"
 	"github.com/turnstone-mq/turnstone/broker/config"
 	"github.com/turnstone-mq/turnstone/broker/hub"
 	"github.com/turnstone-mq/turnstone/broker/journal/vfs"
 	"github.com/turnstone-mq/turnstone/broker/mapping"
 	"github.com/turnstone-mq/turnstone/broker/object"
+	"github.com/turnstone-mq/turnstone/broker/queue"
 )
 
 // patience is how long a test waits for what must happen.
@@ -30,6 +33,9 @@ type broker struct {
 	hub      *hub.Hub
 	endpoint *amqp10.Endpoint
 	address  string
+
+	mu   sync.Mutex
+	left chan struct{} // guarded by mu; closed and replaced when a connection has ended
 }
 
 func defaults() config.Config {
@@ -59,7 +65,7 @@ func startOn(t testing.TB, c config.Config, fs vfs.FS) *broker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &broker{TB: t, hub: h, endpoint: amqp10.New(h, slog.New(slog.DiscardHandler), "test"), address: l.Addr().String()}
+	b := &broker{TB: t, hub: h, endpoint: amqp10.New(h, slog.New(slog.DiscardHandler), "test"), address: l.Addr().String(), left: make(chan struct{})}
 	var serving sync.WaitGroup
 	serving.Go(func() { // ends when the listener is closed
 		for {
@@ -67,7 +73,7 @@ func startOn(t testing.TB, c config.Config, fs vfs.FS) *broker {
 			if err != nil {
 				return
 			}
-			serving.Go(func() { b.endpoint.Serve(conn, func() {}) }) // ends with Shutdown
+			serving.Go(func() { b.endpoint.Serve(conn, b.hasLeft) }) // ends with Shutdown
 		}
 	})
 	t.Cleanup(func() {
@@ -83,6 +89,32 @@ func startOn(t testing.TB, c config.Config, fs vfs.FS) *broker {
 		}
 	})
 	return b
+}
+
+// hasLeft is called when a connection has ended, with all that it had.
+func (b *broker) hasLeft() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	close(b.left)
+	b.left = make(chan struct{})
+}
+
+// connections waits until so many are left.
+func (b *broker) connections(n int) {
+	b.Helper()
+	for deadline := time.After(patience); ; {
+		b.mu.Lock()
+		left := b.left
+		b.mu.Unlock()
+		if b.endpoint.Count() == n {
+			return
+		}
+		select {
+		case <-left:
+		case <-deadline:
+			b.Fatalf("there are %d connections, want %d", b.endpoint.Count(), n)
+		}
+	}
 }
 
 // soon is a context that ends when a test has waited for too long.
@@ -113,24 +145,92 @@ func (b *broker) queue(name string, arguments object.Arguments, bindings ...stri
 	}
 }
 
-// ready is how many messages wait in a queue.
-func (b *broker) ready(name string) int {
+// counts is what a queue holds, behind all that was done with it.
+func (b *broker) counts(name string) hub.QueueStats {
 	b.Helper()
 	host, err := b.hub.VirtualHost("/")
 	check(b, err)
 	q, err := host.Queue(name, 0)
 	check(b, err)
-	return q.Stats().Ready
+	return q.Count()
 }
 
-// eventually waits for a condition that follows soon from what was done.
-func eventually(t testing.TB, what string, true func() bool) {
+// ready is how many messages wait in a queue.
+func (b *broker) ready(name string) int {
+	b.Helper()
+	return b.counts(name).Ready
+}
+
+// holds fails unless so many messages wait in a queue.
+func (b *broker) holds(name string, n int) {
+	b.Helper()
+	if got := b.ready(name); got != n {
+		b.Fatalf("%d messages wait in %s, want %d", got, name, n)
+	}
+}
+
+// handled returns when the broker has handled what was sent in a session, in which nothing is answered.
+func handled(t testing.TB, s *amqp.Session) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !true(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %v", what, patience)
+	check(t, must(s.NewSender(soon(t), "", nil)).Close(soon(t)))
+}
+
+// leaving does what ends so many connections, and returns when they have ended.
+func (b *broker) leaving(n int, leave func()) {
+	b.Helper()
+	n = b.endpoint.Count() - n
+	leave()
+	b.connections(n)
+}
+
+// watcher is a consumer that takes nothing, and learns that its queue is gone.
+type watcher struct{ gone chan struct{} }
+
+func (w *watcher) Deliver(*hub.Consumer, []queue.Delivery) bool { return true }
+func (w *watcher) Credit(*hub.Consumer, queue.Credit)           {}
+func (w *watcher) Cancelled(*hub.Consumer)                      { close(w.gone) }
+
+// watch joins a queue with a consumer that takes nothing; nil: there is no queue any more.
+func (b *broker) watch(name string) (*watcher, *hub.Consumer) {
+	b.Helper()
+	access, err := b.hub.Authority().Authenticate(soon(b), auth.Credentials{User: "guest", Password: "guest", Peer: netip.MustParseAddr("127.0.0.1"), VirtualHost: "/"})
+	check(b, err)
+	w := &watcher{gone: make(chan struct{})}
+	c, err := must(b.hub.VirtualHost("/")).Consume(access, name, hub.ConsumerOptions{Sink: w, Credited: true})
+	if hub.CodeOf(err) == hub.NotFound {
+		return nil, nil
+	}
+	check(b, err)
+	return w, c
+}
+
+// removed returns when a queue is gone that does not stay for its consumers.
+func (b *broker) removed(name string) {
+	b.Helper()
+	w, _ := b.watch(name)
+	if w == nil {
+		return
+	}
+	select {
+	case <-w.gone:
+	case <-time.After(patience):
+		b.Fatalf("queue %s is there after %v", name, patience)
+	}
+}
+
+// ended returns when a queue is gone that goes with its last consumer, which has left: who joins it waits for what comes of that,
+// and is the last consumer when it came before.
+func (b *broker) ended(name string) {
+	b.Helper()
+	for deadline := time.Now().Add(patience); ; {
+		_, c := b.watch(name)
+		if c == nil {
+			return
 		}
-		time.Sleep(time.Millisecond)
+		c.Close()
+		if time.Now().After(deadline) {
+			b.Fatalf("queue %s is there after %v", name, patience)
+		}
 	}
 }
 
@@ -374,7 +474,8 @@ func TestPublishAndConsume(t *testing.T) {
 					check(t, receiver.AcceptMessage(soon(t), m))
 				}
 				check(t, <-sent)
-				eventually(t, "queue is empty", func() bool { return b.ready("orders") == 0 })
+				handled(t, s)
+				b.holds("orders", 0)
 			})
 		}
 	}

@@ -50,7 +50,8 @@ func TestPropertyFilters(t *testing.T) {
 		check(t, r.AcceptMessage(soon(t), m))
 		check(t, r.Close(soon(t)))
 	}
-	eventually(t, "the queue is empty", func() bool { return b.ready("q") == 0 })
+	handled(t, s)
+	b.holds("q", 0)
 }
 
 // TestPropertyFiltersMatchNothing: what is not there, or is of another type, is not equal to anything.
@@ -226,9 +227,8 @@ func TestSharedSubscription(t *testing.T) {
 		}
 		check(t, r.AcceptMessage(soon(t), m))
 	}
-	check(t, c1.Close())
-	check(t, c2.Close())
-	eventually(t, "the subscription has ended", func() bool { return !slices.Contains(b.queues("amqp-shared"), "amqp-shared-volatile/app/sub") })
+	b.leaving(2, func() { check(t, c1.Close()); check(t, c2.Close()) })
+	b.ended("amqp-shared-volatile/app/sub")
 	if names := b.queues("amqp-shared"); len(names) != 1 {
 		t.Errorf("there are %q", names)
 	}
@@ -273,10 +273,8 @@ func TestDurableSharedSubscription(t *testing.T) {
 	if _, _, err := b.member("app", "sub|3", "news", selecting); err == nil || !strings.Contains(err.Error(), string(frame.ResourceLocked)) {
 		t.Errorf("another selector: %v", err)
 	}
-	check(t, c1.Close())
-	check(t, c2.Close())
+	b.leaving(2, func() { check(t, c1.Close()); check(t, c2.Close()) })
 	const name = "amqp-shared/app/sub"
-	eventually(t, "nobody is there", func() bool { return must(must(b.hub.VirtualHost("/")).Queue(name, 0)).Stats().Consumers == 0 })
 	_, s := b.client()
 	check(t, must(s.NewSender(soon(t), "/topic/news", nil)).Send(soon(t), amqp.NewMessage([]byte("kept")), nil))
 	_, again, err := b.member("app", "sub", "news", lastingSubscription)
@@ -294,7 +292,9 @@ func TestDurableSharedSubscription(t *testing.T) {
 		t.Error("the subscription has ended with its second link")
 	}
 	check(t, again.Close(soon(t)))
-	eventually(t, "the subscription has ended", func() bool { return len(b.queues(name)) == 0 })
+	if names := b.queues(name); len(names) > 0 {
+		t.Errorf("the subscription is there: %q", names)
+	}
 }
 
 // TestChangedSharedSubscription: with another selector, a shared subscription that nobody has begins anew.
@@ -302,9 +302,8 @@ func TestChangedSharedSubscription(t *testing.T) {
 	b := start(t, defaults())
 	c, _, err := b.member("app", "sub", "news", lastingSubscription)
 	check(t, err)
-	check(t, c.Close())
+	b.leaving(1, func() { check(t, c.Close()) })
 	const name = "amqp-shared/app/sub"
-	eventually(t, "nobody is there", func() bool { return must(must(b.hub.VirtualHost("/")).Queue(name, 0)).Stats().Consumers == 0 })
 	_, s := b.client()
 	paint(t, s, "/topic/news", "red")
 	selecting := lastingSubscription
@@ -329,10 +328,8 @@ func TestGlobalSharedSubscription(t *testing.T) {
 	c2, r2, err := b.member("two", "sub|global2", "news", global)
 	check(t, err)
 	b.share("news", r1, r2)
-	check(t, c1.Close())
-	check(t, c2.Close())
+	b.leaving(2, func() { check(t, c1.Close()); check(t, c2.Close()) })
 	const name = "amqp-shared//sub"
-	eventually(t, "nobody is there", func() bool { return must(must(b.hub.VirtualHost("/")).Queue(name, 0)).Stats().Consumers == 0 })
 	p := b.open()
 	p.send(0, &frame.Attach{Name: "sub|global", Handle: 1, Role: frame.Receiver, Target: &frame.Target{ExpiryPolicy: frame.ExpireSessionEnd}})
 	a := expect[*frame.Attach](p)
@@ -341,7 +338,9 @@ func TestGlobalSharedSubscription(t *testing.T) {
 	}
 	p.send(0, &frame.Detach{Handle: 1, Closed: true})
 	expect[*frame.Detach](p)
-	eventually(t, "the subscription has ended", func() bool { return len(b.queues(name)) == 0 })
+	if names := b.queues(name); len(names) > 0 {
+		t.Errorf("the subscription is there: %q", names)
+	}
 }
 
 // TestServiceBusAddresses: subscriptions are queues bound to their topic, and queues have one for what died.

@@ -290,7 +290,7 @@ func TestOutcomesOfTransfers(t *testing.T) {
 		}
 		outcome(id, id, code, true)
 	}
-	eventually(t, "the queue holds what was accepted", func() bool { return b.ready("q") == 13 })
+	b.holds("q", 13)
 }
 
 // TestMultiFrame: messages larger than frames, both ways, and one that is aborted. 2 §2.6.14, 2 §2.7.5
@@ -523,7 +523,8 @@ func TestOutcomesOfDeliveries(t *testing.T) {
 	}
 	check(t, sender.Send(soon(t), amqp.NewMessage([]byte("c")), nil))
 	check(t, r.AcceptMessage(soon(t), next(0, true)))
-	eventually(t, "queue is empty", func() bool { return b.ready("q") == 0 })
+	handled(t, s)
+	b.holds("q", 0)
 }
 
 // TestReceiverSettlesSecond: the broker settles what the receiver tells the outcome of. 2 §2.8.3
@@ -580,8 +581,12 @@ func TestUnsettledComesBack(t *testing.T) {
 		for range 4 {
 			expect[*frame.Transfer](p)
 		}
-		end(p)
-		eventually(t, "after "+name+" all are back", func() bool { return b.ready("q") == 4 })
+		if name == "close" || name == "nothing" {
+			b.leaving(1, func() { end(p) })
+		} else {
+			end(p)
+		}
+		b.holds("q", 4)
 	}
 	r := must(s.NewReceiver(soon(t), "/queues/q", &amqp.ReceiverOptions{Credit: 4}))
 	for i := range 4 {
@@ -644,13 +649,15 @@ func TestMaxMessageSize(t *testing.T) {
 		t.Errorf("detach %+v", d.Error)
 	}
 	p.send(0, &frame.Detach{Handle: 1, Closed: true})
-	eventually(t, "both are back", func() bool { return b.ready("q") == 2 })
+	p.sender(2, "/queues/q") // behind the detach
+	b.holds("q", 2)
 }
 
 // TestExpiry: ttl and absolute-expiry-time end a message's life, and a consumer is told what is left. 3 §3.2.1, 3 §3.2.4
 func TestExpiry(t *testing.T) {
 	b := start(t, defaults())
-	b.queue("q", nil)
+	b.queue("dead", nil)
+	b.queue("q", object.Arguments{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"})
 	_, s := b.client()
 	sender := must(s.NewSender(soon(t), "/queues/q", nil))
 	past, future := time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
@@ -663,7 +670,11 @@ func TestExpiry(t *testing.T) {
 		m.Data = [][]byte{fmt.Append(nil, i)}
 		check(t, sender.Send(soon(t), m, nil))
 	}
-	eventually(t, "two are gone", func() bool { return b.ready("q") == 2 })
+	gone := must(s.NewReceiver(soon(t), "/queues/dead", &amqp.ReceiverOptions{Credit: 2}))
+	for range 2 {
+		must(gone.Receive(soon(t), nil))
+	}
+	b.holds("q", 2)
 	r := must(s.NewReceiver(soon(t), "/queues/q", &amqp.ReceiverOptions{Credit: 4}))
 	for _, want := range []string{"2", "3"} {
 		m := must(r.Receive(soon(t), nil))
@@ -688,7 +699,7 @@ func TestConsumerTimeout(t *testing.T) {
 	if d := expect[*frame.Detach](p); d.Handle != 2 || d.Error == nil || d.Error.Condition != frame.DetachForced {
 		t.Errorf("detach %+v", d)
 	}
-	eventually(t, "the message is back", func() bool { return b.ready("q") == 1 })
+	b.holds("q", 1)
 	p.transfer(1, 1, data("y")) // the session goes on
 	expect[*frame.Disposition](p)
 }

@@ -74,7 +74,7 @@ func TestAnonymousTerminus(t *testing.T) {
 	}
 	topic := "t"
 	check(t, sender.Send(soon(t), &amqp.Message{Annotations: amqp.Annotations{"x-opt-jms-dest": int8(1)}, Properties: &amqp.MessageProperties{To: &topic}}, nil))
-	eventually(t, "queue holds all five", func() bool { return b.ready("q") == 5 })
+	b.holds("q", 5)
 }
 
 // TestMoreKeys: the annotation x-cc names further keys.
@@ -85,7 +85,8 @@ func TestMoreKeys(t *testing.T) {
 	_, s := b.client()
 	sender := must(s.NewSender(soon(t), "/queues/a", nil))
 	check(t, sender.Send(soon(t), &amqp.Message{Annotations: amqp.Annotations{"x-cc": []any{"a", "b", "none"}}, Data: [][]byte{nil}}, nil))
-	eventually(t, "both have it once", func() bool { return b.ready("a") == 1 && b.ready("b") == 1 })
+	b.holds("a", 1)
+	b.holds("b", 1)
 	if err := sender.Send(soon(t), &amqp.Message{Annotations: amqp.Annotations{"x-cc": "b"}, Data: [][]byte{nil}}, nil); err == nil || !strings.Contains(err.Error(), "x-cc") {
 		t.Errorf("x-cc that is no list: %v", err)
 	}
@@ -104,7 +105,7 @@ func TestHeadersExchange(t *testing.T) {
 	}
 	check(t, send(map[string]any{"color": "red", "size": int8(3)}))
 	send(map[string]any{"color": "red", "size": 4.0}) //nolint:errcheck // it matches nothing, and is released
-	eventually(t, "one of two matched", func() bool { return b.ready("q") == 1 })
+	b.holds("q", 1)
 }
 
 // TestDynamicNodes: queues that the broker names and that go with the link that made them.
@@ -175,9 +176,7 @@ func TestTopics(t *testing.T) {
 	}
 	leave := func() { // the client does not wait for the broker
 		t.Helper()
-		check(t, conn.Close())
-		q := must(must(b.hub.VirtualHost("/")).Queue("amqp-subscription/client/sub", 0))
-		eventually(t, "the subscription is free", func() bool { return q.Stats().Consumers == 0 })
+		b.leaving(1, func() { check(t, conn.Close()) })
 	}
 	leave()
 	send("two")

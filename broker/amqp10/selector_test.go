@@ -68,7 +68,8 @@ func TestSelector(t *testing.T) {
 			t.Errorf("%s: %q, want %q", x.selector, got, want)
 		}
 	}
-	eventually(t, "the queue is empty", func() bool { return b.ready("q") == 0 })
+	handled(t, s)
+	b.holds("q", 0)
 }
 
 // TestSelectorOverProtocols: what other protocols published is seen as a receiver of AMQP 1.0 would be given it.
@@ -110,14 +111,12 @@ func TestSelectorOfSubscription(t *testing.T) {
 		check(t, r.AcceptMessage(soon(t), m))
 	}
 	host := must(b.hub.VirtualHost("/"))
-	eventually(t, "nothing waits", func() bool {
-		for _, q := range host.Queues() {
-			if q.Stats() != (hub.QueueStats{Consumers: 1}) {
-				return false
-			}
+	handled(t, s)
+	for _, q := range host.Queues() {
+		if n := q.Count(); n != (hub.QueueStats{Consumers: 1}) {
+			t.Errorf("queue %s has %+v", q.Name(), n)
 		}
-		return true
-	})
+	}
 }
 
 // TestSelectorRefusals: what is wrong is said with its place. 3 §3.5.8, 2 §2.8.15/invalid-field
@@ -183,7 +182,7 @@ func BenchmarkSelector(b *testing.B) {
 		m.ApplicationProperties = map[string]any{"color": []string{"blue", "red"}[i%2], "size": int32(i % 10)}
 		check(b, sender.Send(ctx, m, nil))
 	}
-	eventually(b, "all wait", func() bool { return x.ready("q") == messages })
+	x.holds("q", messages)
 	b.ReportAllocs()
 	b.ResetTimer()
 	for left := b.N; left > 0; left -= messages {

@@ -50,7 +50,7 @@ func TestExternal(t *testing.T) {
 				return
 			}
 			if conn.(*tls.Conn).Handshake() == nil {
-				go b.endpoint.Serve(conn, func() {}) // ends with Shutdown
+				go b.endpoint.Serve(conn, b.hasLeft) // ends with Shutdown
 			}
 		}
 	}()
@@ -81,6 +81,6 @@ func TestExternal(t *testing.T) {
 		}
 		check(t, r.AcceptMessage(soon(t), m))
 		check(t, conn.Close())
-		eventually(t, "the connection has ended", func() bool { return b.endpoint.Count() == 0 })
+		b.connections(0)
 	}
 }

@@ -157,7 +157,9 @@ func (c *controller) settledBy(first, last uint32, code frame.Descriptor) {
 func (b *broker) are(what string, ready map[string]int) {
 	b.Helper()
 	for q, n := range ready {
-		eventually(b, fmt.Sprintf("%s: %s has %d", what, q, n), func() bool { return b.ready(q) == n })
+		if got := b.ready(q); got != n {
+			b.Errorf("%s: %s has %d, want %d", what, q, got, n)
+		}
 	}
 }
 
@@ -445,7 +447,7 @@ func TestTransactionErrors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, q := range []string{"q", "full"} {
-				b.queueIsEmpty(q)
+				b.empties(q)
 			}
 			c := b.controller()
 			c.TB = t
@@ -457,15 +459,13 @@ func TestTransactionErrors(t *testing.T) {
 	}
 }
 
-// queueIsEmpty purges a queue once nobody holds a message of it.
-func (b *broker) queueIsEmpty(name string) {
+// empties purges a queue, of which nobody holds a message.
+func (b *broker) empties(name string) {
 	b.Helper()
-	host, err := b.hub.VirtualHost("/")
-	check(b, err)
-	q, err := host.Queue(name, 0)
-	check(b, err)
-	eventually(b, "no consumer of "+name, func() bool { return q.Stats().Unacked == 0 })
-	q.Purge()
+	if n := b.counts(name).Unacked; n != 0 {
+		b.Fatalf("%d messages of %s are not settled", n, name)
+	}
+	must(must(b.hub.VirtualHost("/")).Queue(name, 0)).Purge()
 }
 
 // TestCoordinatorEnds: a transaction is rolled back with the link that declared it, however that ends.
@@ -488,7 +488,11 @@ func TestCoordinatorEnds(t *testing.T) {
 			txn := c.declare()
 			c.posted(1, txn, "y")
 			c.retire(0, 0, txn, frame.Accepted, true)
-			end(c)
+			if name == "disconnect" {
+				b.leaving(1, func() { end(c) })
+			} else {
+				end(c)
+			}
 			b.are("the delivery is back", map[string]int{"q": 1})
 			if name == "detach" {
 				c.rejectedIn(c.post(1, txn, "z"), frame.UnknownTransaction)
@@ -513,7 +517,9 @@ func TestTransactionTimeout(t *testing.T) {
 	txn := c.declare()
 	c.posted(1, txn, "y")
 	c.retire(0, 0, txn, frame.Accepted, true)
-	b.are("the delivery is back", map[string]int{"q": 1})
+	conn, s := b.client()
+	must(must(s.NewReceiver(soon(t), "/queues/q", nil)).Receive(soon(t), nil)) // the delivery is back
+	b.leaving(1, func() { check(t, conn.Close()) })
 	c.rejectedIn(c.post(1, txn, "z"), frame.TransactionTimeout)
 	c.discharge(txn, false)
 	c.rejected(frame.TransactionTimeout)

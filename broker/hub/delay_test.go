@@ -117,61 +117,64 @@ func TestDelayedMessagesOutliveARestart(t *testing.T) {
 // TestDelayedMessagesOutlivePowerLossOnce publishes messages that are due at once or soon, to queues in several shards at
 // a time, while the power goes at any moment: each that was confirmed is in each of its queues once.
 func TestDelayedMessagesOutlivePowerLossOnce(t *testing.T) {
-	disk := vfs.NewCrash()
-	loss := lossOf(disk)
-	for round := range uint64(40) {
-		rng := rand.New(rand.NewPCG(round, 9))
-		b := open(t, disk, small())
-		for _, n := range txQueues[:3] {
-			b.queue(n, object.QueueSpec{Durable: true})
-			b.bind("amq.fanout", n, "")
-		}
-		p := b.publisher(message.AMQP091)
-		before := make(map[string]int)
-		for _, n := range txQueues[:3] {
-			before[n] = b.ready(n) + int(b.hub.DelayedCount())
-		}
-		loss.seed = rng.Uint64()
-		loss.at.Store(1 + rng.Int64N(80))
-		confirmed, sent := 0, 0
-		var left *vfs.Crash
-		for left == nil {
-			for range 1 + rng.IntN(5) {
-				p.later(time.Duration(rng.IntN(3))*time.Millisecond, "amq.fanout", fmt.Sprint("k", rng.IntN(9)), durable("x"))
-				sent++
+	synctest.Test(t, func(t *testing.T) {
+		disk := vfs.NewCrash()
+		loss := lossOf(disk)
+		for round := range uint64(40) {
+			rng := rand.New(rand.NewPCG(round, 9))
+			b := open(t, disk, small())
+			for _, n := range txQueues[:3] {
+				b.queue(n, object.QueueSpec{Durable: true})
+				b.bind("amq.fanout", n, "")
 			}
-			p.settle()
-			select {
-			case left = <-loss.left:
-			default:
-				confirmed = sent
+			p := b.publisher(message.AMQP091)
+			before := make(map[string]int)
+			for _, n := range txQueues[:3] {
+				before[n] = b.ready(n) + int(b.hub.DelayedCount())
 			}
-		}
-		b.close()
-		disk, loss = left, lossOf(left)
-		b = open(t, disk, small())
-		b.drainDelayed()
-		b.close() // and with it the transactions end
-		b = open(t, disk, small())
-		for _, n := range txQueues[:3] {
-			if got, most := b.ready(n)-before[n], sent; got < confirmed || got > most {
-				t.Fatalf("round %d: queue %s has %d of %d that were confirmed and %d that were sent", round, n, got, confirmed, most)
+			loss.seed = rng.Uint64()
+			loss.at.Store(1 + rng.Int64N(80))
+			confirmed, sent := 0, 0
+			var left *vfs.Crash
+			for left == nil {
+				for range 1 + rng.IntN(5) {
+					p.later(time.Duration(rng.IntN(3))*time.Millisecond, "amq.fanout", fmt.Sprint("k", rng.IntN(9)), durable("x"))
+					sent++
+				}
+				p.settle()
+				time.Sleep(time.Duration(rng.IntN(2)) * time.Millisecond) // some are due now, and move while others come
+				select {
+				case left = <-loss.left:
+				default:
+					confirmed = sent
+				}
 			}
+			b.close()
+			disk, loss = left, lossOf(left)
+			b = open(t, disk, small())
+			b.drainDelayed()
+			b.close() // and with it the transactions end
+			b = open(t, disk, small())
+			for _, n := range txQueues[:3] {
+				if got, most := b.ready(n)-before[n], sent; got < confirmed || got > most {
+					t.Fatalf("round %d: queue %s has %d of %d that were confirmed and %d that were sent", round, n, got, confirmed, most)
+				}
+			}
+			if a, c := b.ready(txQueues[0]), b.ready(txQueues[2]); a != c {
+				t.Fatalf("round %d: queues that get the same have %d and %d", round, a, c)
+			}
+			b.close()
 		}
-		if a, c := b.ready(txQueues[0]), b.ready(txQueues[2]); a != c {
-			t.Fatalf("round %d: queues that get the same have %d and %d", round, a, c)
-		}
-		b.close()
-	}
+	})
 }
 
-// drainDelayed waits until no delayed message is left.
+// drainDelayed lets the time of all delayed messages come. It is for tests whose time is their own.
 func (b *bench) drainDelayed() {
 	b.Helper()
-	for deadline := time.Now().Add(patience); b.hub.DelayedCount() > 0; {
-		if time.Now().After(deadline) {
-			b.Fatalf("%d messages still wait", b.hub.DelayedCount())
-		}
+	time.Sleep(time.Second)
+	synctest.Wait()
+	if n := b.hub.DelayedCount(); n > 0 {
+		b.Fatalf("%d messages still wait", n)
 	}
 }
 

@@ -62,7 +62,7 @@ func (f *freeze) queue(h *Hub, c object.Change) bool {
 		return true
 	}
 	var messages int
-	err := q.ask(c.Delete == object.DeleteIfUnused, c.Delete == object.DeleteIfEmpty, !f.dry, &messages)
+	asked, err := q.ask(c.Delete == object.DeleteIfUnused, c.Delete == object.DeleteIfEmpty, !f.dry, &messages)
 	info := q.info() // not before the queue's owner has answered
 	t := object.Toll{Messages: info.Ready + info.Unacked, Consumers: info.Consumers}
 	switch {
@@ -74,12 +74,13 @@ func (f *freeze) queue(h *Hub, c object.Change) bool {
 		return f.refuse(c, object.ReasonInUse, t, "%v: it has %d consumers", err, t.Consumers)
 	}
 	f.tolls[c.Key] = t
-	f.hold(q)
+	f.hold(q, asked)
 	return true
 }
 
-func (f *freeze) hold(q *Queue) {
-	if !f.dry {
+// hold remembers what is to be thawed. What somebody else has frozen is his.
+func (f *freeze) hold(q *Queue, asked frozen) {
+	if asked.mine {
 		f.frozen = append(f.frozen, q)
 	}
 }
@@ -108,10 +109,11 @@ func (f *freeze) empty(v *VirtualHost, c object.Change, t object.Toll) bool {
 	}
 	for _, q := range v.Queues() {
 		var messages int
-		if q.ask(false, true, !f.dry, &messages) != nil {
+		asked, err := q.ask(false, true, !f.dry, &messages)
+		if err != nil {
 			return f.refuse(c, object.ReasonNotEmpty, t, "vhost '%s' not empty: its queues hold %d messages, %d of them queue '%s'", v.name, max(t.Messages, messages), messages, q.name)
 		}
-		f.hold(q)
+		f.hold(q, asked)
 	}
 	return true
 }

@@ -391,29 +391,46 @@ func (v *VirtualHost) DeleteQueue(ctx context.Context, access *auth.Access, name
 }
 
 func (v *VirtualHost) deleteQueue(ctx context.Context, q *Queue, ifUnused, ifEmpty bool) (messages int, err error) {
-	if err := q.freeze(ifUnused, ifEmpty, &messages); err != nil {
-		return messages, err
-	}
-	if q.durable {
-		if err := v.hub.unwant(ctx, object.KindQueue, v.name, q.name, object.DeleteAlways); err != nil {
-			q.thaw()
+	for {
+		f, err := q.ask(ifUnused, ifEmpty, true, &messages)
+		switch {
+		case err != nil:
 			return messages, err
+		case f.gone:
+			return 0, nil
+		case f.mine:
+			return messages, v.deleteFrozen(ctx, q)
+		}
+		select {
+		case <-f.others:
+		case <-v.hub.stop:
+			return 0, ErrClosed
+		}
+	}
+}
+
+func (v *VirtualHost) deleteFrozen(ctx context.Context, q *Queue) error {
+	if q.durable {
+		if err := v.hub.unwantQueue(ctx, q); err != nil {
+			q.thaw()
+			return err
 		}
 	}
 	v.remove(q)
-	return messages, nil
+	return nil
 }
 
-// freeze makes the queue take no more, if it is unused and empty as asked; a frozen queue can be removed without losing
-// what was accepted after the question.
-func (q *Queue) freeze(ifUnused, ifEmpty bool, messages *int) error {
-	return q.ask(ifUnused, ifEmpty, true, messages)
+// frozen is what became of a wish to freeze a queue.
+type frozen struct {
+	mine   bool            // it is frozen now, and was not
+	others <-chan struct{} // somebody else has frozen it; closed when that is decided
+	gone   bool            // it was removed
 }
 
-// ask says whether the queue is unused and empty as asked, and freezes one that is, if it is to be deleted now.
-func (q *Queue) ask(ifUnused, ifEmpty, now bool, messages *int) error {
-	var err error
-	q.do(func(q *Queue, _ int64) {
+// ask says whether the queue is unused and empty as asked, and freezes one that is, if it is to be deleted now: it takes no
+// more, and can be removed without losing what was accepted after the question.
+func (q *Queue) ask(ifUnused, ifEmpty, now bool, messages *int) (f frozen, err error) {
+	f.gone = !q.do(func(q *Queue, _ int64) {
 		*messages = q.state.Ready()
 		switch {
 		case ifUnused && q.state.Active()+q.state.Suspended() > 0:
@@ -421,11 +438,13 @@ func (q *Queue) ask(ifUnused, ifEmpty, now bool, messages *int) error {
 		case ifEmpty && q.state.Ready()+q.state.Unacked()+q.inFlight > 0:
 			*messages = q.state.Ready() + q.state.Unacked() + q.inFlight
 			err = errorf(Precondition, "queue '%s' in vhost '%s' not empty", q.name, q.host.name)
-		case now && q.frozen == nil:
-			q.frozen = make(chan struct{})
+		case q.frozen != nil:
+			f.others = q.frozen
+		case now:
+			f.mine, q.frozen = true, make(chan struct{})
 		}
 	})
-	return err
+	return f, err
 }
 
 func (q *Queue) thaw() { q.do(func(q *Queue, _ int64) { q.decided() }) }

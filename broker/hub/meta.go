@@ -95,7 +95,10 @@ type ApplyOptions struct {
 // Apply brings objects to their wanted state as one change of the metadata, and answers what became of each, in the order
 // of changes. When it returns, the change is durable and in force. The error is for what concerns all of them.
 func (h *Hub) Apply(ctx context.Context, owner string, changes []object.Change, o ApplyOptions) ([]object.Result, error) {
-	a := &application{ctx: ctx, owner: owner, changes: changes, dryRun: o.DryRun, passwords: h.preparePasswords(ctx, changes)}
+	return h.apply(&application{ctx: ctx, owner: owner, changes: changes, dryRun: o.DryRun, passwords: h.preparePasswords(ctx, changes)})
+}
+
+func (h *Hub) apply(a *application) ([]object.Result, error) {
 	h.meta.waiting.add(a)
 	h.meta.change.Lock()
 	defer h.meta.change.Unlock()
@@ -112,6 +115,7 @@ type application struct {
 	changes   []object.Change
 	dryRun    bool
 	passwords *passwords
+	queue     *Queue // that alone is to be deleted, and nothing that has its name now; nil where names count
 
 	done    bool
 	results []object.Result
@@ -165,6 +169,10 @@ func (h *Hub) applyTogether(all []*application) {
 		for _, a := range all {
 			a.end(nil, ErrClosed)
 		}
+		return
+	}
+	if q := all[0].queue; q != nil && !q.host.has(q) {
+		all[0].end([]object.Result{{Outcome: object.Unchanged}}, nil)
 		return
 	}
 	f := h.freezeForDeletion(all[0]) // only the first may delete
@@ -467,12 +475,28 @@ func (h *Hub) want(ctx context.Context, kind object.Kind, vhost, name string, sp
 
 // unwant deletes one object at the wish of a client.
 func (h *Hub) unwant(ctx context.Context, kind object.Kind, vhost, name string, d object.Deletion) error {
+	return h.one(ctx, deletion(kind, vhost, name, d))
+}
+
+func deletion(kind object.Kind, vhost, name string, d object.Deletion) object.Change {
 	o := object.Object{Key: object.Key{Kind: kind, VirtualHost: vhost, Name: name}, Spec: json.RawMessage("{}")}
-	return h.one(ctx, object.Change{Object: o, Delete: d})
+	return object.Change{Object: o, Delete: d}
+}
+
+// unwantQueue deletes the object of a queue, and not one that has its name afterwards.
+func (h *Hub) unwantQueue(ctx context.Context, q *Queue) error {
+	results, err := h.apply(&application{
+		ctx: ctx, owner: clientOwner, queue: q, changes: []object.Change{deletion(object.KindQueue, q.host.name, q.name, object.DeleteAlways)},
+	})
+	return outcome(results, err)
 }
 
 func (h *Hub) one(ctx context.Context, c object.Change) error {
-	results, err := h.Apply(ctx, clientOwner, []object.Change{c}, ApplyOptions{})
+	return outcome(h.Apply(ctx, clientOwner, []object.Change{c}, ApplyOptions{}))
+}
+
+// outcome is the error that an application of one change comes to.
+func outcome(results []object.Result, err error) error {
 	if err != nil {
 		return err
 	}

@@ -185,7 +185,7 @@ func (q *Queue) effects() aftermath {
 	q.arm()
 	q.publishState()
 	after.examine = q.toExamine()
-	if q.auto && q.hadUser && q.state.Active()+q.state.Suspended() == 0 {
+	if q.auto && q.hadUser && q.frozen == nil && q.state.Active()+q.state.Suspended() == 0 {
 		after.remove = true
 	}
 	after.ebbed = q.ebbed()

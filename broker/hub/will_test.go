@@ -243,62 +243,65 @@ func TestWillsOutliveCheckpointsAndCleaning(t *testing.T) {
 // TestWillsOutlivePowerLossOnce lets connections end in all ways while the power goes at any moment: a will whose connection broke
 // comes once, one that was taken back never.
 func TestWillsOutlivePowerLossOnce(t *testing.T) {
-	disk := vfs.NewCrash()
-	loss := lossOf(disk)
-	next := 0
-	for round := range uint64(40) {
-		rng := rand.New(rand.NewPCG(round, 10))
-		b := open(t, disk, small())
-		b.heirs()
-		b.read()
-		loss.seed = rng.Uint64()
-		loss.at.Store(1 + rng.Int64N(80))
-		must, may := make(map[string]bool), make(map[string]bool)
-		var left *vfs.Crash
-		for left == nil {
-			body := fmt.Sprint(next)
-			next++
-			may[body] = true
-			s := b.willing(fmt.Sprint("c", next), body, time.Duration(rng.IntN(2))*time.Millisecond)
-			back := rng.IntN(3) == 0
-			if back {
-				if err := s.TakeBackWill(context.Background()); err != nil {
-					t.Fatal(err)
-				}
-				if err := s.Close(context.Background()); err != nil {
-					t.Fatal(err)
-				}
-			} else {
-				b.breaks(s)
-			}
-			select {
-			case left = <-loss.left:
-			default:
+	synctest.Test(t, func(t *testing.T) {
+		disk := vfs.NewCrash()
+		loss := lossOf(disk)
+		next := 0
+		for round := range uint64(40) {
+			rng := rand.New(rand.NewPCG(round, 10))
+			b := open(t, disk, small())
+			b.heirs()
+			b.read()
+			loss.seed = rng.Uint64()
+			loss.at.Store(1 + rng.Int64N(80))
+			must, may := make(map[string]bool), make(map[string]bool)
+			var left *vfs.Crash
+			for left == nil {
+				body := fmt.Sprint(next)
+				next++
+				may[body] = true
+				s := b.willing(fmt.Sprint("c", next), body, time.Duration(rng.IntN(2))*time.Millisecond)
+				back := rng.IntN(3) == 0
 				if back {
-					delete(may, body)
+					if err := s.TakeBackWill(context.Background()); err != nil {
+						t.Fatal(err)
+					}
+					if err := s.Close(context.Background()); err != nil {
+						t.Fatal(err)
+					}
+				} else {
+					b.breaks(s)
 				}
-				must[body] = !back
+				time.Sleep(time.Duration(rng.IntN(2)) * time.Millisecond) // some are due now
+				select {
+				case left = <-loss.left:
+				default:
+					if back {
+						delete(may, body)
+					}
+					must[body] = !back
+				}
 			}
-		}
-		b.close()
-		disk, loss = left, lossOf(left)
-		b = open(t, disk, small())
-		b.drainDelayed()
-		b.close() // and with it the transactions end
-		b = open(t, disk, small())
-		b.drainDelayed()
-		got := make(map[string]bool)
-		for _, body := range b.read() {
-			if got[body] || !may[body] {
-				t.Fatalf("round %d: will %s comes twice: %v, or should not", round, body, got[body])
+			b.close()
+			disk, loss = left, lossOf(left)
+			b = open(t, disk, small())
+			b.drainDelayed()
+			b.close() // and with it the transactions end
+			b = open(t, disk, small())
+			b.drainDelayed()
+			got := make(map[string]bool)
+			for _, body := range b.read() {
+				if got[body] || !may[body] {
+					t.Fatalf("round %d: will %s comes twice: %v, or should not", round, body, got[body])
+				}
+				got[body] = true
 			}
-			got[body] = true
-		}
-		for body, there := range must {
-			if there && !got[body] {
-				t.Fatalf("round %d: will %s is missing", round, body)
+			for body, there := range must {
+				if there && !got[body] {
+					t.Fatalf("round %d: will %s is missing", round, body)
+				}
 			}
+			b.close()
 		}
-		b.close()
-	}
+	})
 }
