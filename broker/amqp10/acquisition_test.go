@@ -120,6 +120,7 @@ func TestAcquisition(t *testing.T) {
 			c.send(0, &frame.Disposition{Role: frame.Receiver, First: 3, State: frame.Accepted})
 			c.settledBy(3, 0, frame.CodeAccepted)
 			c.send(0, &frame.Disposition{Role: frame.Receiver, First: 0, Last: frame.Some[uint32](4), Settled: true, State: frame.Released})
+			c.handled()
 			b.are("the last one is released", map[string]int{"q": 1})
 		})
 	}
@@ -242,6 +243,7 @@ func TestSettledAcquisition(t *testing.T) {
 					c.discharge(txn, false)
 					c.rejected(frame.TransactionRollback)
 				default:
+					b.connections(0)
 					b.are("after the connection is gone", map[string]int{"q": 3})
 				}
 			})
@@ -430,7 +432,7 @@ func TestAcquisitionErrors(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b.queueIsEmpty("q")
+			b.empties("q")
 			c := b.controller()
 			c.TB = t
 			c.sender(1, "/queues/q")
@@ -452,6 +454,7 @@ func TestAcquisitionIsBounded(t *testing.T) {
 	for range most + 1 {
 		check(t, sender.Send(t.Context(), amqp.NewMessage(nil), nil))
 	}
+	handled(t, s)
 	b.are("all are there", map[string]int{"q": most + 1})
 	c := b.controller()
 	c.receiveSettled(3, "/queues/q")

@@ -34,8 +34,9 @@ type broker struct {
 	endpoint *amqp10.Endpoint
 	address  string
 
-	mu   sync.Mutex
-	left chan struct{} // guarded by mu; closed and replaced when a connection has ended
+	mu      sync.Mutex
+	clients int           // guarded by mu; connections that were accepted and have not ended, with all that they had
+	left    chan struct{} // guarded by mu; closed and replaced when a connection has ended
 }
 
 func defaults() config.Config {
@@ -73,6 +74,7 @@ func startOn(t testing.TB, c config.Config, fs vfs.FS) *broker {
 			if err != nil {
 				return
 			}
+			b.comes()
 			serving.Go(func() { b.endpoint.Serve(conn, b.hasLeft) }) // ends with Shutdown
 		}
 	})
@@ -91,10 +93,17 @@ func startOn(t testing.TB, c config.Config, fs vfs.FS) *broker {
 	return b
 }
 
+func (b *broker) comes() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.clients++
+}
+
 // hasLeft is called when a connection has ended, with all that it had.
 func (b *broker) hasLeft() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.clients--
 	close(b.left)
 	b.left = make(chan struct{})
 }
@@ -104,15 +113,15 @@ func (b *broker) connections(n int) {
 	b.Helper()
 	for deadline := time.After(patience); ; {
 		b.mu.Lock()
-		left := b.left
+		clients, left := b.clients, b.left
 		b.mu.Unlock()
-		if b.endpoint.Count() == n {
+		if clients == n {
 			return
 		}
 		select {
 		case <-left:
 		case <-deadline:
-			b.Fatalf("there are %d connections, want %d", b.endpoint.Count(), n)
+			b.Fatalf("there are %d connections, want %d", clients, n)
 		}
 	}
 }
@@ -175,10 +184,22 @@ func handled(t testing.TB, s *amqp.Session) {
 	check(t, must(s.NewSender(soon(t), "", nil)).Close(soon(t)))
 }
 
+// handled returns when the broker has handled what was sent in session 0, in which nothing is answered: it hands over what it has
+// read before it reads the next flow.
+func (p *peer) handled() {
+	p.Helper()
+	for range 2 {
+		p.send(0, &frame.Flow{NextIncomingID: frame.Some[uint32](0), IncomingWindow: 1000, OutgoingWindow: 1000, Echo: true})
+		expect[*frame.Flow](p)
+	}
+}
+
 // leaving does what ends so many connections, and returns when they have ended.
 func (b *broker) leaving(n int, leave func()) {
 	b.Helper()
-	n = b.endpoint.Count() - n
+	b.mu.Lock()
+	n = b.clients - n
+	b.mu.Unlock()
 	leave()
 	b.connections(n)
 }
