@@ -120,7 +120,10 @@ func (s *session) unkeep(l *outgoing) (tags []hub.Range) {
 // acquired notes a delivery that is begun, which has the newest id; the lock is held.
 func (s *session) acquired(w *undelivered) {
 	a := w.link.acquires
-	if _, again := w.link.resuming[w.delivery.Tag]; a == nil || again {
+	if a == nil {
+		return
+	}
+	if _, again := w.link.resuming[w.delivery.Tag]; again {
 		return
 	}
 	id, tag := s.unsettled.next-1, w.delivery.Tag

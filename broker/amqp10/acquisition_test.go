@@ -443,6 +443,32 @@ func TestAcquisitionErrors(t *testing.T) {
 	}
 }
 
+// TestResumedIsNotAcquired: what a link had before it acquires in a transaction is not of that, though it is sent again.
+func TestResumedIsNotAcquired(t *testing.T) {
+	b := start(t, defaults())
+	b.queue("q", nil)
+	c := b.controller()
+	c.sender(1, "/queues/q")
+	c.publish(1, "old")
+	c.attach(&frame.Attach{Name: "r", Handle: 2, Role: frame.Receiver, Source: lasting("/queues/q")})
+	c.flow(2, 1, false, nil)
+	old := expect[*frame.Transfer](c.peer)
+	c.send(0, &frame.Detach{Handle: 2})
+	expect[*frame.Detach](c.peer)
+	c.publish(1, "new")
+	c.attach(&frame.Attach{Name: "r", Handle: 2, Role: frame.Receiver, Source: lasting("/queues/q"), Unsettled: unsettledMap(entry{tag: old.DeliveryTag})})
+	txn := c.declare()
+	c.acquire(2, txn, 2, false)
+	if resumed := expect[*frame.Transfer](c.peer); !resumed.Resume || resumed.State.Code == frame.CodeTransactionalState || !bytes.Equal(resumed.DeliveryTag, old.DeliveryTag) {
+		t.Fatalf("transfer %+v", resumed)
+	}
+	id, _ := c.got(txn, false)
+	c.discharge(txn, true)
+	c.settledBy(id, id, frame.CodeModified)
+	c.accepted()
+	b.are("the new one is back", map[string]int{"q": 1})
+}
+
 // TestAcquisitionIsBounded: a session that has acquired too much in transactions cannot commit it.
 func TestAcquisitionIsBounded(t *testing.T) {
 	const most = 100_000

@@ -46,7 +46,16 @@ func FuzzConnection(f *testing.F) {
 	number := func(n byte) []byte { return []byte{0, 0, 0, 0, 0, 0, 0, n} }
 	maps := unsettledMap(entry{tag: number(1)}, entry{number(2), received(1, 2)}, entry{number(3), frame.Accepted}, entry{tag: []byte("t")}, entry{tag: []byte{0}})
 	never := &frame.Target{Address: "/queues/fuzz", Durable: frame.DurabilityUnsettledState, ExpiryPolicy: frame.ExpireNever}
-	for _, resumed := range [][]frame.Performative{ // links that are attached again, with maps
+	acquire := &frame.Flow{NextIncomingID: first, IncomingWindow: 9, Handle: frame.Some[uint32](2), LinkCredit: frame.Some[uint32](9), DeliveryCount: first, Drain: true,
+		Properties: frame.Map(frame.AppendBinary(frame.AppendSymbol(nil, "txn-id"), firstTxn))}
+	discharge := &frame.Transfer{Handle: 5, DeliveryID: frame.Some[uint32](9), Payload: append([]byte{0, 0x53, 0x77}, (&frame.Discharge{TxnID: firstTxn, Fail: true}).Append(nil)...)}
+	settled := &frame.Attach{Name: "s", Handle: 9, Role: frame.Receiver, SenderSettleMode: frame.SenderSettled, Source: &frame.Source{Address: "/queues/fuzz", ExpiryPolicy: frame.ExpireSessionEnd}}
+	acquireSettled := *acquire
+	acquireSettled.Handle = frame.Some[uint32](9)
+	for _, resumed := range [][]frame.Performative{ // links that acquire in a transaction, and links that are attached again, with maps
+		{acquire, &frame.Transfer{Handle: 1, DeliveryID: frame.Some[uint32](3), DeliveryTag: []byte("t"), Payload: data("x")},
+			&frame.Disposition{Role: frame.Receiver, First: 0, Last: frame.Some[uint32](9), State: in(firstTxn, frame.Accepted)}, discharge},
+		{settled, &acquireSettled, &frame.Disposition{Role: frame.Receiver, First: 0, Last: frame.Some[uint32](9), Settled: true, State: frame.Released}, discharge},
 		{&frame.Detach{Handle: 2}, &frame.Attach{Name: "r", Handle: 9, Role: frame.Receiver, Unsettled: maps, Source: lasting("/queues/fuzz")},
 			&frame.Flow{NextIncomingID: first, IncomingWindow: 9, Handle: frame.Some[uint32](9), LinkCredit: frame.Some[uint32](9)}},
 		{&frame.Attach{Name: "r", Handle: 9, Role: frame.Receiver, Unsettled: maps, IncompleteUnsettled: true, Source: lasting("/queues/fuzz")}},

@@ -167,6 +167,8 @@ func TestDelaysInTransactionsOutlivePowerLoss(t *testing.T) {
 			t.Fatal(err)
 		}
 		disk.take()
+		b.close() // nothing writes to the disk any more
+		disk.take()
 		states := make(map[string]int)
 		for i, at := range disk.taken {
 			for range 2 { // the second time, what the first one ended is in the log

@@ -129,6 +129,41 @@ func TestTransactionIsRefusedAsAWhole(t *testing.T) {
 	again.wait(t, "the work again", func() bool { return len(again.got) == 1 && again.got[0].Returned })
 }
 
+// TestKeep: a consumer that is given messages for good holds those that it is to keep, until they are settled or it ends.
+func TestKeep(t *testing.T) {
+	for _, spec := range []object.QueueSpec{{Durable: true}, {}} {
+		b := open(t, vfs.NewMemory(), small())
+		b.queue("q", spec)
+		p := b.publisher(message.AMQP091)
+		s := newSink()
+		c := b.consume("q", s, hub.ConsumerOptions{NoAck: true})
+		give := func(body string, tag uint64) {
+			t.Helper()
+			n := len(s.got)
+			p.send("", "q", durable(body))
+			p.settle()
+			s.wait(t, body, func() bool { return len(s.got) == n+1 && s.got[n].Tag == tag })
+		}
+		give("for good", 0)
+		between := 0
+		if !c.Keep(true, func() { between++ }) {
+			t.Fatal("the queue is gone")
+		}
+		give("accepted", 1)
+		give("failed", 2)
+		c.Keep(false, func() { between++ })
+		give("for good, too", 0)
+		if between != 2 {
+			t.Errorf("%d calls in between", between)
+		}
+		c.Settle(queue.Accept, hub.Range{From: 1, To: 1})
+		c.Close()
+		again := newSink()
+		b.consume("q", again, hub.ConsumerOptions{NoAck: true})
+		again.wait(t, "what was kept", func() bool { return len(again.got) == 1 && again.bodies[0] == "failed" && again.got[0].Returned })
+	}
+}
+
 // TestTransactionsOutlivePowerLossAsAWhole moves messages from queue to queue in transactions while the power goes at any
 // moment: there must be exactly as many as ever.
 func TestTransactionsOutlivePowerLossAsAWhole(t *testing.T) {

@@ -88,6 +88,12 @@ func (c *Client) Credit(handle, count, credit uint32) {
 	c.Send(&frame.Flow{NextIncomingID: frame.Some(c.got), IncomingWindow: window, OutgoingWindow: window, Handle: frame.Some(handle), DeliveryCount: frame.Some(count), LinkCredit: frame.Some(credit)})
 }
 
+// CreditIn is Credit for deliveries that are acquired in a transaction.
+func (c *Client) CreditIn(txn []byte, handle, count, credit uint32) {
+	c.Send(&frame.Flow{NextIncomingID: frame.Some(c.got), IncomingWindow: window, OutgoingWindow: window, Handle: frame.Some(handle), DeliveryCount: frame.Some(count), LinkCredit: frame.Some(credit),
+		Properties: frame.Map(frame.AppendBinary(frame.AppendSymbol(nil, "txn-id"), txn))})
+}
+
 // Flush writes what was added.
 func (c *Client) Flush() error {
 	_, err := c.conn.Write(c.out)

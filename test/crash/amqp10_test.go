@@ -33,7 +33,7 @@ func TestAMQP10Kills(t *testing.T) {
 		r.subscribe(t, b.amqp())
 		readers = append(readers, r)
 	}
-	movers := []*mover{{world: w, name: "mover-0"}, {world: w, name: "mover-1"}}
+	movers := []*mover{{world: w, name: "mover-0"}, {world: w, name: "mover-1"}, {world: w, name: "mover-2", acquires: true}, {world: w, name: "mover-3", acquires: true, settled: true}}
 	rng := rand.New(rand.NewPCG(*seed, 3))
 	began, killed := time.Now(), 0
 	for ; killed < *kills && time.Since(began) < *duration*3/5 && !w.broken(); killed++ {
@@ -83,6 +83,7 @@ func TestAMQP10Kills(t *testing.T) {
 	}
 	certain := 0
 	for _, m := range movers {
+		t.Logf("%s moved %d certainly", m.name, len(m.committed))
 		for _, n := range m.committed {
 			certain++
 			if left[n] != 1 {
@@ -461,10 +462,13 @@ func (r *resuming) decide(c *client.Client, id uint32, ids map[uint32]string) {
 	c.Send(&frame.Disposition{Role: frame.Receiver, First: id, State: frame.Accepted})
 }
 
-// mover moves messages from one queue to two others, each in a transaction.
+// mover moves messages from one queue to two others, each in a transaction. One that acquires takes them in it, too, and rolls back
+// every fourth.
 type mover struct {
 	world     *world
 	name      string
+	acquires  bool
+	settled   bool // it is sent settled deliveries
 	committed []uint64
 }
 
@@ -482,9 +486,13 @@ func (m *mover) run(address string) {
 		return
 	}
 	defer c.Close()
+	mode := frame.SenderUnsettled
+	if m.settled {
+		mode = frame.SenderSettled
+	}
 	for _, a := range []*frame.Attach{
 		{Name: "coordinator", Handle: coordinator, Role: frame.Sender, Coordinator: &frame.Coordinator{}},
-		{Name: "in", Handle: fromIn, Role: frame.Receiver, Source: &frame.Source{Address: "/queues/crash-in", ExpiryPolicy: frame.ExpireSessionEnd}},
+		{Name: "in", Handle: fromIn, Role: frame.Receiver, SenderSettleMode: mode, Source: &frame.Source{Address: "/queues/crash-in", ExpiryPolicy: frame.ExpireSessionEnd}},
 		{Name: "a", Handle: toA, Role: frame.Sender, Target: &frame.Target{Address: "/queues/crash-out-a", ExpiryPolicy: frame.ExpireSessionEnd}},
 		{Name: "b", Handle: toB, Role: frame.Sender, Target: &frame.Target{Address: "/queues/crash-out-b", ExpiryPolicy: frame.ExpireSessionEnd}},
 	} {
@@ -493,8 +501,8 @@ func (m *mover) run(address string) {
 		}
 	}
 	for count := uint32(0); ; count++ {
-		c.Credit(fromIn, count, 1)
-		n, err := m.move(c)
+		fail := m.acquires && count%4 == 3
+		n, err := m.move(c, count, fail)
 		if err != nil {
 			var told *refusedError
 			if errors.As(err, &told) {
@@ -502,7 +510,9 @@ func (m *mover) run(address string) {
 			}
 			return
 		}
-		m.committed = append(m.committed, n)
+		if !fail {
+			m.committed = append(m.committed, n)
+		}
 	}
 }
 
@@ -511,13 +521,39 @@ type refusedError struct{ text string }
 
 func (e *refusedError) Error() string { return e.text }
 
-func (m *mover) move(c *client.Client) (n uint64, err error) {
-	if err := c.Flush(); err != nil {
-		return 0, err
+// move moves the message that is delivered after so many.
+func (m *mover) move(c *client.Client, count uint32, fail bool) (n uint64, err error) {
+	if !m.acquires {
+		c.Credit(fromIn, count, 1)
+		if err := c.Flush(); err != nil {
+			return 0, err
+		}
+	}
+	declare := func() (txn frame.Declared, err error) {
+		state, err := m.ask(c, frame.Transfer{Handle: coordinator, DeliveryTag: []byte("d"), Payload: frame.AppendValue(nil, valueOf(new(frame.Declare).Append(nil)))})
+		if err == nil {
+			if err = txn.Decode(state); err != nil {
+				err = &refusedError{err.Error()}
+			}
+		}
+		return txn, err
+	}
+	var txn frame.Declared
+	if m.acquires {
+		if txn, err = declare(); err != nil {
+			return 0, err
+		}
+		c.CreditIn(txn.TxnID, fromIn, count, 1)
+		if err := c.Flush(); err != nil {
+			return 0, err
+		}
 	}
 	d, err := client.Expect[*frame.Transfer](c)
 	if err != nil {
 		return 0, err
+	}
+	if transactional := d.State.Code == frame.CodeTransactionalState; transactional != m.acquires || d.Settled != m.settled {
+		return 0, &refusedError{fmt.Sprintf("transfer in state %v, settled %t", d.State.Code, d.Settled)}
 	}
 	body, err := client.Body(d.Payload)
 	if err != nil {
@@ -526,13 +562,10 @@ func (m *mover) move(c *client.Client) (n uint64, err error) {
 	if _, n, err = decodeNumber(body); err != nil {
 		return 0, &refusedError{err.Error()}
 	}
-	declared, err := m.ask(c, frame.Transfer{Handle: coordinator, DeliveryTag: []byte("d"), Payload: frame.AppendValue(nil, valueOf(new(frame.Declare).Append(nil)))})
-	if err != nil {
-		return 0, err
-	}
-	var txn frame.Declared
-	if err := txn.Decode(declared); err != nil {
-		return 0, &refusedError{err.Error()}
+	if !m.acquires {
+		if txn, err = declare(); err != nil {
+			return 0, err
+		}
 	}
 	in := (&frame.TransactionalState{TxnID: txn.TxnID}).State()
 	for _, to := range []uint32{toA, toB} {
@@ -541,8 +574,10 @@ func (m *mover) move(c *client.Client) (n uint64, err error) {
 		}
 	}
 	accepted := (&frame.TransactionalState{TxnID: txn.TxnID, Outcome: frame.Accepted}).State()
-	c.Send(&frame.Disposition{Role: frame.Receiver, First: d.DeliveryID.Value, Settled: true, State: accepted})
-	discharge := frame.AppendValue(nil, valueOf((&frame.Discharge{TxnID: txn.TxnID}).Append(nil)))
+	if !m.settled {
+		c.Send(&frame.Disposition{Role: frame.Receiver, First: d.DeliveryID.Value, Settled: true, State: accepted})
+	}
+	discharge := frame.AppendValue(nil, valueOf((&frame.Discharge{TxnID: txn.TxnID, Fail: fail}).Append(nil)))
 	outcome, err := m.ask(c, frame.Transfer{Handle: coordinator, DeliveryTag: []byte("c"), Payload: discharge})
 	if err == nil && outcome.Code != frame.CodeAccepted {
 		err = &refusedError{fmt.Sprintf("the discharge is %s", outcome.Code)}
