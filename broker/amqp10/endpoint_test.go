@@ -74,8 +74,7 @@ func startOn(t testing.TB, c config.Config, fs vfs.FS) *broker {
 			if err != nil {
 				return
 			}
-			b.comes()
-			serving.Go(func() { b.endpoint.Serve(conn, b.hasLeft) }) // ends with Shutdown
+			serving.Go(func() { b.serve(conn) }) // ends with Shutdown
 		}
 	})
 	t.Cleanup(func() {
@@ -93,10 +92,12 @@ func startOn(t testing.TB, c config.Config, fs vfs.FS) *broker {
 	return b
 }
 
-func (b *broker) comes() {
+// serve serves a connection.
+func (b *broker) serve(conn net.Conn) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	b.clients++
+	b.mu.Unlock()
+	b.endpoint.Serve(conn, b.hasLeft)
 }
 
 // hasLeft is called when a connection has ended, with all that it had.

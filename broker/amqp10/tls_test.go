@@ -50,7 +50,7 @@ func TestExternal(t *testing.T) {
 				return
 			}
 			if conn.(*tls.Conn).Handshake() == nil {
-				go b.endpoint.Serve(conn, b.hasLeft) // ends with Shutdown
+				go b.serve(conn) // ends with Shutdown
 			}
 		}
 	}()

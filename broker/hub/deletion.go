@@ -111,7 +111,8 @@ func (f *freeze) empty(v *VirtualHost, c object.Change, t object.Toll) bool {
 		var messages int
 		asked, err := q.ask(false, true, !f.dry, &messages)
 		if err != nil {
-			return f.refuse(c, object.ReasonNotEmpty, t, "vhost '%s' not empty: its queues hold %d messages, %d of them queue '%s'", v.name, max(t.Messages, messages), messages, q.name)
+			t.Messages = max(t.Messages, messages)
+			return f.refuse(c, object.ReasonNotEmpty, t, "vhost '%s' not empty: its queues hold %d messages, %d of them queue '%s'", v.name, t.Messages, messages, q.name)
 		}
 		f.hold(q, asked)
 	}
