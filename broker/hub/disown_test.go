@@ -2,8 +2,11 @@ package hub_test
 
 import (
 	"context"
+	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/turnstone-mq/turnstone/broker/hub"
@@ -211,4 +214,58 @@ func TestADeletedVirtualHostTakesNothing(t *testing.T) {
 	if r, d, s := b.remains(); r+d+s > 0 {
 		t.Errorf("%d retained, %d delayed messages, %d sessions and tags", r, d, s)
 	}
+}
+
+// TestADeletedVirtualHostKeepsNothing: a message that is to wait, and reaches the disk while its virtual host is deleted, is not kept
+// for the next one of the name, not by a checkpoint either.
+func TestADeletedVirtualHostKeepsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := vfs.NewCrash()
+		var held atomic.Bool
+		release := make(chan struct{})
+		disk.Before = func(op vfs.Op, _ string) {
+			if op == vfs.OpSync && held.Load() {
+				<-release
+			}
+		}
+		b := open(t, disk, small())
+		b.tenant("")
+		v, err := b.hub.VirtualHost("tenant")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := &publisher{bench: b, encoding: message.MQTT, came: make(chan struct{}, 1)}
+		p.Publisher = v.NewPublisher(hub.PublisherOptions{Access: b.access, Encoding: message.MQTT, Confirmed: p.confirmed})
+		held.Store(true)
+		for i := range 20 { // in every shard
+			p.later(time.Hour, "amq.topic", fmt.Sprint(i), durable("later"))
+		}
+		p.Flush()
+		synctest.Wait()
+		deleted := make(chan struct{})
+		go func() { // ends when the disk goes on
+			b.tenant(object.DeleteAlways)
+			close(deleted)
+		}()
+		synctest.Wait()
+		held.Store(false)
+		close(release)
+		<-deleted
+		b.tenant("")
+		b.queue("busy", object.QueueSpec{Durable: true, Arguments: object.Arguments{"x-max-length": 10}})
+		body := string(make([]byte, 8<<10))
+		other := b.publisher(message.AMQP091)
+		for range 50 { // the log turns over
+			for range 20 {
+				other.send("", "busy", durable(body))
+			}
+			other.settle()
+			time.Sleep(time.Second)
+		}
+		b.close()
+		b = open(t, disk, small())
+		if n := b.hub.DelayedCount(); n != 0 {
+			t.Errorf("%d messages wait in the next virtual host", n)
+		}
+	})
 }

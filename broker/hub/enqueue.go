@@ -152,6 +152,10 @@ func (a *enqueueAct) commit(s *shard, now int64, index uint64) {
 		s.enqueue(now, &a.items[i], index)
 	}
 	for _, d := range a.delayed {
+		if d.host.deleted.Load() { // since it was written: disown did not meet it among those that wait
+			d.host.delayed.Add(-1)
+			continue
+		}
 		d.ref.Index = index
 		s.delay(d.delayed, d.due)
 	}
