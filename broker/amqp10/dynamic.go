@@ -99,7 +99,13 @@ func (l *link) join(queue string) error {
 	ts.mu.Lock()
 	n := ts.nodes[nodeKey{c.host, queue}]
 	ts.mu.Unlock()
-	if n == nil || n == l.joined {
+	switch {
+	case n == nil: // none, or one that has gone since the queue was found
+		if _, err := c.host.Queue(queue, c.origin); hub.CodeOf(err) == hub.NotFound {
+			return err
+		}
+		return nil
+	case n == l.joined:
 		return nil
 	}
 	if !n.join() {

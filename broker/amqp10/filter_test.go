@@ -303,7 +303,6 @@ func TestChangedSharedSubscription(t *testing.T) {
 	c, _, err := b.member("app", "sub", "news", lastingSubscription)
 	check(t, err)
 	b.leaving(1, func() { check(t, c.Close()) })
-	const name = "amqp-shared/app/sub"
 	_, s := b.client()
 	paint(t, s, "/topic/news", "red")
 	selecting := lastingSubscription

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"runtime"
 	"testing"
-	"time"
 
 	"github.com/turnstone-mq/turnstone/broker/amqp10/frame"
+	"github.com/turnstone-mq/turnstone/test/goroutines"
 )
 
 // TestSleep: connections that say nothing have no goroutine; they hear what comes, get what is for them, and end with their
@@ -16,15 +16,7 @@ import (
 func TestSleep(t *testing.T) {
 	const clients = 100
 	b := start(t, defaults())
-	before := runtime.NumGoroutine()
-	asleep := func() {
-		t.Helper()
-		for until := time.Now().Add(patience); runtime.NumGoroutine() > before+clients/4; runtime.Gosched() {
-			if time.Now().After(until) {
-				t.Fatalf("%d goroutines, %d before %d clients", runtime.NumGoroutine(), before, clients)
-			}
-		}
-	}
+	asleep := goroutines.AtMost(t, clients/4)
 	var all []*peer
 	for i := range clients {
 		b.queue(fmt.Sprint(i), nil)
@@ -57,11 +49,7 @@ func TestSleep(t *testing.T) {
 	for _, p := range all[20:50] {
 		p.conn.Close() //nolint:errcheck // that is the test
 	}
-	for until := time.Now().Add(patience); b.endpoint.Count() != clients-50; runtime.Gosched() {
-		if time.Now().After(until) {
-			t.Fatalf("%d connections are left", b.endpoint.Count())
-		}
-	}
+	b.connections(clients - 50)
 	asleep() // and Shutdown ends the rest
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/turnstone-mq/turnstone/broker/mqtt/packet"
+	"github.com/turnstone-mq/turnstone/test/goroutines"
 )
 
 // TestSleep: connections that say nothing have no goroutine; they hear what comes, get what is for them, and end with the
@@ -17,15 +18,7 @@ func TestSleep(t *testing.T) {
 	const clients = 200
 	b := newBroker(t)
 	b.listen()
-	before := runtime.NumGoroutine()
-	asleep := func() {
-		t.Helper()
-		for until := time.Now().Add(patience); runtime.NumGoroutine() > before+clients/4; runtime.Gosched() {
-			if time.Now().After(until) {
-				t.Fatalf("%d goroutines, %d before %d clients", runtime.NumGoroutine(), before, clients)
-			}
-		}
-	}
+	asleep := goroutines.AtMost(t, clients/4)
 	var all []*peer
 	for i := range clients {
 		p := b.connected(fmt.Sprint(i), i%2 == 0)
