@@ -526,24 +526,5 @@ func TestAcquisitionsOutlivePowerLoss(t *testing.T) {
 	c.posted(2, txn, "y")
 	c.posted(3, txn, "y")
 	c.retire(0, 0, txn, frame.Accepted, true)
-	disk.record(true)
-	c.discharge(txn, false)
-	c.accepted()
-	disk.record(false)
-	accepted := disk.PowerLoss(1)
-	states := map[string]int{}
-	for i, d := range append(disk.left, accepted) {
-		after := startOn(t, defaults(), d)
-		state := ""
-		for _, q := range queues {
-			state += fmt.Sprint(after.ready(q))
-		}
-		states[state]++
-		if state != "1100" && state != "0011" || i == len(disk.left) && state != "0011" {
-			t.Errorf("power loss %d of %d left %v in %v", i, len(disk.left), state, queues)
-		}
-	}
-	if len(disk.left) == 0 || states["1100"] == 0 {
-		t.Errorf("after power losses: %v", states)
-	}
+	disk.commits(c, txn, queues, "1100", "0011")
 }

@@ -552,26 +552,7 @@ func TestTransactionsOutlivePowerLoss(t *testing.T) {
 		c.posted(uint32(i+1), txn, "y")
 	}
 	c.retire(0, 0, txn, frame.Accepted, true)
-	disk.record(true)
-	c.discharge(txn, false)
-	c.accepted()
-	disk.record(false)
-	accepted := disk.PowerLoss(1)
-	states := map[string]int{}
-	for i, d := range append(disk.left, accepted) {
-		after := startOn(t, defaults(), d)
-		state := ""
-		for _, q := range queues {
-			state += fmt.Sprint(after.ready(q))
-		}
-		states[state]++
-		if state != "1000" && state != "0111" || i == len(disk.left) && state != "0111" {
-			t.Errorf("power loss %d of %d left %v in %v", i, len(disk.left), state, queues)
-		}
-	}
-	if len(disk.left) == 0 || states["1000"] == 0 {
-		t.Errorf("after power losses: %v", states)
-	}
+	disk.commits(c, txn, queues, "1000", "0111")
 }
 
 // TestRateInTransaction: where a rate drops messages, it slows down a transaction instead.
