@@ -16,7 +16,7 @@ type session struct {
 	channel uint16
 
 	// Owned by the reader.
-	publisher    *hub.Publisher // nil until something is published, and again while the connection sleeps
+	publisher    *hub.Publisher // nil until something is published, and again while the connection sleeps for long
 	posted       *hub.Publisher // of a transaction, with messages since the last flush; nil for none
 	incoming     few[uint32, *incoming]
 	outgoing     few[uint32, *outgoing]
@@ -34,6 +34,7 @@ type session struct {
 	exact        []*outgoing            // likewise: of those, whose outcomes are settled when they are durable
 	crediting    []*incoming            // that may send more after the flush
 	touched      bool                   // in conn.touched
+	lately       bool                   // it was, since the last rest
 	ending       bool                   // end was sent: everything but the peer's is passed over
 
 	mu        sync.Mutex
@@ -203,7 +204,7 @@ func (s *session) isClosed() bool {
 // touch notes that the session has something to flush.
 func (s *session) touch() {
 	if !s.touched {
-		s.touched = true
+		s.touched, s.lately = true, true
 		s.conn.touched = append(s.conn.touched, s)
 	}
 }
@@ -243,8 +244,13 @@ func (s *session) publishing() *hub.Publisher {
 	return s.publisher
 }
 
-// rest lets go of what the session does not need while nothing comes.
+// rest lets go of what the session does not need while nothing comes. One that had something to flush since the last time keeps
+// all of it: that may be so again and again, with pauses in which the connection sleeps.
 func (s *session) rest() {
+	if s.lately {
+		s.lately = false
+		return
+	}
 	if s.publisher != nil && s.publisher.Drained() {
 		s.publisher = nil
 		for _, l := range s.incoming.all() {

@@ -29,7 +29,7 @@ func TestSleep(t *testing.T) {
 		all = append(all, p)
 	}
 	asleep()
-	for id := range uint32(2) { // awake and asleep again
+	for id := range uint32(4) { // awake and asleep again, with frames that say nothing in between
 		for i, p := range all {
 			p.transfer(1, id, data("x"))
 			expect[*frame.Disposition](p)
@@ -38,6 +38,10 @@ func TestSleep(t *testing.T) {
 				t.Fatalf("delivery %+v", x)
 			}
 			next.send(0, &frame.Disposition{Role: frame.Receiver, First: id, Settled: true, State: frame.Accepted})
+		}
+		asleep()
+		for _, p := range all {
+			p.write(frame.AppendHeartbeat(nil))
 		}
 		asleep()
 	}
