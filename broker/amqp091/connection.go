@@ -67,11 +67,11 @@ type connection struct {
 
 	live    atomic.Bool // open: others may read what the handshake set
 	numbers atomic.Int32
-	reading atomic.Bool // the reader waits for the peer
-	heard   atomic.Bool // something arrived since the last beat
-	sends   atomic.Bool // it has published
-	overdue atomic.Bool // the reader is to look for deliveries whose time is up
-	beats   beats
+	reading atomic.Bool    // the reader waits for the peer
+	heard   atomic.Bool    // something arrived since the last beat
+	sends   atomic.Bool    // it has published
+	overdue atomic.Bool    // the reader is to look for deliveries whose time is up
+	pulse   endpoint.Pulse // only tick touches it
 	room    endpoint.Room
 	blocked bool // connection.blocked was sent; only the endpoint's tick touches it
 

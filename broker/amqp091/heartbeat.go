@@ -1,38 +1,16 @@
 package amqp091
 
-import (
-	"time"
-
-	"github.com/turnstone-mq/turnstone/broker/amqp091/frame"
-)
+import "github.com/turnstone-mq/turnstone/broker/amqp091/frame"
 
 var heartbeatFrame = frame.AppendHeartbeat(nil)
-
-// beats is what the endpoint's tick knows of one connection; only tick touches it.
-type beats struct {
-	written uint64 // bytes that had been written at the last tick
-	silent  int64  // seconds without a byte from the peer
-	idle    int64  // seconds without a byte to the peer
-}
 
 // tick looks at all connections once a second: it sends and expects heartbeats, ends connections of users who may no
 // longer connect, tells publishers that wait why they do, and looks for deliveries that nobody acknowledges.
 func (e *Endpoint) tick() {
-	t := time.NewTicker(time.Second)
-	defer t.Stop()
-	authority := e.hub.Authority()
-	generation := authority.Generation()
-	for seconds := uint32(1); ; seconds++ {
-		select {
-		case <-e.connections.Stopping():
-			return
-		case <-t.C:
-		}
-		g := authority.Generation()
-		e.seconds.Store(seconds)
-		e.beat(g != generation, e.hub.Alarm())
-		generation = g
-	}
+	e.connections.EverySecond(e.hub.Authority().Generation, func(second uint32, changed bool) {
+		e.seconds.Store(second)
+		e.beat(changed, e.hub.Alarm())
+	})
 }
 
 func (e *Endpoint) beat(recheck bool, alarm string) {
@@ -71,18 +49,12 @@ func (c *connection) alarm(reason string) {
 // beat is one second in the life of a connection with heartbeats. A peer is gone after twice the interval without a
 // byte; time in which the broker itself did not read does not count. §4.2.7
 func (c *connection) beat() {
-	b := &c.beats
-	if c.heard.Swap(false) || !c.reading.Load() {
-		b.silent = 0
-	} else if b.silent++; b.silent > 2*c.heartbeat {
+	if c.pulse.Silence(c.heard.Swap(false) || !c.reading.Load()) > 2*c.heartbeat {
 		c.endpoint.stats.TimedOut.Add(1)
 		c.Stop(errHeartbeat)
 		return
 	}
-	if w := c.out.Written(); w != b.written {
-		b.written, b.idle = w, 0
-	} else if b.idle++; b.idle >= max(c.heartbeat/2, 1) {
-		b.idle = 0
+	if c.pulse.Due(c.out.Written(), max(c.heartbeat/2, 1)) {
 		c.out.Write(heartbeatFrame)
 	}
 }

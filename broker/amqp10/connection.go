@@ -75,10 +75,10 @@ type connection struct {
 	bed     idle.Bed    // see sleep.go
 	live    atomic.Bool // open: others may read what the handshake set
 	numbers atomic.Int32
-	reading atomic.Bool // the reader waits for the peer
-	heard   atomic.Bool // something arrived since the last beat
-	overdue atomic.Bool // the reader is to look for deliveries and transactions whose time is up
-	beats   beats
+	reading atomic.Bool    // the reader waits for the peer
+	heard   atomic.Bool    // something arrived since the last beat
+	overdue atomic.Bool    // the reader is to look for deliveries and transactions whose time is up
+	pulse   endpoint.Pulse // only tick touches it
 	room    endpoint.Room
 	errands errands
 	left    endpoint.Ending // begun when the reader has ended, and given up its termini

@@ -3,7 +3,6 @@ package mqtt
 import (
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // wheel watches the keep alive of all connections with one timer. A connection sits in the slot of the second in which
@@ -87,26 +86,16 @@ func (w *wheel) advance() (overdue []*connection) {
 
 // tick runs the wheel, and ends the connections of users who may no longer connect, or of all when the broker has moved.
 func (e *Endpoint) tick() {
-	t := time.NewTicker(time.Second)
-	defer t.Stop()
 	defer e.bedroom.Close()
-	authority := e.hub.Authority()
-	generation := authority.Generation()
-	for {
-		select {
-		case <-e.connections.Stopping():
-			return
-		case <-t.C:
-		}
+	e.connections.EverySecond(e.hub.Authority().Generation, func(_ uint32, changed bool) {
 		for _, c := range e.wheel.advance() {
 			c.Stop(errKeepAlive)
 		}
 		e.endMoved()
-		if g := authority.Generation(); g != generation {
-			generation = g
+		if changed {
 			e.endRevoked()
 		}
-	}
+	})
 }
 
 func (e *Endpoint) endRevoked() {
