@@ -168,6 +168,20 @@ func TestDelayedMessagesOutlivePowerLossOnce(t *testing.T) {
 	})
 }
 
+// turnOver publishes so much to a queue, which keeps little of it, that the log turns over. It takes 50 seconds, and is for tests whose
+// time is their own.
+func (p *publisher) turnOver(queue string) {
+	p.Helper()
+	body := string(make([]byte, 8<<10))
+	for range 50 {
+		for range 20 {
+			p.send("", queue, durable(body))
+		}
+		p.settle()
+		time.Sleep(time.Second)
+	}
+}
+
 // drainDelayed lets the time of all delayed messages come. It is for tests whose time is their own.
 func (b *bench) drainDelayed() {
 	b.Helper()
@@ -198,13 +212,7 @@ func TestDelayedMessagesOutliveCheckpointsAndCleaning(t *testing.T) {
 			}
 		}
 		for round := range 3 {
-			for range 50 {
-				for range 20 {
-					p.send("", "busy", durable(body))
-				}
-				p.settle()
-				time.Sleep(time.Second)
-			}
+			p.turnOver("busy")
 			if n := b.hub.JournalSegments(); n > 12 {
 				t.Errorf("round %d: %d segments", round, n)
 			}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -220,14 +219,7 @@ func TestADeletedVirtualHostTakesNothing(t *testing.T) {
 // for the next one of the name, not by a checkpoint either.
 func TestADeletedVirtualHostKeepsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		disk := vfs.NewCrash()
-		var held atomic.Bool
-		release := make(chan struct{})
-		disk.Before = func(op vfs.Op, _ string) {
-			if op == vfs.OpSync && held.Load() {
-				<-release
-			}
-		}
+		disk := newStalling()
 		b := open(t, disk, small())
 		b.tenant("")
 		v, err := b.hub.VirtualHost("tenant")
@@ -236,7 +228,7 @@ func TestADeletedVirtualHostKeepsNothing(t *testing.T) {
 		}
 		p := &publisher{bench: b, encoding: message.MQTT, came: make(chan struct{}, 1)}
 		p.Publisher = v.NewPublisher(hub.PublisherOptions{Access: b.access, Encoding: message.MQTT, Confirmed: p.confirmed})
-		held.Store(true)
+		disk.stall()
 		for i := range 20 { // in every shard
 			p.later(time.Hour, "amq.topic", fmt.Sprint(i), durable("later"))
 		}
@@ -248,20 +240,11 @@ func TestADeletedVirtualHostKeepsNothing(t *testing.T) {
 			close(deleted)
 		}()
 		synctest.Wait()
-		held.Store(false)
-		close(release)
+		disk.goOn()
 		<-deleted
 		b.tenant("")
 		b.queue("busy", object.QueueSpec{Durable: true, Arguments: object.Arguments{"x-max-length": 10}})
-		body := string(make([]byte, 8<<10))
-		other := b.publisher(message.AMQP091)
-		for range 50 { // the log turns over
-			for range 20 {
-				other.send("", "busy", durable(body))
-			}
-			other.settle()
-			time.Sleep(time.Second)
-		}
+		b.publisher(message.AMQP091).turnOver("busy")
 		b.close()
 		b = open(t, disk, small())
 		if n := b.hub.DelayedCount(); n != 0 {

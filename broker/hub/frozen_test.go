@@ -70,20 +70,37 @@ func (b *bench) joins(origin uint64, spec object.QueueSpec) bool {
 	}
 }
 
+// stalling is a disk whose fsyncs wait, from stall until goOn.
+type stalling struct {
+	*vfs.Crash
+	stalled  atomic.Bool
+	released chan struct{} // closed by goOn
+}
+
+func newStalling() *stalling {
+	d := &stalling{Crash: vfs.NewCrash(), released: make(chan struct{})}
+	d.Before = func(op vfs.Op, _ string) {
+		if op == vfs.OpSync && d.stalled.Load() {
+			<-d.released
+		}
+	}
+	return d
+}
+
+func (d *stalling) stall() { d.stalled.Store(true) }
+
+func (d *stalling) goOn() {
+	d.stalled.Store(false)
+	close(d.released)
+}
+
 // TestJoinWaitsForADeletion: who joins a durable queue while its deletion is on the way to the disk is told what came of it.
 func TestJoinWaitsForADeletion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		disk := vfs.NewCrash()
-		var held atomic.Bool
-		release := make(chan struct{})
-		disk.Before = func(op vfs.Op, _ string) {
-			if op == vfs.OpSync && held.Load() {
-				<-release
-			}
-		}
+		disk := newStalling()
 		b := open(t, disk, small())
 		b.queue("q", object.QueueSpec{Durable: true})
-		held.Store(true)
+		disk.stall()
 		deleted, joined := make(chan error, 1), make(chan error, 1)
 		go func() { // ends when the disk goes on
 			_, err := b.host.DeleteQueue(context.Background(), b.access, "q", 1, true, false)
@@ -104,8 +121,7 @@ func TestJoinWaitsForADeletion(t *testing.T) {
 			deleted <- err
 		default:
 		}
-		held.Store(false)
-		close(release)
+		disk.goOn()
 		if err := <-deleted; err != nil {
 			t.Error(err)
 		}

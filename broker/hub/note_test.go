@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/turnstone-mq/turnstone/broker/hub"
 	"github.com/turnstone-mq/turnstone/broker/journal/vfs"
@@ -121,15 +120,8 @@ func TestNotesOutliveCheckpoints(t *testing.T) {
 			}
 		}
 		s.wait(t, "the third again", func() bool { return len(s.got) == count+count/3 })
-		body := strings.Repeat("x", 8<<10)
 		for range 2 {
-			for range 50 {
-				for range 20 {
-					p.send("", "busy", durable(body))
-				}
-				p.settle()
-				time.Sleep(time.Second)
-			}
+			p.turnOver("busy")
 			if n := b.hub.JournalSegments(); n > 12 {
 				t.Errorf("%d segments", n)
 			}
